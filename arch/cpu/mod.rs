@@ -1,0 +1,38 @@
+//! Processor architectures: OCI names, audit numbers and system call tables.
+//!
+//! One file an architecture with the same names in each; the choice below says which is native. The tables
+//! themselves (`syscalls/`) are compiled everywhere, so that a seccomp filter can be made, and tested, for an
+//! architecture other than the one at hand.
+
+mod abi;
+
+pub use abi::{AARCH64, ABIS, ARM, Abi, I386, RISCV64, X32, X86_64, table};
+
+cfg_if::cfg_if! {
+    if #[cfg(target_arch = "x86_64")] {
+        mod x86_64;
+        use x86_64 as native;
+    } else if #[cfg(target_arch = "x86")] {
+        mod x86;
+        use x86 as native;
+    } else if #[cfg(target_arch = "aarch64")] {
+        mod aarch64;
+        use aarch64 as native;
+    } else if #[cfg(target_arch = "arm")] {
+        mod arm;
+        use arm as native;
+    } else if #[cfg(target_arch = "riscv64")] {
+        mod riscv64;
+        use riscv64 as native;
+    } else {
+        compile_error!("berth has no system call table for this architecture");
+    }
+}
+
+/// GOARCH, as the OCI image specification names architectures.
+pub const OCI_ARCHITECTURE: &str = native::OCI_ARCHITECTURE;
+
+/// The ABIs by which a program can call the kernel on this machine: the first is native, the others compat.
+pub fn native_abis() -> &'static [&'static Abi] {
+    native::ABIS
+}

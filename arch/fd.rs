@@ -1,0 +1,91 @@
+//! Descriptors: what must not leak into containers and monitors.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+use crate::{pretend, sys};
+
+/// Marks every descriptor from `first` up as close-on-exec: `close_range` with CLOEXEC (5.11), else by the list
+/// in /proc/self/fd, else by number up to the limit. System calls only: safe between clone and exec.
+pub fn cloexec_from(first: i32) -> io::Result<()> {
+    let from = u32::try_from(first).map_err(|_| Errno::BADF)?;
+    if !pretend::without("close_range") && sys::close_range_cloexec(from).is_ok() {
+        return Ok(());
+    }
+    match cloexec_listed(first) {
+        Ok(()) => Ok(()),
+        Err(_) => Ok(cloexec_counted(first)?),
+    }
+}
+
+fn cloexec_listed(first: i32) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let list = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty())?;
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(list, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let number = entry.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok());
+        if let Some(fd) = number.filter(|&fd| fd >= first) {
+            set(fd)?;
+        }
+    }
+    Ok(())
+}
+
+/// Descriptors above the limit (it was lowered after they were opened) are missed: this is for a host without
+/// close_range and without /proc.
+fn cloexec_counted(first: i32) -> Result<(), Errno> {
+    const UNLIMITED: u64 = 1 << 20;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(UNLIMITED);
+    let end = i32::try_from(limit.min(UNLIMITED)).unwrap_or(i32::MAX);
+    (first..end).try_for_each(set)
+}
+
+fn set(fd: i32) -> Result<(), Errno> {
+    match sys::set_cloexec(fd) {
+        Err(Errno::BADF) => Ok(()),
+        answer => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::FdFlags;
+    use std::os::fd::{AsRawFd, OwnedFd};
+
+    /// Other tests run in this process: this looks at two descriptors of its own, far up, one test at a time.
+    fn marks_from_a_number_on(mark: fn(i32) -> Result<(), Errno>) {
+        static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _one = ONE.lock();
+        let base = 500;
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY, Mode::empty()).unwrap();
+        let leaky = |least| -> OwnedFd { rustix::io::fcntl_dupfd_cloexec(&null, least).unwrap() };
+        let (below, above) = (leaky(base), leaky(base + 20));
+        for fd in [&below, &above] {
+            rustix::io::fcntl_setfd(fd, FdFlags::empty()).unwrap();
+        }
+        mark(above.as_raw_fd()).unwrap();
+        assert!(rustix::io::fcntl_getfd(&above).unwrap().contains(FdFlags::CLOEXEC));
+        assert!(!rustix::io::fcntl_getfd(&below).unwrap().contains(FdFlags::CLOEXEC));
+    }
+
+    #[test]
+    fn descriptors_from_a_number_on_are_marked() {
+        marks_from_a_number_on(|first| cloexec_from(first).map_err(|_| Errno::IO));
+    }
+
+    #[test]
+    fn the_list_in_proc_does_the_same() {
+        marks_from_a_number_on(cloexec_listed);
+    }
+
+    #[test]
+    fn counting_does_the_same() {
+        marks_from_a_number_on(cloexec_counted);
+    }
+}

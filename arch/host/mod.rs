@@ -1,0 +1,172 @@
+//! The machine at a glance, cheap enough for the path of `berth run`: a handful of small files of /proc and
+//! /etc, no process, no trial. What has to be tried is under `kernel`.
+
+mod init;
+mod platform;
+
+use serde::Serialize;
+
+pub use platform::Platform;
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Host {
+    pub kernel: Kernel,
+    pub platform: Platform,
+    pub user: User,
+    /// `systemd`, `openrc`, `sysvinit`, `runit`, `s6`, `busybox`, else the name of process 1, or `none`.
+    pub init: String,
+    pub hostname: String,
+    /// PRETTY_NAME of os-release(5).
+    pub operating_system: String,
+    /// Processors that this process may run on.
+    pub cpus: usize,
+    /// Bytes.
+    pub memory: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Kernel {
+    pub release: String,
+    /// Major and minor; a fast path for probes, never an answer.
+    pub version: (u32, u32),
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    /// Whether the process is in a user namespace other than the host's first one.
+    pub in_user_namespace: bool,
+    /// CapEff of /proc/self/status.
+    pub effective_capabilities: u64,
+}
+
+impl Host {
+    pub fn detect() -> Self {
+        let name = rustix::system::uname();
+        let machine = name.machine().to_string_lossy();
+        Self {
+            kernel: Kernel::parse(&name.release().to_string_lossy()),
+            platform: Platform::of(&machine),
+            user: User::detect(),
+            init: init::detect(),
+            hostname: name.nodename().to_string_lossy().into_owned(),
+            operating_system: operating_system(),
+            cpus: cpus(),
+            memory: memory(),
+        }
+    }
+}
+
+impl Kernel {
+    fn parse(release: &str) -> Self {
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        Self { release: release.to_owned(), version }
+    }
+}
+
+impl User {
+    fn detect() -> Self {
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            in_user_namespace: in_user_namespace(),
+            effective_capabilities: effective_capabilities(),
+        }
+    }
+
+    /// By number of linux/capability.h (0 to 63).
+    pub fn has_capability(&self, number: u32) -> bool {
+        number < 64 && self.effective_capabilities & (1 << number) != 0
+    }
+}
+
+/// The first one has a number of its own (PROC_USER_INIT_INO of linux/proc_ns.h); no file means no namespaces.
+fn in_user_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/user").is_ok_and(|link| link.as_os_str() != "user:[4026531837]")
+}
+
+fn effective_capabilities() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+fn operating_system() -> String {
+    let release = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| std::fs::read_to_string(path).ok());
+    release.as_deref().and_then(pretty_name).unwrap_or_else(|| "Linux".to_owned())
+}
+
+/// os-release(5): shell quoting, so one pair of quotes and backslashes come off.
+fn pretty_name(text: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.trim().strip_prefix("PRETTY_NAME="))?.trim();
+    let quoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+    let mut name = String::new();
+    let mut characters = quoted.unwrap_or(value).chars();
+    while let Some(c) = characters.next() {
+        name.push(if c == '\\' { characters.next().unwrap_or(c) } else { c });
+    }
+    (!name.is_empty()).then_some(name)
+}
+
+/// By affinity, without the cgroup files that the standard library reads as well; it knows more than 1024.
+fn cpus() -> usize {
+    match rustix::thread::sched_getaffinity(None) {
+        Ok(set) => usize::try_from(set.count()).unwrap_or(1).max(1),
+        Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    // A c_ulong: 32-bit kernels count in larger units instead.
+    u64::try_from(u128::from(info.totalram) * u128::from(info.mem_unit)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_vendors_release_names() {
+        for (release, version) in [
+            ("6.18.1", (6, 18)),
+            ("3.2.0-4-amd64", (3, 2)),
+            ("5.15.0-1.el9+x86", (5, 15)),
+            ("4.1", (4, 1)),
+            ("6-rc1", (6, 0)),
+            ("odd", (0, 0)),
+        ] {
+            assert_eq!(Kernel::parse(release).version, version, "{release}");
+        }
+    }
+
+    #[test]
+    fn the_pretty_name_loses_its_quotes() {
+        assert_eq!(pretty_name("NAME=x\nPRETTY_NAME=\"A \\\"B\\\" 1\"\n").as_deref(), Some("A \"B\" 1"));
+        assert_eq!(pretty_name("PRETTY_NAME=Plain").as_deref(), Some("Plain"));
+        assert_eq!(pretty_name("PRETTY_NAME=\"\""), None);
+    }
+
+    #[test]
+    fn this_machine_is_described() {
+        let host = Host::detect();
+        assert!(host.kernel.version >= (3, 2) && host.cpus > 0 && host.memory > 1 << 24);
+        assert_eq!(host.platform.os, "linux");
+        assert!(!host.init.is_empty() && !host.operating_system.is_empty());
+    }
+
+    #[test]
+    fn a_look_is_cheap() {
+        Host::detect();
+        let best = (0..50).map(|_| {
+            let start = std::time::Instant::now();
+            std::hint::black_box(Host::detect());
+            start.elapsed()
+        });
+        let best = best.min().unwrap();
+        println!("{best:?}");
+        assert!(best < std::time::Duration::from_micros(1500), "{best:?}");
+    }
+}

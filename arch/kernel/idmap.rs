@@ -1,0 +1,67 @@
+//! Idmapped mounts (mount_setattr(2), MOUNT_ATTR_IDMAP, 5.12), tried on a file system in memory (6.3) and on the
+//! one that holds `/`. Forks.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+
+use super::refused;
+use crate::{Probe, child, pretend, sys};
+
+const HINT: &str = "needs Linux 5.12 (6.3 for tmpfs), root and user namespaces";
+
+/// The file systems that took a mapping.
+pub fn probe() -> Probe<Vec<String>> {
+    static ANSWER: OnceLock<Probe<Vec<String>>> = OnceLock::new();
+    if pretend::without("mount-api") {
+        return Probe::pretended("mount-api");
+    }
+    ANSWER.get_or_init(look).clone()
+}
+
+fn look() -> Probe<Vec<String>> {
+    let namespace = match mapped_namespace() {
+        Ok(namespace) => namespace,
+        Err(error) => return refused("make a user namespace", error, HINT),
+    };
+    let root =
+        crate::mount::mounts().unwrap_or_default().into_iter().rfind(|mount| mount.mount_point.as_os_str() == "/");
+    let root = root.map_or_else(|| "/".to_owned(), |mount| mount.fstype);
+    let mut found = Vec::new();
+    let mut last = Errno::NOSYS;
+    for (name, tree) in [("tmpfs".to_owned(), memory()), (root, whole_root())] {
+        match tree.and_then(|tree| sys::mount_set_idmap(tree.as_fd(), namespace.as_fd())) {
+            Ok(()) if !found.contains(&name) => found.push(name),
+            Ok(()) => {}
+            Err(error) => last = error,
+        }
+    }
+    if found.is_empty() { refused("mount_setattr with MOUNT_ATTR_IDMAP", last, HINT) } else { Probe::available(found) }
+}
+
+/// Detached from the mount tree: it vanishes with its descriptor.
+fn memory() -> Result<OwnedFd, Errno> {
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_create(&context)?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}
+
+fn whole_root() -> Result<OwnedFd, Errno> {
+    rustix::mount::open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+}
+
+/// A user namespace with one user in it, kept by its descriptor after its only process has ended.
+fn mapped_namespace() -> Result<OwnedFd, Errno> {
+    let child = child::Waiting::unshare(libc::CLONE_NEWUSER)?;
+    let write = |file: &str| {
+        std::fs::write(format!("/proc/{}/{file}", child.pid()), "0 100000 1")
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    };
+    write("uid_map")?;
+    write("gid_map")?;
+    let path = format!("/proc/{}/ns/user", child.pid());
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}

@@ -1,0 +1,28 @@
+//! The mount calls by descriptor: fsopen, fsmount, move_mount, open_tree (5.2) and mount_setattr (5.12).
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{FsOpenFlags, OpenTreeFlags};
+
+use super::refused;
+use crate::{Probe, pretend, sys};
+
+/// The calls that work here.
+pub fn probe() -> Probe<Vec<&'static str>> {
+    if pretend::without("mount-api") {
+        return Probe::pretended("mount-api");
+    }
+    let opened = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC);
+    if let Err(error) = opened {
+        return refused("fsopen", error, "needs Linux 5.2 and root; mount is used instead");
+    }
+    let mut calls = vec!["fsopen"];
+    let tree = rustix::mount::open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC);
+    if tree.is_ok() {
+        calls.push("open_tree");
+    }
+    if sys::mount_setattr_with_nothing() == Errno::INVAL {
+        calls.push("mount_setattr");
+    }
+    Probe::available(calls)
+}

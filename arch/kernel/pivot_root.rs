@@ -1,0 +1,40 @@
+//! pivot_root(2), tried in a child with a mount namespace of its own. It cannot work while the root is the
+//! initramfs (pivot_root(2), EINVAL): the root is moved over instead. Forks.
+
+use std::sync::OnceLock;
+
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+
+use super::refused;
+use crate::{Probe, child, mount, pretend};
+
+pub fn probe() -> Probe {
+    static ANSWER: OnceLock<Probe> = OnceLock::new();
+    if pretend::without("pivot_root") {
+        return Probe::pretended("pivot_root");
+    }
+    ANSWER.get_or_init(look).clone()
+}
+
+fn look() -> Probe {
+    let answer = match child::in_child(libc::CLONE_NEWNS, pivot) {
+        Err(Errno::PERM) => child::in_child(libc::CLONE_NEWUSER | libc::CLONE_NEWNS, pivot),
+        answer => answer,
+    };
+    match answer {
+        Ok(()) => Probe::available(()),
+        Err(error @ Errno::INVAL) => {
+            refused("pivot_root", error, "the host runs from its initramfs; roots are moved over and entered instead")
+        }
+        Err(error) => refused("pivot_root", error, "run berth as root or allow user namespaces"),
+    }
+}
+
+/// Whatever is there: /proc is a folder on every Linux, and here nobody else sees it covered.
+fn pivot() -> Result<(), Errno> {
+    mount::make_rprivate(c"/")?;
+    rustix::mount::mount(c"none", c"/proc", c"tmpfs", MountFlags::empty(), None)?;
+    rustix::process::chdir(c"/proc")?;
+    rustix::process::pivot_root(c".", c".")
+}

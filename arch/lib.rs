@@ -1,0 +1,21 @@
+//! What this host can do: the kernel's facilities, the processor, the user, and the few system calls and
+//! fallbacks that every other crate builds on.
+//!
+//! Depends on nothing of ours; everything else depends on it. Storage drivers, isolation backends and the
+//! engine ask here instead of looking at versions. A facility that is absent is a value with a reason and a
+//! hint ([`Probe`]), and every one can be pretended away ([`pretend`]) so that fallbacks are run by tests.
+
+mod child;
+pub mod cpu;
+pub mod fd;
+pub mod host;
+pub mod kernel;
+pub mod mount;
+pub mod pretend;
+pub mod probe;
+pub mod process;
+pub mod root_dir;
+mod sys;
+
+pub use host::Host;
+pub use probe::Probe;

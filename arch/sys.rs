@@ -1,0 +1,125 @@
+//! The few system calls that rustix lacks, or for which it needs `unsafe` itself. Each is a thin shim: numbers
+//! and pointers are made and judged here and nowhere else.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+/// The kernel's numbers above 423 are the same on every architecture that berth is made for.
+const SYS_PIDFD_SEND_SIGNAL: libc::c_long = 424;
+const SYS_CLONE3: libc::c_long = 435;
+const SYS_CLOSE_RANGE: libc::c_long = 436;
+const SYS_MOUNT_SETATTR: libc::c_long = 442;
+
+const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
+
+fn check(refused: bool) -> Result<(), Errno> {
+    if !refused {
+        return Ok(());
+    }
+    // SAFETY: errno's address is valid for this thread as long as it runs.
+    Err(Errno::from_raw_os_error(unsafe { *libc::__errno_location() }))
+}
+
+/// close_range(2) with CLOSE_RANGE_CLOEXEC (5.11), from `first` to the highest.
+pub(crate) fn close_range_cloexec(first: u32) -> Result<(), Errno> {
+    // SAFETY: three integers; only a descriptor flag is changed, so no owned descriptor becomes invalid.
+    check(unsafe { libc::syscall(SYS_CLOSE_RANGE, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) } < 0)
+}
+
+/// FD_CLOEXEC by number; EBADF if there is no such descriptor.
+pub(crate) fn set_cloexec(fd: i32) -> Result<(), Errno> {
+    // SAFETY: integers only; FD_CLOEXEC takes nothing from an owner of the descriptor.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0)
+}
+
+/// kill(2) with any number, real-time signals and 0 included.
+pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    check(unsafe { libc::kill(pid, signal) } < 0)
+}
+
+/// pidfd_send_signal(2) (5.1).
+pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: no siginfo is passed, which the kernel allows; the descriptor is borrowed for the call.
+    check(unsafe { libc::syscall(SYS_PIDFD_SEND_SIGNAL, pidfd.as_raw_fd(), signal, none, 0) } < 0)
+}
+
+/// `struct mount_attr` of linux/mount.h.
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// mount_setattr(2) (5.12).
+fn mount_setattr(fd: i32, path: &CStr, flags: u32, attributes: &MountAttr) -> Result<(), Errno> {
+    if crate::pretend::without("mount-api") {
+        return Err(Errno::NOSYS);
+    }
+    let (path, pointer) = (path.as_ptr(), std::ptr::from_ref(attributes));
+    // SAFETY: the path is NUL-terminated, the structure has the size that is given, and both outlive the call.
+    check(unsafe { libc::syscall(SYS_MOUNT_SETATTR, fd, path, flags, pointer, size_of::<MountAttr>()) } < 0)
+}
+
+/// The mount at `target` and all below it become read-only. ENOSYS before 5.12.
+pub(crate) fn mount_set_read_only_below(target: &CStr) -> Result<(), Errno> {
+    const MOUNT_ATTR_RDONLY: u64 = 1;
+    const AT_RECURSIVE: u32 = 0x8000;
+    let attributes = MountAttr { set: MOUNT_ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
+    mount_setattr(libc::AT_FDCWD, target, AT_RECURSIVE, &attributes)
+}
+
+/// Maps a detached mount by a user namespace.
+pub(crate) fn mount_set_idmap(tree: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> Result<(), Errno> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    const AT_EMPTY_PATH: u32 = 0x1000;
+    let userns_fd = u64::from(namespace.as_raw_fd().unsigned_abs());
+    let attributes = MountAttr { set: MOUNT_ATTR_IDMAP, clear: 0, propagation: 0, userns_fd };
+    mount_setattr(tree.as_raw_fd(), c"", AT_EMPTY_PATH, &attributes)
+}
+
+/// How the kernel refuses an unknown flag: EINVAL if it has the call.
+pub(crate) fn mount_setattr_with_nothing() -> Errno {
+    let attributes = MountAttr { set: u64::MAX, clear: 0, propagation: 0, userns_fd: 0 };
+    mount_setattr(-1, c"", u32::MAX, &attributes).err().unwrap_or(Errno::INVAL)
+}
+
+/// How the kernel refuses clone3(2) with arguments of size 0: EINVAL if it has the call (5.3).
+pub(crate) fn clone3_with_nothing() -> Errno {
+    let none = std::ptr::null::<u8>();
+    // SAFETY: a size below the first version's is refused before the pointer is looked at.
+    check(unsafe { libc::syscall(SYS_CLONE3, none, 0usize) } < 0).err().unwrap_or(Errno::INVAL)
+}
+
+/// unshare(2), for a child that makes a trial or a test's own thread.
+pub(crate) fn unshare(flags: i32) -> Result<(), Errno> {
+    // SAFETY: an integer; callers are children or threads that part with the others on purpose.
+    check(unsafe { libc::unshare(flags) } < 0)
+}
+
+/// How the kernel refuses a seccomp filter at address 0: EFAULT if it has filters (prctl(2)).
+pub(crate) fn seccomp_filter_from_nowhere() -> Errno {
+    let (mode, none) = (libc::c_ulong::from(libc::SECCOMP_MODE_FILTER), std::ptr::null::<libc::sock_fprog>());
+    // SAFETY: the kernel reads the filter with its checked copy, which fails for a null pointer; nothing is set.
+    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, none) } < 0).err().unwrap_or(Errno::INVAL)
+}
+
+/// SECCOMP_GET_ACTION_AVAIL (4.14).
+pub(crate) fn seccomp_has_action(action: u32) -> Result<(), Errno> {
+    const SECCOMP_GET_ACTION_AVAIL: libc::c_uint = 2;
+    // SAFETY: the kernel reads four bytes, which outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) } < 0)
+}
+
+/// A mount namespace for the calling thread alone, nothing of which reaches the others; for tests.
+#[cfg(test)]
+pub(crate) fn unshare_mounts() -> Result<(), Errno> {
+    unshare(libc::CLONE_NEWNS)?;
+    crate::mount::make_rprivate(c"/")
+}
