@@ -1,0 +1,168 @@
+//! What a behaviour works with: a driver over a folder of its own, and short ways to say things.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::diff::{UnpackOptions, Unpacked, pack, unpack};
+use crate::mount::with_mounted;
+use crate::{Access, ChangeKind, Driver, Entry, LayerId, Result, registry};
+
+pub(super) struct Bed {
+    pub(super) driver: Box<dyn Driver>,
+    folder: tempfile::TempDir,
+}
+
+/// Runs `behaviour` on every driver that works here.
+pub(super) fn each(behaviour: impl Fn(&Bed)) {
+    for entry in registry::DRIVERS {
+        let folder = scratch();
+        let probe = (entry.probe)(folder.path());
+        match probe.reason() {
+            Some(reason) => eprintln!("skipped {}: {reason}", entry.name),
+            None => {
+                eprintln!("driver {}", entry.name);
+                behaviour(&Bed::new(entry, folder));
+            }
+        }
+    }
+}
+
+/// Not on a tmpfs, which lacks some of what is tried here.
+pub(super) fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("berth-fs-").tempdir_in("/var/tmp").unwrap()
+}
+
+pub(super) fn id(name: &str) -> LayerId {
+    name.parse().unwrap()
+}
+
+pub(super) fn ids(names: &[&str]) -> Vec<LayerId> {
+    names.iter().map(|name| id(name)).collect()
+}
+
+impl Bed {
+    pub(super) fn new(entry: &Entry, folder: tempfile::TempDir) -> Self {
+        Self { driver: (entry.open)(folder.path()).unwrap(), folder }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes a layer and lets `fill` work in its merged tree. Not sealed, as syncs are slow and say nothing here.
+    pub(super) fn layer(&self, name: &str, parents: &[&str], fill: impl FnOnce(&Path) + Send) {
+        self.driver.prepare(&id(name), &ids(parents)).unwrap();
+        self.write(name, parents, fill);
+    }
+
+    pub(super) fn write<T: Send>(&self, name: &str, parents: &[&str], f: impl FnOnce(&Path) -> T + Send) -> T {
+        self.mounted(name, parents, Access::ReadWrite, f)
+    }
+
+    pub(super) fn read<T: Send>(&self, name: &str, parents: &[&str], f: impl FnOnce(&Path) -> T + Send) -> T {
+        self.mounted(name, parents, Access::ReadOnly, f)
+    }
+
+    fn mounted<T: Send>(&self, name: &str, parents: &[&str], access: Access, f: impl FnOnce(&Path) -> T + Send) -> T {
+        let mounts = self.driver.mounts(&id(name), &ids(parents), access).unwrap();
+        with_mounted(&mounts, f).unwrap()
+    }
+
+    pub(super) fn changes(&self, name: &str, parents: &[&str]) -> Vec<String> {
+        let mut found = Vec::new();
+        crate::diff::changes(&*self.driver, &id(name), &ids(parents), &mut |change| {
+            let letter = match change.kind {
+                ChangeKind::Added => 'A',
+                ChangeKind::Modified => 'C',
+                ChangeKind::Deleted => 'D',
+            };
+            found.push(format!("{letter} /{}", change.path.display()));
+            Ok(())
+        })
+        .unwrap();
+        found
+    }
+
+    pub(super) fn pack(&self, name: &str, parents: &[&str]) -> Vec<u8> {
+        let mut archive = Vec::new();
+        pack(&*self.driver, &id(name), &ids(parents), &mut archive).unwrap();
+        archive
+    }
+
+    /// Makes a layer of an archive.
+    pub(super) fn unpack(&self, name: &str, parents: &[&str], archive: &[u8]) -> Result<Unpacked> {
+        self.unpack_with(name, parents, archive, UnpackOptions::default())
+    }
+
+    pub(super) fn unpack_with(
+        &self,
+        name: &str,
+        parents: &[&str],
+        archive: &[u8],
+        options: UnpackOptions<'_>,
+    ) -> Result<Unpacked> {
+        self.driver.prepare(&id(name), &ids(parents))?;
+        let target = self.driver.unpack_target(&id(name))?;
+        unpack(archive, &target, options)
+    }
+}
+
+/// A tree as GNU tar sees it: every attribute of every name, and the contents.
+pub(super) fn snapshot(root: &Path) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt;
+    let root_dir = berth_arch::root_dir::RootDir::open(root).unwrap();
+    let mut walk = crate::tree::Walk::new(&root_dir).unwrap();
+    let mut first = std::collections::HashMap::new();
+    let mut lines = Vec::new();
+    while let Some(found) = walk.next().unwrap() {
+        let path = root.join(&found.path);
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        let content = if meta.is_file() {
+            crc32fast::hash(&std::fs::read(&path).unwrap()).to_string()
+        } else if meta.is_symlink() {
+            std::fs::read_link(&path).unwrap().display().to_string()
+        } else {
+            String::new()
+        };
+        let link = match meta.nlink() {
+            2.. if !meta.is_dir() => {
+                first.entry(meta.ino()).or_insert_with(|| found.path.clone()).display().to_string()
+            }
+            _ => String::new(),
+        };
+        let xattrs = crate::tree::list_xattrs(&*found.directory, &found.name).unwrap();
+        lines.push(format!(
+            "{:?} {:o} {}:{} {} {}.{:09} {} {content} [{link}] {xattrs:?}",
+            found.path,
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.rdev(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            if meta.is_dir() { 0 } else { meta.size() },
+        ));
+    }
+    lines
+}
+
+pub(super) fn assert_same(left: &[String], right: &[String]) {
+    let missing: Vec<_> = left.iter().filter(|line| !right.contains(line)).collect();
+    let extra: Vec<_> = right.iter().filter(|line| !left.contains(line)).collect();
+    assert!(missing.is_empty() && extra.is_empty(), "missing: {missing:#?}\nextra: {extra:#?}");
+}
+
+/// Runs a shell script in `directory`; false if a program that it needs is missing.
+pub(super) fn shell(directory: &Path, script: &str) -> bool {
+    let output = Command::new("sh").arg("-ec").arg(script).current_dir(directory).output().unwrap();
+    if output.status.code() == Some(127) {
+        eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr));
+        return false;
+    }
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    true
+}
+
+pub(super) fn whole_path(bed: &Bed, name: &str) -> PathBuf {
+    bed.driver.unpack_target(&id(name)).unwrap().directory
+}

@@ -1,0 +1,77 @@
+//! The suite on other ground: with newer facilities pretended away, in a user namespace, on an overlay.
+
+use std::process::Command;
+
+use super::each;
+use crate::registry;
+
+/// Runs a part of this very program again.
+fn again(mut command: Command, part: &str) -> Option<String> {
+    let output = command.arg(part).arg("--nocapture").output().ok()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stdout));
+    Some(text)
+}
+
+#[test]
+fn everything_works_without_the_newer_facilities() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("BERTH_PRETEND_WITHOUT", "openat2,reflink,copy_file_range,mount-api,statx");
+    again(command, "conformance::layers");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("BERTH_PRETEND_WITHOUT", "openat2,reflink,copy_file_range,mount-api,statx");
+    again(command, "conformance::removal");
+}
+
+#[test]
+fn without_overlay_another_driver_is_taken_and_the_reason_said() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("BERTH_PRETEND_WITHOUT", "overlay");
+    let text = again(command, "conformance::layers::what_is_written").unwrap();
+    assert!(
+        text.contains("skipped overlay: overlay is pretended to be absent") && text.contains("driver vfs"),
+        "{text}"
+    );
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("BERTH_PRETEND_WITHOUT", "overlay");
+    again(command, "conformance::removal::a_state_keeps_its_driver");
+}
+
+#[test]
+fn in_a_user_namespace_overlay_keeps_its_books_in_user_attributes() {
+    let in_namespace = || {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "--"]);
+        command
+    };
+    if !in_namespace().arg("true").status().is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: no user namespaces, or no unshare(1)");
+    }
+    for part in
+        ["layers::removed_and", "layers::a_thrown", "layers::a_chain", "layers::mounts_can", "layers::a_directory"]
+    {
+        let mut command = in_namespace();
+        command.arg(std::env::current_exe().unwrap());
+        let text = again(command, &format!("conformance::{part}")).unwrap();
+        eprintln!("{part}: {}", text.replace('\n', " "));
+    }
+}
+
+#[test]
+fn overlay_on_overlay_is_refused_with_a_remedy() {
+    each(|bed| {
+        if bed.driver.name() != "overlay" {
+            return;
+        }
+        bed.layer("a", &[], |_| {});
+        bed.layer("b", &["a"], |_| {});
+        let selection = bed.write("b", &["a"], |root| {
+            let state = root.join("state");
+            let explicit = registry::select(&state, Some("overlay"), None).err().unwrap().to_string();
+            (explicit, registry::select(&state, None, None).map(|s| (s.name, s.refused, s.caution)).unwrap())
+        });
+        let (explicit, (name, refused, caution)) = selection;
+        assert!(explicit.contains("is itself on an overlay file system (put the state folder"), "{explicit}");
+        assert_eq!((name, refused.len(), caution.is_some()), ("vfs", 1, true));
+    });
+}

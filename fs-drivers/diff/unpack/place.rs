@@ -1,0 +1,139 @@
+//! Where entries go: names inside the layer's directory, resolved by descriptors.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use berth_arch::root_dir::RootDir;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{modified, split};
+use crate::tree::{self, Meta};
+use crate::{UnpackTarget, Whiteouts};
+
+pub(super) struct Places {
+    root: RootDir,
+    pub(super) whiteouts: Whiteouts,
+    /// The directory that the last entry went into; archives are mostly sorted.
+    last: Option<(Box<[u8]>, OwnedFd)>,
+    /// Inodes that this archive made: its own whiteouts do not hide them. Only where the directory also holds what
+    /// the layers below brought.
+    own: HashSet<u64>,
+}
+
+impl Places {
+    pub(super) fn open(target: &UnpackTarget) -> io::Result<Self> {
+        let root = RootDir::open(&target.directory)?;
+        Ok(Self { root, whiteouts: target.whiteouts, last: None, own: HashSet::new() })
+    }
+
+    /// The tree itself, without any layer's conventions.
+    pub(super) fn in_tree(root: RootDir) -> Self {
+        Self { root, whiteouts: Whiteouts::Apply, last: None, own: HashSet::new() }
+    }
+
+    /// The directory `path`, made where it is missing. Links in it are followed inside the layer.
+    pub(super) fn directory(&mut self, path: &[u8]) -> io::Result<BorrowedFd<'_>> {
+        let known = self.last.as_ref().is_some_and(|(last, _)| **last == *path);
+        if !known {
+            let directory = self.reach(path)?;
+            self.last = Some((path.into(), directory));
+        }
+        Ok(self.last.as_ref().expect("just set").1.as_fd())
+    }
+
+    fn reach(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        if path.is_empty() {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            return Ok(rustix::fs::openat(&self.root, ".", flags, Mode::empty())?);
+        }
+        self.root.create_dir_all(Path::new(OsStr::from_bytes(path)), Mode::from_raw_mode(0o755))
+    }
+
+    /// A name has gone that the remembered directory may have been reached by.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
+    }
+
+    /// Makes the directory, or takes the one that is there. True in the second case.
+    pub(super) fn make_directory(&mut self, parent: &[u8], name: &OsStr) -> io::Result<bool> {
+        let directory = self.directory(parent)?;
+        match rustix::fs::mkdirat(directory, name, Mode::RWXU) {
+            Ok(()) => return Ok(false),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let found = Meta::at(directory, name)?;
+        if found.is_dir() {
+            return Ok(true);
+        }
+        let hides = found.is_whiteout() && self.whiteouts != Whiteouts::Apply;
+        self.remove(parent, name, &found)?;
+        rustix::fs::mkdirat(self.directory(parent)?, name, Mode::RWXU)?;
+        if hides {
+            // The layers below were hidden by a whiteout of this archive, and stay so.
+            self.set_opaque(parent, name)?;
+        }
+        Ok(false)
+    }
+
+    /// A hard link to `target`, which is resolved inside the layer and not followed if it is a link itself.
+    pub(super) fn link(&mut self, target: &[u8], parent: &[u8], name: &OsStr) -> io::Result<()> {
+        let found = self.root.parent(Path::new(OsStr::from_bytes(target)))?;
+        let directory = self.directory(parent)?;
+        if Meta::at(&found.directory, &found.name)?.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "archive: a hard link names a directory"));
+        }
+        Ok(rustix::fs::linkat(&found.directory, &found.name, directory, name, AtFlags::empty())?)
+    }
+
+    /// Removes what is at `name`, a whole tree if it is one.
+    pub(super) fn remove(&mut self, parent: &[u8], name: &OsStr, found: &Meta) -> io::Result<()> {
+        let directory = self.directory(parent)?;
+        if found.is_dir() {
+            tree::remove_tree(directory, name)?;
+            self.forget();
+        } else {
+            rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
+            if found.kind() == rustix::fs::FileType::Symlink {
+                self.forget();
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that the entry at `path` came from this archive.
+    pub(super) fn made(&mut self, path: &[u8]) -> io::Result<()> {
+        if self.whiteouts == Whiteouts::Apply {
+            let (parent, name) = split(path);
+            let inode = Meta::at(self.directory(parent)?, OsStr::from_bytes(name))?.ino;
+            self.own.insert(inode);
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_own(&self) -> bool {
+        !self.own.is_empty()
+    }
+
+    pub(super) fn is_own(&self, found: &Meta) -> bool {
+        self.own.contains(&found.ino)
+    }
+
+    pub(super) fn set_directory_time(&mut self, path: &[u8], mtime: (i64, u32)) -> io::Result<()> {
+        let found = match self.root.parent(Path::new(OsStr::from_bytes(path))) {
+            Ok(found) => found,
+            // Replaced by something else since.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if Meta::find(&found.directory, &found.name)?.is_some_and(|meta| meta.is_dir()) {
+            rustix::fs::utimensat(&found.directory, &found.name, &modified(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! The trait that every storage driver implements.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use berth_arch::Probe;
+use berth_arch::mount::Mount;
+
+use crate::Result;
+
+/// The name of a layer on disk: 1 to 64 of `[a-z0-9-]`. Given out by the layer graph (engine/image), short,
+/// and never given out twice.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LayerId(String);
+
+impl LayerId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for LayerId {
+    type Err = crate::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(fits) {
+            return Err(crate::Error::InvalidArgument(format!("layer name {name:?}")));
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+impl TryFrom<String> for LayerId {
+    type Error = crate::Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        name.parse()
+    }
+}
+
+impl From<LayerId> for String {
+    fn from(id: LayerId) -> Self {
+        id.0
+    }
+}
+
+impl std::fmt::Display for LayerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a layer is going to be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    ReadOnly,
+    ReadWrite,
+    /// As `ReadWrite` for a layer that is removed with its container (`run --rm`): nothing in it has to survive a
+    /// crash of the host, so the driver may leave out every sync.
+    Throwaway,
+}
+
+/// What a layer takes, without its parents.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Usage {
+    /// Bytes on the disk (allocated blocks; hard links once).
+    pub bytes: u64,
+    pub inodes: u64,
+}
+
+/// Keeps layers on disk. File-system work only: which layers exist, what they are stacked on and which are
+/// valid is the layer graph's business (engine/image), which passes the chain in with every call.
+///
+/// `parents` is always nearest first and complete. Any method may be called by several processes at once for
+/// different layers; for one layer the caller holds a lock.
+pub trait Driver: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    /// Makes the empty writable layer `id` on top of `parents`. Not idempotent: an `id` that exists is a
+    /// conflict. On an error nothing of it is left.
+    fn prepare(&self, id: &LayerId, parents: &[LayerId]) -> Result<()>;
+
+    /// The mounts that show `id` on top of `parents`, in order; the first one's target is `/`. Pure: mounts
+    /// nothing, and may be called any number of times.
+    fn mounts(&self, id: &LayerId, parents: &[LayerId], access: Access) -> Result<Vec<Mount>>;
+
+    /// Seals `id`: brings its data to the disk (one sync a layer). Only after this returns may a record call
+    /// the layer valid. Idempotent.
+    fn commit(&self, id: &LayerId) -> Result<()>;
+
+    fn usage(&self, id: &LayerId) -> Result<Usage>;
+
+    /// Removes `id` and all its data. Idempotent: a layer that is not there is removed. The caller has made
+    /// sure that nothing is stacked on it. Atomic to observers: first renamed away, then deleted.
+    fn remove(&self, id: &LayerId) -> Result<()>;
+
+    /// The layers found on disk, whole or half-made, so that leftovers can be told from known ones.
+    fn list(&self) -> Result<Vec<LayerId>>;
+
+    /// Deletes what interrupted removals left (renamed-away folders). Safe at any time.
+    fn sweep(&self) -> Result<()>;
+
+    /// Where a layer's archive is unpacked to, and in which form whiteouts are kept there.
+    fn unpack_target(&self, id: &LayerId) -> Result<UnpackTarget>;
+
+    /// A faster way to find a layer's changes than comparing two whole trees.
+    fn differ(&self) -> Option<&dyn Differ>;
+}
+
+/// See [`Driver::unpack_target`].
+#[derive(Debug, Clone)]
+pub struct UnpackTarget {
+    pub directory: PathBuf,
+    pub whiteouts: Whiteouts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whiteouts {
+    /// Character devices 0/0 and `trusted.overlay.opaque`.
+    Overlay,
+    /// As [`Whiteouts::Overlay`] with `user.overlay.opaque`.
+    OverlayUser,
+    /// The directory holds the whole merged tree: a whiteout deletes.
+    Apply,
+}
+
+/// Finds changes of a layer without a full walk of two trees.
+pub trait Differ {
+    /// Calls `visit` with each change of `id` against `parents`, parents before children, sorted by name.
+    fn changes(
+        &self,
+        id: &LayerId,
+        parents: &[LayerId],
+        visit: &mut dyn FnMut(Change<'_>) -> io::Result<()>,
+    ) -> Result<()>;
+}
+
+/// One difference between a layer and what it stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// Relative to the root, no leading slash.
+    pub path: &'a Path,
+    pub kind: ChangeKind,
+}
+
+/// Docker's three kinds (`C`, `A` and `D` of `docker diff`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ChangeKind {
+    Modified,
+    Added,
+    Deleted,
+}
+
+/// One entry of the registry: how to try a driver on the file system under a state root, and how to open it.
+pub struct Entry {
+    pub name: &'static str,
+    /// Tries the driver for real in a scratch folder below `root`. The detail is what was found
+    /// (`native diff, d_type, ...`).
+    pub probe: fn(root: &Path) -> Probe<Vec<String>>,
+    /// Opens (and creates) the driver's folder `root/NAME`.
+    pub open: fn(root: &Path) -> Result<Box<dyn Driver>>,
+    /// What choosing this driver costs the user, said once and loudly when it was not asked for.
+    pub caution: Option<&'static str>,
+}

@@ -1,0 +1,117 @@
+//! A driver's folder: one subfolder a layer, `.removed-*` for what is being deleted.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use crate::error::At;
+use crate::{Error, LayerId, Result, tree};
+
+const REMOVED: &str = ".removed-";
+
+/// `root/NAME`, open for the `*at` calls.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl Folder {
+    /// Opens the folder, made with mode 0700 if it is missing. Says whether it was.
+    pub(crate) fn open(root: &Path, name: &str) -> Result<(Self, bool)> {
+        let path = root.join(name);
+        let open = || rustix::fs::open(&path, tree::DIRECTORY, Mode::empty());
+        let (fd, made) = match open() {
+            Err(Errno::NOENT) => {
+                let mut builder = std::fs::DirBuilder::new();
+                builder.recursive(true).mode(0o700).create(&path).at("create", &path)?;
+                (open().at("open", &path)?, true)
+            }
+            other => (other.at("open", &path)?, false),
+        };
+        Ok((Self { path, fd }, made))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    pub(crate) fn layer_path(&self, id: &LayerId) -> PathBuf {
+        self.path.join(id.as_str())
+    }
+
+    /// Makes the layer's folder; one that exists is a conflict.
+    pub(crate) fn create(&self, id: &LayerId) -> Result<()> {
+        match rustix::fs::mkdirat(&self.fd, id.as_str(), Mode::RWXU) {
+            Err(Errno::EXIST) => Err(Error::Conflict(id.to_string())),
+            other => other.at("create", self.layer_path(id)),
+        }
+    }
+
+    /// Makes `id/name` with `mode`, whatever the umask is.
+    pub(crate) fn create_in(&self, id: &LayerId, name: &str, mode: Mode) -> Result<()> {
+        let inner = format!("{id}/{name}");
+        rustix::fs::mkdirat(&self.fd, &inner, mode)
+            .and_then(|()| rustix::fs::chmodat(&self.fd, &inner, mode, rustix::fs::AtFlags::empty()))
+            .at("create", self.path.join(inner))
+    }
+
+    /// Opens the directory `id/name`.
+    pub(crate) fn open_in(&self, id: &LayerId, name: &str) -> Result<OwnedFd> {
+        let inner = format!("{id}/{name}");
+        match tree::open_dir(&self.fd, OsStr::new(&inner)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NotFound(id.to_string())),
+            other => other.at("open", self.path.join(inner)),
+        }
+    }
+
+    /// Renames the layer's folder away, then deletes it. One that is not there is removed.
+    pub(crate) fn remove(&self, id: &LayerId) -> Result<()> {
+        let aside = format!("{REMOVED}{id}");
+        let renamed = match rustix::fs::renameat(&self.fd, id.as_str(), &self.fd, &aside) {
+            // What an earlier removal of the same name left.
+            Err(Errno::EXIST | Errno::NOTEMPTY) => {
+                self.delete(OsStr::new(&aside))?;
+                rustix::fs::renameat(&self.fd, id.as_str(), &self.fd, &aside)
+            }
+            other => other,
+        };
+        match renamed {
+            Ok(()) => self.delete(OsStr::new(&aside)),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error).at("remove", self.layer_path(id)),
+        }
+    }
+
+    fn delete(&self, name: &OsStr) -> Result<()> {
+        use std::os::fd::AsFd;
+        tree::remove_tree(self.fd.as_fd(), name).at("delete", self.path.join(name))
+    }
+
+    pub(crate) fn list(&self) -> Result<Vec<LayerId>> {
+        Ok(self.names()?.iter().filter_map(|name| name.to_str().ok()?.parse().ok()).collect())
+    }
+
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for name in self.names()? {
+            if name.to_bytes().starts_with(REMOVED.as_bytes()) {
+                self.delete(tree::os(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Result<Vec<std::ffi::CString>> {
+        use std::os::fd::AsFd;
+        tree::names(self.fd.as_fd()).at("list", &self.path)
+    }
+}

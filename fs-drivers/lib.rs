@@ -1,0 +1,21 @@
+//! Storage drivers: how layers are kept on a host's file system and shown as one tree.
+//!
+//! The trait is in `driver.rs`, the list and the selection in `registry.rs`, one folder a driver. `diff/`
+//! turns a layer into a tar archive and back for all of them; `mount/` performs mounts where the engine itself
+//! has to look into a tree; `tree/` walks, copies and deletes by descriptors. Depends on `arch` only; knows
+//! neither images nor containers nor backends.
+
+#[cfg(test)]
+mod conformance;
+pub mod diff;
+mod driver;
+mod error;
+mod folder;
+pub mod mount;
+mod overlay;
+pub mod registry;
+mod tree;
+mod vfs;
+
+pub use driver::{Access, Change, ChangeKind, Differ, Driver, Entry, LayerId, UnpackTarget, Usage, Whiteouts};
+pub use error::{Error, Result};

@@ -1,0 +1,86 @@
+//! Performs a driver's mounts where the engine itself has to look into a tree.
+//!
+//! The mounts live in a mount namespace of one thread: nothing of them is seen outside, and nothing is left when
+//! the thread ends, however it ends. Containers do not come here; their backend mounts by itself.
+
+mod private;
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use berth_arch::mount::{Mount, Prepared, make_rprivate};
+use rustix::mount::MountFlags;
+
+use crate::error::At;
+use crate::{Error, Result};
+
+pub use private::in_private_namespace;
+
+/// Shows `mounts` below an empty directory and calls `f` with it. The path is good in the thread that `f` runs in
+/// and in threads that it starts, and only until it returns. A single bind mount is shown by its own path, without
+/// any right to mount.
+pub fn with_mounted<T: Send>(mounts: &[Mount], f: impl FnOnce(&Path) -> T + Send) -> Result<T> {
+    if let [only] = mounts
+        && only.fstype == "bind"
+    {
+        let directory = only.base.as_deref().unwrap_or(Path::new("/")).join(&only.source);
+        return Ok(f(&directory));
+    }
+    let base = mounts.first().and_then(|mount| mount.base.as_deref());
+    let place = place(base)?;
+    in_private_namespace(|| {
+        make_rprivate("/").at("make mounts private below", "/")?;
+        let root = empty_directory(&place)?;
+        for mount in mounts {
+            let target = below(&root, &mount.target);
+            let name = CString::new(target.as_os_str().as_bytes())
+                .map_err(|_| Error::InvalidArgument(format!("mount target {}", target.display())))?;
+            let ready = Prepared::new(mount).at("mount", &target)?;
+            ready.perform(&name).at("mount", &target)?;
+        }
+        Ok(f(&root))
+    })?
+}
+
+fn below(root: &Path, target: &Path) -> PathBuf {
+    match target.strip_prefix("/").unwrap_or(target) {
+        rest if rest.as_os_str().is_empty() => root.to_path_buf(),
+        rest => root.join(rest),
+    }
+}
+
+/// A directory that is always empty outside of private namespaces: below the driver's folder, or of this user in
+/// the folder for temporary files.
+fn place(base: Option<&Path>) -> Result<PathBuf> {
+    let place = match base {
+        Some(base) => base.join(".mnt"),
+        None => std::env::temp_dir().join(format!("berth-mnt-{}", rustix::process::geteuid().as_raw())),
+    };
+    match std::fs::DirBuilder::new().mode(0o700).create(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error).at("create", &place)?,
+        _ => {}
+    }
+    let found = std::fs::symlink_metadata(&place).at("look at", &place)?;
+    if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(Error::Unavailable(format!("{} is not a directory of this user", place.display())));
+    }
+    Ok(place)
+}
+
+/// Inside the namespace: a fresh directory on a tmpfs over `place`. A thread that already runs in such a namespace
+/// finds the tmpfs there and leaves it, as its own paths are on it.
+fn empty_directory(place: &Path) -> Result<PathBuf> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let above = place.parent().unwrap_or(Path::new("/"));
+    let device = |path: &Path| Ok::<_, Error>(std::fs::symlink_metadata(path).at("look at", path)?.dev());
+    if device(place)? == device(above)? {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount("tmpfs", place, "tmpfs", flags, Some(c"mode=0700")).at("mount tmpfs on", place)?;
+    }
+    let root = place.join(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
+    std::fs::DirBuilder::new().mode(0o700).create(&root).at("create", &root)?;
+    Ok(root)
+}

@@ -1,0 +1,99 @@
+//! The storage drivers there are, and which one a state folder gets.
+
+use std::path::Path;
+
+use berth_arch::{Probe, pretend};
+
+use crate::{Driver, Entry, Error, Result};
+
+/// In order of preference.
+pub const DRIVERS: &[Entry] = &[crate::overlay::ENTRY, crate::vfs::ENTRY];
+
+/// A driver, opened, and why it is this one.
+pub struct Selection {
+    pub driver: Box<dyn Driver>,
+    pub name: &'static str,
+    pub refused: Vec<Refused>,
+    /// What it costs, to be said once and loudly: set only if nobody asked for this driver.
+    pub caution: Option<&'static str>,
+}
+
+/// A driver that was tried first and does not work here.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Refused {
+    pub name: &'static str,
+    pub reason: String,
+    pub hint: Option<String>,
+}
+
+/// Takes the `explicit` driver, else what the state was made with (`remembered`), else the first of the list that
+/// works. A remembered driver is opened without trying it: it was tried when the state was made.
+pub fn select(root: &Path, explicit: Option<&str>, remembered: Option<&str>) -> Result<Selection> {
+    if let Some(name) = remembered
+        && explicit.is_none_or(|explicit| explicit == name)
+    {
+        let entry = find(name)?;
+        // What is pretended away is so on every path.
+        if pretendable(entry.name) && pretend::without(entry.name) {
+            return Err(unavailable(entry.name, &Probe::<()>::pretended(entry.name)));
+        }
+        return opened(root, entry, Vec::new(), false);
+    }
+    if let Some(name) = explicit {
+        let entry = find(name)?;
+        let probe = (entry.probe)(root);
+        return if probe.is_available() {
+            opened(root, entry, Vec::new(), false)
+        } else {
+            Err(unavailable(entry.name, &probe))
+        };
+    }
+    let mut refused = Vec::new();
+    for entry in DRIVERS {
+        match (entry.probe)(root) {
+            Probe::Available { .. } => return opened(root, entry, refused, true),
+            Probe::Unavailable { reason, hint } => refused.push(Refused { name: entry.name, reason, hint }),
+        }
+    }
+    let lines: Vec<_> = refused.iter().map(|r| line(r.name, &r.reason, r.hint.as_deref())).collect();
+    Err(Error::Unavailable(format!("no storage driver works here:\n{}", lines.join("\n"))))
+}
+
+/// Tries every driver.
+pub fn report(root: &Path) -> Vec<(&'static str, Probe<Vec<String>>)> {
+    DRIVERS.iter().map(|entry| (entry.name, (entry.probe)(root))).collect()
+}
+
+fn opened(root: &Path, entry: &'static Entry, refused: Vec<Refused>, unasked: bool) -> Result<Selection> {
+    let caution = entry.caution.filter(|_| unasked);
+    Ok(Selection { driver: (entry.open)(root)?, name: entry.name, refused, caution })
+}
+
+fn find(name: &str) -> Result<&'static Entry> {
+    // Docker's name for the same thing.
+    let wanted = if name == "overlay2" { "overlay" } else { name };
+    DRIVERS.iter().find(|entry| entry.name == wanted).ok_or_else(|| {
+        let known: Vec<_> = DRIVERS.iter().map(|entry| entry.name).collect();
+        Error::InvalidArgument(format!("storage driver {name:?}: the known ones are {}", known.join(", ")))
+    })
+}
+
+fn pretendable(name: &str) -> bool {
+    pretend::FACILITIES.contains(&name)
+}
+
+fn unavailable<T>(name: &str, probe: &Probe<T>) -> Error {
+    let hint = match probe {
+        Probe::Unavailable { hint, .. } => hint.as_deref(),
+        Probe::Available { .. } => None,
+    };
+    let reason = probe.reason().unwrap_or_default();
+    Error::Unavailable(format!("storage driver {}", line(name, reason, hint)))
+}
+
+fn line(name: &str, reason: &str, hint: Option<&str>) -> String {
+    match hint {
+        Some(hint) => format!("{name}: {reason} ({hint})"),
+        None => format!("{name}: {reason}"),
+    }
+}

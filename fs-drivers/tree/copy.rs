@@ -1,0 +1,180 @@
+//! Copies a tree with everything that a layer keeps of it.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use berth_arch::pretend;
+use berth_arch::root_dir::RootDir;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Uid};
+use rustix::io::Errno;
+
+use super::{Found, Meta, Walk, list_xattrs, open_file, set_xattr};
+
+/// Copies one tree into an existing empty directory: owners, permissions, times, attributes, hard links, devices,
+/// holes. Data is shared where the file system can (reflink).
+pub(crate) struct Copier {
+    target: RootDir,
+    /// The directory that the last entry went into.
+    last: Option<(PathBuf, OwnedFd)>,
+    /// (device, inode) of a source with several names, and the name it was copied to.
+    linked: HashMap<(u64, u64), PathBuf>,
+    /// Copied directories get their attributes when nothing is put into them any more.
+    directories: Vec<PathBuf>,
+}
+
+impl Copier {
+    pub(crate) fn new(target: OwnedFd) -> Self {
+        let target = RootDir::from_fd(target);
+        Self { target, last: None, linked: HashMap::new(), directories: vec![PathBuf::new()] }
+    }
+
+    /// The failing path is relative to the tree.
+    pub(crate) fn copy(mut self, source: OwnedFd) -> Result<(), (PathBuf, io::Error)> {
+        let source = RootDir::from_fd(source);
+        let at_top = |error| (PathBuf::new(), error);
+        let mut walk = Walk::new(&source).map_err(at_top)?;
+        while let Some(found) = walk.next().map_err(at_top)? {
+            self.entry(&found).map_err(|error| (found.path.clone(), error))?;
+        }
+        for path in std::mem::take(&mut self.directories).iter().rev() {
+            self.finish(&source, path).map_err(|error| (path.clone(), error))?;
+        }
+        Ok(())
+    }
+
+    fn finish(&self, source: &RootDir, path: &Path) -> io::Result<()> {
+        let (from, to) = (source.parent_no_links(path)?, self.target.parent_no_links(path)?);
+        let meta = Meta::at(&from.directory, &from.name)?;
+        apply(from.directory.as_fd(), to.directory.as_fd(), &to.name, &meta)
+    }
+
+    fn entry(&mut self, found: &Found) -> io::Result<()> {
+        let parent = found.path.parent().unwrap_or(Path::new(""));
+        let to = match self.last.take() {
+            Some((last, to)) if last == parent => to,
+            _ => self.target.parent_no_links(&found.path)?.directory,
+        };
+        self.make(found, to.as_fd())?;
+        self.last = Some((parent.to_path_buf(), to));
+        Ok(())
+    }
+
+    fn make(&mut self, found: &Found, to: BorrowedFd<'_>) -> io::Result<()> {
+        let (from, name, meta) = (found.directory.as_fd(), found.name.as_os_str(), &found.meta);
+        if !meta.is_dir() && meta.nlink > 1 {
+            if let Some(first) = self.linked.get(&(meta.dev, meta.ino)) {
+                let first = self.target.parent_no_links(first)?;
+                return Ok(rustix::fs::linkat(&first.directory, &first.name, to, name, AtFlags::empty())?);
+            }
+            self.linked.insert((meta.dev, meta.ino), found.path.clone());
+        }
+        match meta.kind() {
+            FileType::Directory => {
+                self.directories.push(found.path.clone());
+                return Ok(rustix::fs::mkdirat(to, name, Mode::RWXU)?);
+            }
+            FileType::RegularFile => {
+                let source = open_file(from, name)?;
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let target = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
+                copy_data(&source, &target, meta.size)?;
+            }
+            FileType::Symlink => {
+                let text = rustix::fs::readlinkat(from, name, Vec::new())?;
+                rustix::fs::symlinkat(text.as_c_str(), to, name)?;
+            }
+            kind => rustix::fs::mknodat(to, name, kind, Mode::RUSR | Mode::WUSR, meta.rdev as _)?,
+        }
+        apply(from, to, name, meta)
+    }
+}
+
+/// Owner first: it takes setuid bits and capabilities away. Times last.
+fn apply(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, meta: &Meta) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
+    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    if meta.kind() != FileType::Symlink {
+        rustix::fs::chmodat(to, name, meta.permissions(), AtFlags::empty())?;
+    }
+    for (attribute, value) in list_xattrs(from, name)? {
+        set_xattr(to, name, &attribute, &value)?;
+    }
+    Ok(rustix::fs::utimensat(to, name, &meta.timestamps(), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+static NO_REFLINK: AtomicBool = AtomicBool::new(false);
+static NO_COPY_RANGE: AtomicBool = AtomicBool::new(false);
+
+/// Brings `size` bytes over: a shared extent (FICLONE, 4.5; btrfs, xfs), else each stretch of data by
+/// `copy_file_range` (4.5), else through memory. Holes stay holes.
+pub(crate) fn copy_data(from: &OwnedFd, to: &OwnedFd, size: u64) -> io::Result<()> {
+    if size == 0 {
+        return Ok(());
+    }
+    if !NO_REFLINK.load(Ordering::Relaxed) && !pretend::without("reflink") {
+        match rustix::fs::ioctl_ficlone(to, from) {
+            Ok(()) => return Ok(()),
+            // What one file system cannot another might, but a tree is copied within one.
+            Err(_) => NO_REFLINK.store(true, Ordering::Relaxed),
+        }
+    }
+    rustix::fs::ftruncate(to, size)?;
+    let mut position = 0;
+    while position < size {
+        let Some((start, end)) = next_data(from, position, size)? else { break };
+        copy_range(from, to, start, end)?;
+        position = end;
+    }
+    Ok(())
+}
+
+/// The next stretch of data in `position..size`; `None` if only a hole is left. Where SEEK_DATA (3.1) is not
+/// known everything is data.
+pub(crate) fn next_data(fd: impl AsFd, position: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
+    let start = match rustix::fs::seek(&fd, SeekFrom::Data(position)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(Errno::INVAL | Errno::NOTSUP) => return Ok(Some((position, size))),
+        Err(error) => return Err(error.into()),
+    };
+    if start >= size {
+        return Ok(None);
+    }
+    let end = rustix::fs::seek(&fd, SeekFrom::Hole(start)).unwrap_or(size).min(size);
+    Ok(Some((start, end.max(start + 1))))
+}
+
+fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> io::Result<()> {
+    let (mut source, mut target) = (start, start);
+    while source < end && !NO_COPY_RANGE.load(Ordering::Relaxed) && !pretend::without("copy_file_range") {
+        let length = usize::try_from(end - source).unwrap_or(usize::MAX).min(1 << 30);
+        match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), length) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(Errno::INTR) => {}
+            // Not known, forbidden, or not between these two: memory will do.
+            Err(Errno::NOSYS | Errno::PERM | Errno::XDEV | Errno::INVAL | Errno::NOTSUP | Errno::BADF) => {
+                NO_COPY_RANGE.store(true, Ordering::Relaxed);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let mut buffer = vec![0; usize::try_from(end - source).unwrap_or(usize::MAX).min(128 << 10)];
+    while source < end {
+        let wanted = usize::try_from(end - source).unwrap_or(usize::MAX).min(buffer.len());
+        let read = rustix::io::pread(from, &mut buffer[..wanted], source)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut written = 0;
+        while written < read {
+            written += rustix::io::pwrite(to, &buffer[written..read], source + written as u64)?;
+        }
+        source += read as u64;
+    }
+    Ok(())
+}

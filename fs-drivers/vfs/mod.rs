@@ -1,0 +1,135 @@
+//! A whole copy of the tree for each layer: works on every file system, without a mount of its own.
+//!
+//! `root/vfs/ID/d` is the merged tree. Data is shared with the parent where the file system can (reflink on btrfs
+//! and xfs), otherwise each layer costs the size of the whole image.
+
+use std::path::{Path, PathBuf};
+
+use berth_arch::Probe;
+use berth_arch::mount::Mount;
+use rustix::fs::Mode;
+
+use crate::error::At;
+use crate::folder::Folder;
+use crate::tree::{self, Copier};
+use crate::{Access, Differ, Driver, Entry, Error, LayerId, Result, UnpackTarget, Usage, Whiteouts};
+
+pub(crate) const ENTRY: Entry = Entry {
+    name: NAME,
+    probe,
+    open,
+    caution: Some("vfs copies the whole image for every layer and container: slow, and it takes the space each time"),
+};
+
+const NAME: &str = "vfs";
+const TREE: &str = "d";
+
+#[derive(Debug)]
+struct Vfs {
+    folder: Folder,
+}
+
+fn open(root: &Path) -> Result<Box<dyn Driver>> {
+    let (folder, _) = Folder::open(root, NAME)?;
+    Ok(Box::new(Vfs { folder }))
+}
+
+fn probe(root: &Path) -> Probe<Vec<String>> {
+    let trial = || -> std::io::Result<bool> {
+        std::fs::create_dir_all(root)?;
+        let from = scratch(root)?;
+        rustix::io::pwrite(&from, b"x", 0)?;
+        Ok(!berth_arch::pretend::without("reflink") && rustix::fs::ioctl_ficlone(scratch(root)?, &from).is_ok())
+    };
+    match trial() {
+        Ok(true) => Probe::available(vec!["reflink".to_owned()]),
+        Ok(false) => Probe::available(vec!["full copies".to_owned()]),
+        Err(error) => {
+            let reason = format!("create a file in {}: {error}", root.display());
+            Probe::unavailable(reason, "give a state folder that can be written (--root)")
+        }
+    }
+}
+
+/// A file without a name.
+fn scratch(root: &Path) -> std::io::Result<std::os::fd::OwnedFd> {
+    use rustix::fs::OFlags;
+    let path = root.join(format!(".probe-{}", std::process::id()));
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
+    std::fs::remove_file(&path)?;
+    Ok(fd)
+}
+
+impl Vfs {
+    fn tree(&self, id: &LayerId) -> PathBuf {
+        self.folder.layer_path(id).join(TREE)
+    }
+
+    fn fill(&self, id: &LayerId, parents: &[LayerId]) -> Result<()> {
+        self.folder.create_in(id, TREE, Mode::from_raw_mode(0o755))?;
+        if let Some(parent) = parents.first() {
+            let source = self.folder.open_in(parent, TREE)?;
+            let copier = Copier::new(self.folder.open_in(id, TREE)?);
+            copier.copy(source).map_err(|(path, source)| Error::Io {
+                action: "copy",
+                path: self.tree(parent).join(path),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Driver for Vfs {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn prepare(&self, id: &LayerId, parents: &[LayerId]) -> Result<()> {
+        self.folder.create(id)?;
+        self.fill(id, parents).inspect_err(|_| {
+            let _ = self.folder.remove(id);
+        })
+    }
+
+    fn mounts(&self, id: &LayerId, _parents: &[LayerId], access: Access) -> Result<Vec<Mount>> {
+        let options = if access == Access::ReadOnly { vec!["ro".to_owned()] } else { Vec::new() };
+        Ok(vec![Mount {
+            fstype: "bind".to_owned(),
+            source: format!("{id}/{TREE}").into(),
+            target: "/".into(),
+            options,
+            base: Some(self.folder.path().to_path_buf()),
+        }])
+    }
+
+    fn commit(&self, id: &LayerId) -> Result<()> {
+        tree::sync_tree(self.folder.open_in(id, TREE)?).at("sync", self.tree(id))
+    }
+
+    fn usage(&self, id: &LayerId) -> Result<Usage> {
+        tree::usage(self.folder.open_in(id, TREE)?).at("measure", self.tree(id))
+    }
+
+    fn remove(&self, id: &LayerId) -> Result<()> {
+        self.folder.remove(id)
+    }
+
+    fn list(&self) -> Result<Vec<LayerId>> {
+        self.folder.list()
+    }
+
+    fn sweep(&self) -> Result<()> {
+        self.folder.sweep()
+    }
+
+    fn unpack_target(&self, id: &LayerId) -> Result<UnpackTarget> {
+        self.folder.open_in(id, TREE)?;
+        Ok(UnpackTarget { directory: self.tree(id), whiteouts: Whiteouts::Apply })
+    }
+
+    fn differ(&self) -> Option<&dyn Differ> {
+        None
+    }
+}
