@@ -1,0 +1,66 @@
+//! What a backend is given: an OCI runtime Spec and the mounts that make the root.
+
+use std::path::PathBuf;
+
+use berth_arch::mount::Mount;
+use oci_spec::runtime::Spec;
+
+/// A container's identity: 64 lower-case hexadecimal digits for the engine's own, and what the OCI command line
+/// allows otherwise (`[A-Za-z0-9_+.-]`, at most 128, not starting with a dot).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ContainerId(String);
+
+impl ContainerId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first twelve characters, as people see it.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl std::str::FromStr for ContainerId {
+    type Err = crate::Error;
+
+    fn from_str(text: &str) -> crate::Result<Self> {
+        let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'+' | b'.' | b'-');
+        if text.is_empty() || text.len() > 128 || text.starts_with('.') || !text.bytes().all(fits) {
+            return Err(crate::Error::InvalidArgument(format!("container ID {text:?}")));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for ContainerId {
+    type Error = crate::Error;
+
+    fn try_from(text: String) -> crate::Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<ContainerId> for String {
+    fn from(id: ContainerId) -> Self {
+        id.0
+    }
+}
+
+impl std::fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A container to be made.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// An empty directory over which the root is mounted, in the container's own mount namespace where there
+    /// is one. It is never a mount point for the rest of the host.
+    pub mount_point: PathBuf,
+    /// What makes the root, in order (the storage driver's answer). Empty: `spec.root.path` is used as it is.
+    pub rootfs: Vec<Mount>,
+    pub spec: Spec,
+}

@@ -1,0 +1,42 @@
+//! What the tests need of the kernel and no library offers safely.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// A copy that programs inherit.
+pub(crate) fn inheritable(file: &File) -> OwnedFd {
+    // SAFETY: dup takes a number and returns a new one, which nobody else owns.
+    unsafe { OwnedFd::from_raw_fd(libc::dup(file.as_raw_fd())) }
+}
+
+/// Makes the system call `number` without arguments and returns its error.
+pub(crate) fn call(number: i64) -> i32 {
+    // SAFETY: the tests pass numbers that no kernel has.
+    let result = unsafe { libc::syscall(number as libc::c_long) };
+    if result < 0 { std::io::Error::last_os_error().raw_os_error().unwrap_or(0) } else { 0 }
+}
+
+/// A mount namespace of this process's own in which everything is shared, and `folder` a mount.
+pub(crate) fn own_shared_mounts(folder: &Path) {
+    // SAFETY: integers only; no thread shares what is changed.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+    use rustix::mount::{MountPropagationFlags as Propagation, mount_bind, mount_change};
+    mount_change("/", Propagation::PRIVATE | Propagation::REC).unwrap();
+    mount_bind(folder, folder).unwrap();
+    mount_change("/", Propagation::SHARED | Propagation::REC).unwrap();
+}
+
+/// Runs `child` in a fork and returns its number.
+pub(crate) fn fork(child: impl FnOnce()) -> i32 {
+    // SAFETY: a test's process has one thread, so the copy may do everything.
+    match unsafe { libc::fork() } {
+        0 => {
+            child();
+            // SAFETY: takes an integer; the copy's destructors are the original's business.
+            unsafe { libc::_exit(0) }
+        }
+        pid => pid,
+    }
+}

@@ -1,0 +1,23 @@
+//! Isolation backends: how a program is kept apart from the host.
+//!
+//! The traits are in `backend.rs`, what they are given in `bundle.rs`, the list and the selection in
+//! `registry.rs`. Every backend consumes the OCI runtime Spec. Depends on `arch`, never on `fs-drivers`:
+//! the two meet as a list of mounts. Synchronous, no tokio.
+
+mod backend;
+mod bundle;
+pub mod cgroup;
+mod error;
+pub mod namespace;
+mod protected;
+mod registry;
+pub mod seccomp;
+
+pub use backend::{
+    Backend, Entry, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Sample, Sandbox, SavedSandbox, Stats, Stdio,
+};
+pub use bundle::{Bundle, ContainerId};
+pub use cgroup::MemoryWatch;
+pub use error::{Error, Result};
+pub use protected::{cheaply_protected_program, protected_program};
+pub use registry::{BACKENDS, Refused, Selection, by_name, check_names, select};

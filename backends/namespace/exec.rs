@@ -1,0 +1,208 @@
+//! Further programs in a running container.
+//!
+//! A first process enters the control groups and namespaces; since nobody can change his own pid namespace, it
+//! clones a second one as a sibling (CLONE_PARENT), which becomes the program. Both are out of the container's
+//! sight: not dumpable, every descriptor close-on-exec, nothing of berth's executed inside.
+
+use std::ffi::c_int;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use berth_arch::process::{self, Process};
+use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags};
+
+use super::become_program::{
+    clean_slate, close_rest, enter_groups, label, limits, oom_score, run as run_program, streams, surroundings,
+};
+use super::clone;
+use super::plan::{entries, forbid_nodes};
+use super::process::{ProcessPlan, Streams, setup};
+use super::report::{At, Channel, Done, Packet, Step};
+use super::sandbox::{describe_process, send, try_wait};
+use super::sys;
+use super::terminal::{self, Place};
+use crate::cgroup::Cgroup;
+use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
+
+/// A program that was started by exec.
+struct Child {
+    process: Process,
+    terminal: Option<OwnedFd>,
+    status: Option<ExitStatus>,
+}
+
+impl ExecChild for Child {
+    fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
+    fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.process.pidfd()
+    }
+
+    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status = try_wait(&self.process)?;
+        }
+        Ok(self.status)
+    }
+
+    fn signal(&self, signal: i32) -> Result<()> {
+        if self.status.is_some() {
+            return Err(Error::NotFound(format!("process {}: it has ended", self.process.pid())));
+        }
+        send(&self.process, signal)
+    }
+
+    fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
+    }
+}
+
+/// What the first process needs.
+struct Plan {
+    process: ProcessPlan,
+    groups: Vec<OwnedFd>,
+    /// In the order in which they are entered.
+    namespaces: Vec<(OwnedFd, c_int)>,
+}
+
+/// The user namespace first, because it gives the right to enter the others; the mount namespace last, because
+/// it takes away the names by which they could be found.
+const KINDS: &[(&str, c_int)] = &[
+    ("user", libc::CLONE_NEWUSER),
+    ("cgroup", libc::CLONE_NEWCGROUP),
+    ("ipc", libc::CLONE_NEWIPC),
+    ("uts", libc::CLONE_NEWUTS),
+    ("net", libc::CLONE_NEWNET),
+    ("pid", libc::CLONE_NEWPID),
+    ("mnt", libc::CLONE_NEWNS),
+];
+
+pub(super) fn run(
+    init: &Process,
+    cgroup: &Cgroup,
+    spec: &Spec,
+    process: &oci_spec::runtime::Process,
+    io: Stdio,
+) -> Result<Box<dyn ExecChild>> {
+    let mut process = ProcessPlan::new(process, spec, io)?;
+    // The container's own start has said it.
+    forbid_nodes(&mut process, spec, cgroup, &mut Vec::new());
+    let plan = Plan { process, groups: entries(cgroup)?, namespaces: namespaces(init)? };
+    let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
+    let first = clone::spawn(0, None, |_| {
+        ours.leave();
+        first(&plan, &theirs);
+    })
+    .map_err(setup("clone for exec"))?;
+    drop(theirs);
+    let Plan { mut process, groups, namespaces } = plan;
+    drop((groups, namespaces));
+    let mut terminal = None;
+    let answer = until_running(&ours, &process, &mut terminal);
+    let _ = process::wait(first);
+    // Held until here, for the child had to copy them.
+    process.streams = Streams::Terminal { size: None };
+    Ok(Box::new(Child { process: answer?, terminal, status: None }))
+}
+
+/// Reads what the two say until the program runs. A second process that fails is reaped.
+fn until_running(channel: &Channel, plan: &ProcessPlan, terminal: &mut Option<OwnedFd>) -> Result<Process> {
+    let (mut child, mut failure) = (None, None);
+    // To the end, for a second process that fails at once may be heard before the first one names it.
+    while let Some(packet) = channel.receive().map_err(setup("read what the container says"))? {
+        match packet {
+            Packet::Child(pid) => child = Some(pid),
+            Packet::Terminal(fd) => *terminal = Some(fd),
+            Packet::Failed(failed) => failure = Some(failed),
+            Packet::Ready | Packet::Warning(_) => {}
+        }
+    }
+    match (child, failure) {
+        (Some(pid), None) => Process::open(pid, None).map_err(setup("open the process")),
+        (child, Some(failure)) => {
+            if let Some(pid) = child {
+                clone::end(pid);
+            }
+            Err(match failure.step {
+                Step::Exec => plan.exec_error(failure.errno),
+                _ => Error::Setup { step: describe_process(plan, failure), source: failure.errno.into() },
+            })
+        }
+        (None, None) => Err(Error::NotFound("container: it ended while a program was started in it".into())),
+    }
+}
+
+/// Those of init's namespaces that are not this process's own. Opened before the container can change anything.
+fn namespaces(init: &Process) -> Result<Vec<(OwnedFd, c_int)>> {
+    let mut found = Vec::new();
+    for (name, kind) in KINDS {
+        let path = format!("/proc/{}/ns/{name}", init.pid());
+        let Ok(own) = rustix::fs::stat(format!("/proc/self/ns/{name}")) else {
+            if *kind == libc::CLONE_NEWNS {
+                return Err(Error::Unavailable(
+                    "the namespace backend cannot enter a container: this kernel is older than Linux 3.8; \
+                     use a newer one, or run the program by the container's first process"
+                        .into(),
+                ));
+            }
+            continue;
+        };
+        let theirs = rustix::fs::stat(&path).map_err(setup(format!("look at {path}")))?;
+        if (theirs.st_dev, theirs.st_ino) != (own.st_dev, own.st_ino) {
+            let file = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            found.push((file.map_err(setup(format!("open {path}")))?, *kind));
+        }
+    }
+    // The number may have been reused between the look-up and here.
+    if !init.is_alive() {
+        return Err(Error::NotFound("container: it is not running".into()));
+    }
+    Ok(found)
+}
+
+fn first(plan: &Plan, channel: &Channel) {
+    if let Err(failure) = enter(plan, channel) {
+        channel.fail(failure);
+    }
+}
+
+fn enter(plan: &Plan, channel: &Channel) -> Done {
+    clean_slate(false)?;
+    // The container's own /proc may be anything.
+    let proc = rustix::fs::open(c"/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Step::Label)?;
+    enter_groups(&plan.groups)?;
+    oom_score(&plan.process, channel);
+    for (index, (namespace, kind)) in plan.namespaces.iter().enumerate() {
+        sys::setns(namespace, *kind).at_index(Step::Join, index)?;
+    }
+    let second = clone::spawn(libc::CLONE_PARENT, None, |_| second(plan, proc.as_fd(), channel)).at(Step::Clone)?;
+    channel.child(second).at(Step::Clone)
+}
+
+fn second(plan: &Plan, proc: BorrowedFd<'_>, channel: &Channel) {
+    match prepare(&plan.process, proc, channel) {
+        Ok(channel) => channel.fail(run_program(&plan.process, &channel)),
+        Err(failure) => channel.fail(failure),
+    }
+}
+
+fn prepare(plan: &ProcessPlan, proc: BorrowedFd<'_>, channel: &Channel) -> Done<Channel> {
+    let _ = rustix::process::setsid();
+    label(plan, proc, c"self/attr/exec")?;
+    let terminal = match plan.streams {
+        Streams::Terminal { size } => {
+            let terminal = terminal::open(Place::Here, size).at(Step::Terminal)?;
+            channel.terminal(terminal.controlling.as_fd()).at(Step::Terminal)?;
+            Some(terminal)
+        }
+        Streams::Pipes(_) => None,
+    };
+    streams(plan, terminal.as_ref())?;
+    limits(plan, channel)?;
+    surroundings(plan)?;
+    // Closed by the next step, all at once.
+    std::mem::forget(terminal);
+    close_rest(channel)
+}

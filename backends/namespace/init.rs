@@ -1,0 +1,140 @@
+//! The container's first process, from the clone to its program: system calls only. A step that fails is reported
+//! and ends it.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::become_program::{
+    clean_slate, close_rest, enter_groups, label, limits, oom_score, run, streams, surroundings, write_file,
+};
+use super::clone::Entered;
+use super::plan::Plan;
+use super::process::Streams;
+use super::report::{At, Channel, Done, Step};
+use super::resolve::{Links, Missing, Root};
+use super::rootfs::{self, Side};
+use super::sys;
+use super::terminal::{self, Place, Terminal};
+
+/// What the clone runs: the whole root is made here, with the host's rights.
+pub(super) fn main(plan: &Plan, channel: &Channel, entered: Entered) {
+    let made = || {
+        clean_slate(false)?;
+        groups(plan, entered)?;
+        join(plan)?;
+        rootfs::propagation(&plan.root)?;
+        let root = rootfs::mount_root(&plan.root)?;
+        rootfs::perform(&plan.root, root.as_fd(), Side::All, channel)?;
+        oom_score(&plan.process, channel);
+        Ok(root)
+    };
+    finish(plan, channel, made());
+}
+
+/// As [`main`], in a user namespace that [`super::stages`] has prepared: the rest of the root is made with what
+/// rights its own root has.
+pub(super) fn mapped(plan: &Plan, channel: &Channel) {
+    let made = || {
+        become_root()?;
+        let _ = rustix::process::setsid();
+        new_cgroup_namespace(plan)?;
+        join(plan)?;
+        let root = rootfs::unlock_root(&plan.root)?;
+        rootfs::perform(&plan.root, root.as_fd(), Side::Inside, channel)?;
+        Ok(root)
+    };
+    finish(plan, channel, made());
+}
+
+fn finish(plan: &Plan, channel: &Channel, root: Done<OwnedFd>) {
+    match root.and_then(|root| prepare(plan, channel, root)) {
+        Ok(channel) => channel.fail(run(&plan.process, &channel)),
+        Err(failure) => channel.fail(failure),
+    }
+}
+
+fn prepare(plan: &Plan, channel: &Channel, root: OwnedFd) -> Done<Channel> {
+    names(plan)?;
+    label(&plan.process, rustix::fs::CWD, c"/proc/self/attr/exec")?;
+    let inside = Root { directory: root.as_fd(), openat2: plan.root.openat2 };
+    let terminal = open_terminal(plan, inside, channel)?;
+    make_directory(plan, &inside);
+    rootfs::pivot(&plan.root, root.as_fd())?;
+    streams(&plan.process, terminal.as_ref())?;
+    limits(&plan.process, channel)?;
+    surroundings(&plan.process)?;
+    let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _, 0);
+    // Closed by the next step, all at once.
+    std::mem::forget((root, terminal));
+    let channel = close_rest(channel)?;
+    channel.ready().at(Step::Clone)?;
+    // The creator has ended: there is nobody to run for.
+    if channel.wait_for_go().is_err() {
+        sys::exit(1);
+    }
+    Ok(channel)
+}
+
+/// The number 0 of the user namespace. The change of identity hides this process's files in /proc from itself,
+/// which it needs for mounting.
+fn become_root() -> Done {
+    let (user, group) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
+    match rustix::thread::set_thread_groups(&[]) {
+        Ok(()) | Err(rustix::io::Errno::PERM) => {}
+        Err(errno) => return Err(errno).at(Step::MapUsers),
+    }
+    rustix::thread::set_thread_res_gid(group, group, group).at(Step::MapUsers)?;
+    rustix::thread::set_thread_res_uid(user, user, user).at(Step::MapUsers)?;
+    sys::prctl(libc::PR_SET_DUMPABLE, 1, 0).map(drop).at(Step::MapUsers)
+}
+
+/// The control groups first, so that everything counts, and their namespace after, so that it begins there.
+fn groups(plan: &Plan, entered: Entered) -> Done {
+    if entered == Entered::No {
+        enter_groups(&plan.groups)?;
+    }
+    new_cgroup_namespace(plan)
+}
+
+fn new_cgroup_namespace(plan: &Plan) -> Done {
+    if plan.namespaces.new_cgroup { sys::unshare(libc::CLONE_NEWCGROUP).at(Step::Cgroup) } else { Ok(()) }
+}
+
+fn join(plan: &Plan) -> Done {
+    for (index, (namespace, kind)) in plan.namespaces.join.iter().enumerate() {
+        sys::setns(namespace, *kind).at_index(Step::Join, index)?;
+    }
+    Ok(())
+}
+
+fn names(plan: &Plan) -> Done {
+    if let Some(name) = &plan.hostname {
+        sys::sethostname(name).at(Step::Hostname)?;
+    }
+    if let Some(name) = &plan.domainname {
+        sys::setdomainname(name).at(Step::Domainname)?;
+    }
+    if plan.namespaces.new & libc::CLONE_NEWNET != 0 {
+        sys::start_loopback().at(Step::Loopback)?;
+    }
+    for (index, (path, value)) in plan.sysctls.iter().enumerate() {
+        write_file(path, value).at_index(Step::Sysctl, index)?;
+    }
+    Ok(())
+}
+
+/// The working directory, if it is missing; a root that is read-only is not so yet. What cannot be made is said when
+/// it is entered.
+fn make_directory(plan: &Plan, root: &Root<'_>) {
+    let path = plan.process.directory.as_c_str();
+    if path.to_bytes() != b"/" {
+        let _ = root.open(path, Links::Follow, Missing::MakeDirectory);
+    }
+}
+
+fn open_terminal(plan: &Plan, root: Root<'_>, channel: &Channel) -> Done<Option<Terminal>> {
+    let Streams::Terminal { size } = plan.process.streams else { return Ok(None) };
+    let terminal = terminal::open(Place::Root(root), size).at(Step::Terminal)?;
+    terminal::bind_console(&root, &terminal).at(Step::Console)?;
+    channel.terminal(terminal.controlling.as_fd()).at(Step::Terminal)?;
+    Ok(Some(terminal))
+}

@@ -1,0 +1,203 @@
+//! Containers of namespaces, control groups, capabilities and seccomp: the strongest backend.
+//!
+//! `plan.rs` (with `process.rs` and `actions.rs`) computes everything before the clone; `clone.rs` clones;
+//! `init.rs` (with `rootfs.rs` and `become_program.rs`) is what the clone does, system calls only, and reports over
+//! `report.rs`; `exec.rs` runs further programs; `sandbox.rs` is what the creator holds.
+
+mod actions;
+mod become_program;
+mod capabilities;
+mod clone;
+mod copy_up;
+mod exec;
+mod init;
+mod plan;
+mod process;
+mod report;
+mod resolve;
+mod rootfs;
+mod sandbox;
+mod stages;
+mod sys;
+mod terminal;
+mod tree;
+
+use berth_arch::kernel::cgroup::{Cgroups, Layout};
+use berth_arch::process::Process;
+use berth_arch::{Host, Probe, pretend};
+
+use self::plan::Plan;
+use self::process::setup;
+use self::report::Channel;
+use self::sandbox::{Container, Creator, Heard};
+pub(crate) use self::sys::set_read_only;
+use crate::cgroup::Cgroup;
+use crate::{Backend, Bundle, ContainerId, Error, Isolation, Result, Sandbox, SavedSandbox, Stdio};
+
+pub(crate) const NAME: &str = "namespace";
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub struct Namespace;
+
+impl Backend for Namespace {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// Looks and does not try: it is on the path of every run, and forks would double its time. What the kernel
+    /// refuses in spite of it is said by [`Backend::create`].
+    fn probe(&self, host: &Host) -> Probe<Isolation> {
+        const CAP_SYS_ADMIN: u64 = 1 << 21;
+        let has = plan::kernel_has;
+        for (name, option) in [("mnt", "NAMESPACES"), ("pid", "PID_NS"), ("uts", "UTS_NS"), ("ipc", "IPC_NS")] {
+            if !has(name) {
+                return Probe::unavailable(
+                    format!("this kernel has no {name} namespaces"),
+                    format!("use a kernel built with CONFIG_{option}"),
+                );
+            }
+        }
+        if host.user.effective_capabilities & CAP_SYS_ADMIN == 0 {
+            return Probe::unavailable(
+                "making namespaces takes CAP_SYS_ADMIN, which this user does not have",
+                "run as root, or enable user namespaces (sysctl user.max_user_namespaces)",
+            );
+        }
+        let groups =
+            Cgroups::detect().unwrap_or(Cgroups { layout: Layout::None, hierarchies: vec![], unmounted: vec![] });
+        let controllers = controllers(&groups);
+        Probe::available(Isolation {
+            pid: true,
+            mount: true,
+            network: has("net"),
+            uts: true,
+            ipc: true,
+            user: has("user") && !pretend::without("userns"),
+            cgroup_namespace: has("cgroup"),
+            pause: controllers.iter().any(|name| name == "freezer") || groups.layout == Layout::V2,
+            stats: !controllers.is_empty(),
+            controllers,
+            capabilities: true,
+            no_new_privileges: host.kernel.version >= (3, 5),
+            seccomp: berth_arch::kernel::seccomp::probe().is_available(),
+        })
+    }
+
+    fn create(&self, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<Box<dyn Sandbox>> {
+        let cgroup = Cgroup::create(id, &bundle.spec)?;
+        match create(id, bundle, io, &cgroup) {
+            Ok(made) => Ok(Box::new(made.into_container(id, bundle, cgroup))),
+            Err(error) => {
+                if !cgroup.paths().is_empty() {
+                    let _ = cgroup.kill_all();
+                    let _ = cgroup.delete();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn load(&self, id: &ContainerId, saved: &SavedSandbox) -> Result<Box<dyn Sandbox>> {
+        if saved.backend != NAME {
+            return Err(Error::InvalidArgument(format!(
+                "container {id}: backend {} made it, not {NAME}",
+                saved.backend
+            )));
+        }
+        let init = Process::open(saved.pid, Some(saved.start_time))
+            .map_err(|_| Error::NotFound(format!("container {id}: it is not running")))?;
+        Ok(Box::new(Container {
+            name: id.to_string(),
+            init,
+            cgroup: Cgroup::load(&saved.cgroups),
+            warnings: Vec::new(),
+            terminal: None,
+            status: None,
+            creator: None,
+        }))
+    }
+}
+
+/// Those of the hierarchies that can be written to, by v2's names.
+fn controllers(groups: &Cgroups) -> Vec<String> {
+    let usable = groups.hierarchies.iter().filter(|hierarchy| hierarchy.is_writable(&hierarchy.own_directory()));
+    let mut names: Vec<String> = usable.flat_map(|hierarchy| hierarchy.controllers.clone()).collect();
+    names.iter_mut().filter(|name| *name == "blkio").for_each(|name| *name = "io".into());
+    if groups.layout == Layout::V2 && !names.is_empty() {
+        // By BPF and by cgroup.freeze, which have no controller of their own on v2.
+        names.extend(["devices".into(), "freezer".into()]);
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+struct Made {
+    init: Process,
+    plan: Plan,
+    channel: Channel,
+    terminal: Option<std::os::fd::OwnedFd>,
+    warnings: Vec<String>,
+}
+
+impl Made {
+    fn into_container(mut self, id: &ContainerId, bundle: &Bundle, cgroup: Cgroup) -> Container {
+        // The child has its own copies of the streams: as long as ours are open, a pipe does not end.
+        self.plan.let_go();
+        self.warnings.splice(0..0, cgroup.warnings().iter().cloned());
+        Container {
+            name: id.to_string(),
+            init: self.init,
+            cgroup,
+            warnings: self.warnings,
+            terminal: self.terminal,
+            status: None,
+            creator: Some(Creator { waiting: Some((self.channel, self.plan)), spec: bundle.spec.clone() }),
+        }
+    }
+}
+
+fn create(_id: &ContainerId, bundle: &Bundle, io: Stdio, cgroup: &Cgroup) -> Result<Made> {
+    let mut warnings = Vec::new();
+    let plan = Plan::new(bundle, cgroup, io, &mut warnings)?;
+    let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
+    let group = sandbox::borrow(&plan.group);
+    let first = if plan.namespaces.in_two_steps() {
+        let flags = stages::first_flags(&plan);
+        clone::spawn(flags, group, |entered| {
+            ours.leave();
+            stages::main(&plan, &theirs, entered);
+        })
+    } else {
+        clone::spawn(plan.namespaces.new, group, |entered| {
+            ours.leave();
+            init::main(&plan, &theirs, entered);
+        })
+    };
+    let first = first.map_err(setup("clone into new namespaces"))?;
+    drop(theirs);
+    let mut heard = Heard::default();
+    let ready = sandbox::until_ready(&ours, &mut heard, |failure| sandbox::describe(&plan, failure));
+    if plan.namespaces.in_two_steps() {
+        let _ = berth_arch::process::wait(first);
+    } else {
+        heard.child = Some(first);
+    }
+    let Some(pid) = heard.child else { return Err(ready.err().unwrap_or_else(sandbox::killed)) };
+    let init = ready.and_then(|()| Process::open(pid, None).map_err(setup("open the container's first process")));
+    match init {
+        Ok(init) => Ok(Made {
+            init,
+            plan,
+            channel: ours,
+            terminal: heard.terminal,
+            warnings: [warnings, heard.warnings].concat(),
+        }),
+        Err(error) => {
+            drop(ours);
+            clone::end(pid);
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Everything that can be computed before the clone: the child finds numbers, descriptors and C strings, and makes
+//! system calls with them.
+
+use std::ffi::{CString, OsStr, c_int, c_ulong};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use berth_arch::mount::{Mount, Prepared};
+use berth_arch::pretend;
+use oci_spec::runtime::{Hooks, Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
+
+use super::actions::{self, Planned, c_string};
+use super::capabilities::Sets;
+use super::process::{ProcessPlan, Streams, setup};
+use super::resolve::file_system;
+use super::rootfs;
+use crate::cgroup::Cgroup;
+use crate::{Bundle, Error, Result, Stdio};
+
+pub(super) struct Plan {
+    pub(super) process: ProcessPlan,
+    pub(super) namespaces: Namespaces,
+    pub(super) root: RootPlan,
+    /// Files by which the child joins the control groups.
+    pub(super) groups: Vec<OwnedFd>,
+    /// The directory of the group, where the clone itself can join it.
+    pub(super) group: Option<OwnedFd>,
+    pub(super) hostname: Option<Vec<u8>>,
+    pub(super) domainname: Option<Vec<u8>>,
+    /// Files below /proc/sys and what is written to them.
+    pub(super) sysctls: Vec<(CString, Vec<u8>)>,
+}
+
+/// Which namespaces are new and which are another container's.
+#[derive(Default)]
+pub(super) struct Namespaces {
+    /// CLONE_NEW* for the clone.
+    pub(super) new: c_int,
+    /// Made by the child, after it has joined its groups.
+    pub(super) new_cgroup: bool,
+    /// Joined by the child.
+    pub(super) join: Vec<(OwnedFd, c_int)>,
+    /// Joined before the clone: a process cannot change its own pid namespace.
+    pub(super) join_pid: Option<OwnedFd>,
+    pub(super) user: Option<User>,
+}
+
+/// The user namespace.
+pub(super) enum User {
+    /// With the text of its uid_map and gid_map (user_namespaces(7)).
+    New {
+        users: Vec<u8>,
+        groups: Vec<u8>,
+    },
+    Join(OwnedFd),
+}
+
+pub(super) struct RootPlan {
+    /// Where the root is assembled.
+    pub(super) mount_point: CString,
+    /// With a user namespace: a tmpfs that holds the mount point, so that its users find the root by a name without
+    /// being allowed on the way from the host's root to there.
+    pub(super) porch: Option<CString>,
+    /// Each with its absolute target.
+    pub(super) mounts: Vec<(Prepared, CString)>,
+    pub(super) actions: Vec<Planned>,
+    pub(super) read_only: bool,
+    /// The host's mounts do not arrive in the container.
+    pub(super) private: bool,
+    /// With shared propagation: the mount that holds the mount point, which alone is made private.
+    pub(super) shared_parent: Option<CString>,
+    /// Flags of mount(2) for the finished root.
+    pub(super) final_propagation: Option<c_ulong>,
+    pub(super) openat2: bool,
+    pub(super) pivot_root: bool,
+    /// Where pivot_root cannot work: what to take off, deepest first.
+    pub(super) host_mounts: Vec<CString>,
+}
+
+impl Plan {
+    pub(super) fn new(bundle: &Bundle, cgroup: &Cgroup, io: Stdio, warnings: &mut Vec<String>) -> Result<Self> {
+        let spec = &bundle.spec;
+        let process = spec.process().as_ref();
+        let process = process.ok_or_else(|| Error::InvalidArgument("specification: it has no process".into()))?;
+        let namespaces = Namespaces::new(spec, warnings)?;
+        refuse_unsupported(spec)?;
+        refuse_host_settings(spec, &namespaces)?;
+        let mut process = ProcessPlan::new(process, spec, io)?;
+        forbid_nodes(&mut process, spec, cgroup, warnings);
+        Ok(Self {
+            process,
+            root: RootPlan::new(bundle, cgroup, namespaces.user.is_some())?,
+            namespaces,
+            groups: entries(cgroup)?,
+            group: if cgroup.paths().is_empty() { None } else { cgroup.into_fd()? },
+            hostname: name(spec.hostname()),
+            domainname: name(spec.domainname()),
+            sysctls: sysctls(spec)?,
+        })
+    }
+}
+
+impl Plan {
+    /// Closes what was for the child; what is left is for messages.
+    pub(super) fn let_go(&mut self) {
+        self.process.streams = Streams::Terminal { size: None };
+        self.groups.clear();
+        self.group = None;
+        self.namespaces = Namespaces::default();
+    }
+}
+
+/// Without the control group that denies devices, a container that can make nodes has the host's disks.
+pub(super) fn forbid_nodes(process: &mut ProcessPlan, spec: &Spec, cgroup: &Cgroup, warnings: &mut Vec<String>) {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let rules = resources.and_then(|resources| resources.devices().as_ref());
+    let asked = rules.is_some_and(|rules| rules.iter().any(|rule| !rule.allow()));
+    if !asked || cgroup.devices_enforced() {
+        return;
+    }
+    if process.capabilities.as_mut().is_some_and(Sets::take_mknod) {
+        warnings.push(
+            "this host cannot restrict the devices of a container (no devices controller): \
+             CAP_MKNOD is taken from it"
+                .into(),
+        );
+    }
+}
+
+/// Files by which a process joins the container's groups; none on a host without.
+pub(super) fn entries(cgroup: &Cgroup) -> Result<Vec<OwnedFd>> {
+    if cgroup.paths().is_empty() { Ok(Vec::new()) } else { cgroup.entry_fds() }
+}
+
+impl Namespaces {
+    fn new(spec: &Spec, warnings: &mut Vec<String>) -> Result<Self> {
+        let mut namespaces = Self::default();
+        let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+        for namespace in listed.into_iter().flatten() {
+            let (kind, name) = kind(namespace.typ())?;
+            let Some(path) = namespace.path() else {
+                match kind {
+                    libc::CLONE_NEWUSER => namespaces.user = Some(new_user(spec)?),
+                    _ => namespaces.add(kind, name, warnings)?,
+                }
+                continue;
+            };
+            let file = File::open(path).map_err(setup(format!("open the {name} namespace {}", path.display())))?;
+            match kind {
+                libc::CLONE_NEWPID => namespaces.join_pid = Some(file.into()),
+                libc::CLONE_NEWUSER => namespaces.user = Some(User::Join(file.into())),
+                _ => namespaces.join.push((file.into(), kind)),
+            }
+        }
+        if namespaces.new & libc::CLONE_NEWNS == 0 {
+            return Err(Error::Unavailable(
+                "the namespace backend makes containers with a mount namespace of their own only: \
+                 add the namespace \"mount\""
+                    .into(),
+            ));
+        }
+        Ok(namespaces)
+    }
+
+    /// Whether the container has one that is not the host's.
+    fn has(&self, kind: c_int) -> bool {
+        self.new & kind != 0
+            || self.join.iter().any(|(_, joined)| *joined == kind)
+            || (kind == libc::CLONE_NEWUSER && self.user.is_some())
+    }
+
+    /// Whether a first process has to prepare the ground for the one that becomes the program.
+    pub(super) fn in_two_steps(&self) -> bool {
+        self.user.is_some() || self.join_pid.is_some()
+    }
+
+    fn add(&mut self, kind: c_int, name: &str, warnings: &mut Vec<String>) -> Result<()> {
+        let present = kernel_has(name);
+        match (kind, present) {
+            (libc::CLONE_NEWCGROUP, true) => self.new_cgroup = true,
+            (libc::CLONE_NEWCGROUP, false) => warnings.push(
+                "this kernel has no cgroup namespaces (they come with Linux 4.6): \
+                 the container sees the names of the host's control groups"
+                    .into(),
+            ),
+            (_, true) => self.new |= kind,
+            (_, false) => {
+                return Err(Error::Unavailable(format!(
+                    "the namespace backend cannot make a {name} namespace: this kernel has none; \
+                     use a kernel with namespaces, or another backend"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the kernel has a kind of namespace. Before 3.8, /proc does not show those of mounts and processes, which
+/// are older: the clone will say.
+pub(super) fn kernel_has(name: &str) -> bool {
+    let shown = |name: &str| Path::new("/proc/self/ns").join(name).exists();
+    shown(name) || (matches!(name, "mnt" | "pid") && !shown("mnt"))
+}
+
+fn new_user(spec: &Spec) -> Result<User> {
+    if pretend::without("userns") || !Path::new("/proc/self/ns/user").exists() {
+        return Err(Error::Unavailable(
+            "the namespace backend cannot map users: this kernel has no user namespaces; \
+             leave out the mapping, or use a kernel built with CONFIG_USER_NS"
+                .into(),
+        ));
+    }
+    let linux = spec.linux().as_ref();
+    let users = map(linux.and_then(|linux| linux.uid_mappings().as_ref()));
+    let groups = map(linux.and_then(|linux| linux.gid_mappings().as_ref()));
+    if users.is_empty() || groups.is_empty() {
+        return Err(Error::InvalidArgument("specification: a user namespace needs uidMappings and gidMappings".into()));
+    }
+    Ok(User::New { users, groups })
+}
+
+fn map(mappings: Option<&Vec<LinuxIdMapping>>) -> Vec<u8> {
+    let line = |one: &LinuxIdMapping| format!("{} {} {}\n", one.container_id(), one.host_id(), one.size());
+    mappings.into_iter().flatten().map(line).collect::<String>().into_bytes()
+}
+
+/// The host's number for `id` inside; itself without mappings.
+fn on_host(mappings: Option<&Vec<LinuxIdMapping>>, id: u32) -> u32 {
+    let holds = |one: &&LinuxIdMapping| id >= one.container_id() && id - one.container_id() < one.size();
+    mappings.into_iter().flatten().find(holds).map_or(id, |one| one.host_id() + (id - one.container_id()))
+}
+
+/// Numbers of the container as the host sees them.
+pub(super) struct Owners<'s> {
+    users: Option<&'s Vec<LinuxIdMapping>>,
+    groups: Option<&'s Vec<LinuxIdMapping>>,
+}
+
+impl<'s> Owners<'s> {
+    pub(super) fn new(spec: &'s Spec) -> Self {
+        let user = |linux: &&Linux| {
+            let listed = linux.namespaces().iter().flatten();
+            listed.into_iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User)
+        };
+        let linux = spec.linux().as_ref().filter(user);
+        Self {
+            users: linux.and_then(|linux| linux.uid_mappings().as_ref()),
+            groups: linux.and_then(|linux| linux.gid_mappings().as_ref()),
+        }
+    }
+
+    pub(super) fn on_host(&self, user: u32, group: u32) -> (u32, u32) {
+        (on_host(self.users, user), on_host(self.groups, group))
+    }
+}
+
+fn kind(kind: LinuxNamespaceType) -> Result<(c_int, &'static str)> {
+    Ok(match kind {
+        LinuxNamespaceType::Mount => (libc::CLONE_NEWNS, "mnt"),
+        LinuxNamespaceType::Cgroup => (libc::CLONE_NEWCGROUP, "cgroup"),
+        LinuxNamespaceType::Uts => (libc::CLONE_NEWUTS, "uts"),
+        LinuxNamespaceType::Ipc => (libc::CLONE_NEWIPC, "ipc"),
+        LinuxNamespaceType::User => (libc::CLONE_NEWUSER, "user"),
+        LinuxNamespaceType::Pid => (libc::CLONE_NEWPID, "pid"),
+        LinuxNamespaceType::Network => (libc::CLONE_NEWNET, "net"),
+        LinuxNamespaceType::Time => {
+            return Err(Error::Unavailable(
+                "the namespace backend makes no time namespaces: leave out the namespace \"time\"".into(),
+            ));
+        }
+    })
+}
+
+impl RootPlan {
+    fn new(bundle: &Bundle, cgroup: &Cgroup, user: bool) -> Result<Self> {
+        let spec = &bundle.spec;
+        let porch = user.then_some(bundle.mount_point.as_path());
+        let behind = porch.map(|porch| porch.join(OsStr::from_bytes(rootfs::BEHIND.to_bytes())));
+        let mount_point = behind.as_deref().unwrap_or(&bundle.mount_point);
+        let root = spec.root().as_ref();
+        let propagation = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().clone());
+        let propagation = propagation.as_deref().unwrap_or("");
+        let shared = matches!(propagation, "shared" | "rshared");
+        let final_propagation = match propagation {
+            "shared" | "rshared" => Some(libc::MS_SHARED),
+            "unbindable" | "runbindable" => Some(libc::MS_UNBINDABLE),
+            "" | "slave" | "rslave" | "private" | "rprivate" => None,
+            other => return Err(Error::InvalidArgument(format!("rootfsPropagation {other:?}"))),
+        };
+        let pivot_root = !pretend::without("pivot_root");
+        Ok(Self {
+            mount_point: c_string(mount_point)?,
+            porch: porch.map(c_string).transpose()?,
+            mounts: root_mounts(bundle, mount_point)?,
+            actions: actions::plan(spec, cgroup)?,
+            read_only: root.and_then(|root| root.readonly()).unwrap_or(false),
+            private: matches!(propagation, "private" | "rprivate"),
+            shared_parent: if shared { Some(mount_of(&bundle.mount_point)?) } else { None },
+            final_propagation,
+            openat2: !pretend::without("openat2"),
+            pivot_root,
+            // With shared propagation they would be taken off the host too.
+            host_mounts: if shared || (pivot_root && !root_is_initramfs()) {
+                Vec::new()
+            } else {
+                other_mounts(&bundle.mount_point)?
+            },
+        })
+    }
+}
+
+fn root_mounts(bundle: &Bundle, mount_point: &Path) -> Result<Vec<(Prepared, CString)>> {
+    let mut mounts = bundle.rootfs.clone();
+    if mounts.is_empty() {
+        let root = bundle.spec.root().as_ref();
+        let root = root.ok_or_else(|| Error::InvalidArgument("specification: it has no root".into()))?;
+        // The root has to be a mount for pivot_root.
+        mounts.push(Mount {
+            fstype: "bind".into(),
+            source: root.path().clone(),
+            target: "/".into(),
+            options: vec!["rbind".into()],
+            base: None,
+        });
+    }
+    mounts.iter().map(|mount| root_mount(mount_point, mount)).collect()
+}
+
+fn root_mount(mount_point: &Path, mount: &Mount) -> Result<(Prepared, CString)> {
+    let inside = mount.target.strip_prefix("/").unwrap_or(&mount.target);
+    if inside.components().any(|part| part == Component::ParentDir) {
+        return Err(Error::InvalidArgument(format!("root mount target {}", mount.target.display())));
+    }
+    let prepared = Prepared::new(mount).map_err(setup(format!("prepare the root's mount {}", mount.fstype)))?;
+    let target = if inside.as_os_str().is_empty() { mount_point.to_owned() } else { mount_point.join(inside) };
+    Ok((prepared, c_string(target)?))
+}
+
+fn mount_of(path: &Path) -> Result<CString> {
+    let table = berth_arch::mount::mounts().map_err(setup("read /proc/self/mountinfo"))?;
+    let found = berth_arch::mount::find_mount(&table, path);
+    c_string(found.map_or(Path::new("/"), |mount| &mount.mount_point))
+}
+
+fn root_is_initramfs() -> bool {
+    const RAMFS_MAGIC: u32 = 0x8584_58f6;
+    const TMPFS_MAGIC: u32 = 0x0102_1994;
+    rustix::fs::statfs("/").is_ok_and(|found| matches!(file_system(&found), RAMFS_MAGIC | TMPFS_MAGIC))
+}
+
+/// All mounts but those that hold the mount point.
+fn other_mounts(mount_point: &Path) -> Result<Vec<CString>> {
+    let table = berth_arch::mount::mounts().map_err(setup("read /proc/self/mountinfo"))?;
+    let others = table.iter().rev().filter(|mount| !mount_point.starts_with(&mount.mount_point));
+    others.map(|mount| c_string(&mount.mount_point)).collect()
+}
+
+/// Names with dots or with slashes (sysctl(8)); `..` cannot come about because a dot separates.
+fn sysctls(spec: &Spec) -> Result<Vec<(CString, Vec<u8>)>> {
+    let listed = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
+    let file = |(name, value): (&String, &String)| {
+        let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
+        if path.split('/').any(|part| part == "..") {
+            return Err(Error::InvalidArgument(format!("sysctl {name:?}")));
+        }
+        Ok((c_string(format!("/proc/sys/{path}"))?, value.clone().into_bytes()))
+    };
+    listed.into_iter().flatten().map(file).collect()
+}
+
+/// What the specification may ask for and this backend does not do.
+fn refuse_unsupported(spec: &Spec) -> Result<()> {
+    let linux = spec.linux().as_ref();
+    let process = spec.process().as_ref();
+    let asked = |what: fn(&Linux) -> bool| linux.is_some_and(what);
+    let some = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let found = [
+        ("hooks", spec.hooks().as_ref().is_some_and(|hooks| *hooks != Hooks::default())),
+        ("linux.intelRdt", asked(|linux| linux.intel_rdt().is_some())),
+        ("linux.netDevices", asked(|linux| linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()))),
+        ("linux.memoryPolicy", asked(|linux| linux.memory_policy().is_some())),
+        ("linux.timeOffsets", asked(|linux| linux.time_offsets().as_ref().is_some_and(|all| !all.is_empty()))),
+        ("linux.mountLabel", linux.is_some_and(|linux| some(linux.mount_label()))),
+        ("process.scheduler", process.is_some_and(|process| process.scheduler().is_some())),
+        ("process.execCPUAffinity", process.is_some_and(|process| process.exec_cpu_affinity().is_some())),
+    ];
+    match found.into_iter().find(|(_, asked)| *asked) {
+        Some((what, _)) => Err(Error::Unavailable(format!(
+            "the namespace backend does not do {what}: leave it out of the specification"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn name(name: &Option<String>) -> Option<Vec<u8>> {
+    name.as_deref().filter(|name| !name.is_empty()).map(|name| name.as_bytes().to_vec())
+}
+
+/// What would be set on the host, for want of a namespace.
+fn refuse_host_settings(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
+    let refuse = |what: String, kind: &str| {
+        Err(Error::InvalidArgument(format!("{what}: without a {kind} namespace it would be set on the host")))
+    };
+    if (name(spec.hostname()).is_some() || name(spec.domainname()).is_some()) && !namespaces.has(libc::CLONE_NEWUTS) {
+        return refuse("host name".into(), "uts");
+    }
+    let listed = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
+    for name in listed.into_iter().flat_map(|listed| listed.keys()) {
+        let dotted = if name.contains('/') { name.replace('/', ".") } else { name.clone() };
+        let (kind, word) = match dotted.as_str() {
+            name if name.starts_with("net.") => (libc::CLONE_NEWNET, "network"),
+            name if name.starts_with("fs.mqueue.") || IPC_SYSCTLS.contains(&name) => (libc::CLONE_NEWIPC, "ipc"),
+            "kernel.hostname" | "kernel.domainname" => (libc::CLONE_NEWUTS, "uts"),
+            name if name.starts_with("user.") => (libc::CLONE_NEWUSER, "user"),
+            _ => return Err(Error::InvalidArgument(format!("sysctl {name}: it belongs to the whole host"))),
+        };
+        if !namespaces.has(kind) {
+            return refuse(format!("sysctl {name}"), word);
+        }
+    }
+    Ok(())
+}
+
+/// Of the ipc namespace (ipc_namespaces(7)).
+const IPC_SYSCTLS: &[&str] = &[
+    "kernel.msg_next_id",
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.sem_next_id",
+    "kernel.shm_next_id",
+    "kernel.shm_rmid_forced",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+];

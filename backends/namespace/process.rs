@@ -1,0 +1,212 @@
+//! What a program is run with, for the first one of a container and for further ones: everything that can be
+//! computed before the clone.
+
+use std::ffi::{CString, c_int, c_ulong};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+use berth_arch::Probe;
+use oci_spec::runtime::{IOPriorityClass, LinuxPersonalityDomain, LinuxSeccomp, PosixRlimitType, Process, Spec};
+use rustix::io::Errno;
+use rustix::process::{Gid, Resource, Rlimit, Uid};
+
+use super::capabilities::Sets;
+use super::report::above_stdio;
+use super::sys::Strings;
+use crate::seccomp::Filter;
+use crate::{Error, Result, Stdio};
+
+/// Of personality(2).
+const PER_LINUX32: c_ulong = 0x0008;
+
+pub(super) struct ProcessPlan {
+    /// As the user wrote it, for messages.
+    pub(super) program: String,
+    /// What to try, in order: the program itself if it has a slash, else one for each entry of PATH.
+    pub(super) candidates: Vec<CString>,
+    pub(super) arguments: Strings,
+    pub(super) environment: Strings,
+    pub(super) directory: CString,
+    pub(super) user: Uid,
+    pub(super) group: Gid,
+    pub(super) groups: Vec<Gid>,
+    pub(super) umask: u32,
+    pub(super) capabilities: Option<Sets>,
+    pub(super) no_new_privileges: bool,
+    pub(super) rlimits: Vec<(Resource, Rlimit)>,
+    /// As text for /proc/self/oom_score_adj.
+    pub(super) oom_score: Option<Vec<u8>>,
+    pub(super) seccomp: Option<Filter>,
+    /// For /proc/self/attr/exec: a security module's label of the program.
+    pub(super) label: Option<Vec<u8>>,
+    pub(super) personality: Option<c_ulong>,
+    pub(super) io_priority: Option<c_int>,
+    pub(super) streams: Streams,
+}
+
+pub(super) enum Streams {
+    Pipes([OwnedFd; 3]),
+    Terminal { size: Option<(u16, u16)> },
+}
+
+impl Streams {
+    fn new(io: Stdio) -> Result<Self> {
+        match io {
+            Stdio::Terminal { size } => Ok(Self::Terminal { size }),
+            Stdio::Pipes { stdin, stdout, stderr } => {
+                let move_up = |fd| above_stdio(fd).map_err(setup("duplicate a stream"));
+                Ok(Self::Pipes([move_up(stdin)?, move_up(stdout)?, move_up(stderr)?]))
+            }
+        }
+    }
+}
+
+impl ProcessPlan {
+    /// `spec` gives what is the container's: seccomp and personality.
+    pub(super) fn new(process: &Process, spec: &Spec, io: Stdio) -> Result<Self> {
+        let words = process.args().clone().unwrap_or_default();
+        let Some(program) = words.first().cloned() else {
+            return Err(Error::InvalidArgument("process: it has no program".into()));
+        };
+        let environment = process.env().clone().unwrap_or_default();
+        let user = process.user();
+        let linux = spec.linux().as_ref();
+        let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(filter).transpose()?;
+        Ok(Self {
+            candidates: candidates(&program, &environment)?,
+            arguments: Strings::new(c_strings(words, "argument")?),
+            environment: Strings::new(c_strings(environment, "environment variable")?),
+            directory: CString::new(process.cwd().as_os_str().as_bytes())
+                .map_err(|_| Error::InvalidArgument("working directory: it holds a NUL byte".into()))?,
+            user: Uid::from_raw(user.uid()),
+            group: Gid::from_raw(user.gid()),
+            groups: user.additional_gids().iter().flatten().map(|&group| Gid::from_raw(group)).collect(),
+            umask: user.umask().unwrap_or(0o022) & 0o777,
+            capabilities: process.capabilities().as_ref().map(Sets::new),
+            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            rlimits: process.rlimits().iter().flatten().map(rlimit).collect(),
+            oom_score: process.oom_score_adj().map(|score| score.to_string().into_bytes()),
+            seccomp,
+            label: label(process),
+            personality: linux.and_then(|linux| linux.personality().as_ref()).map(|personality| {
+                match personality.domain() {
+                    LinuxPersonalityDomain::PerLinux => 0,
+                    LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
+                }
+            }),
+            io_priority: process.io_priority().as_ref().map(|priority| {
+                // ioprio_set(2): the class above bit 13.
+                let class = match priority.class() {
+                    IOPriorityClass::IoprioClassRt => 1,
+                    IOPriorityClass::IoprioClassBe => 2,
+                    IOPriorityClass::IoprioClassIdle => 3,
+                };
+                class << 13 | priority.priority().clamp(0, 7) as c_int
+            }),
+            streams: Streams::new(io)?,
+            program,
+        })
+    }
+
+    /// What the user is told when the program could not be executed, in the words that Docker uses.
+    pub(super) fn exec_error(&self, errno: Errno) -> Error {
+        let searched = !self.program.contains('/');
+        let source = match errno {
+            Errno::NOENT if searched => io::Error::new(io::ErrorKind::NotFound, "executable file not found in $PATH"),
+            Errno::NOENT => {
+                let words = format!("stat {}: no such file or directory", self.program);
+                io::Error::new(io::ErrorKind::NotFound, words)
+            }
+            Errno::ACCESS | Errno::PERM => io::Error::new(io::ErrorKind::PermissionDenied, "permission denied"),
+            Errno::NOEXEC => io::Error::other("exec format error"),
+            Errno::NOTDIR => io::Error::new(io::ErrorKind::NotADirectory, "not a directory"),
+            Errno::TOOBIG => io::Error::new(io::ErrorKind::ArgumentListTooLong, "argument list too long"),
+            other => other.into(),
+        };
+        Error::Exec { program: self.program.clone(), source }
+    }
+}
+
+fn filter(policy: &LinuxSeccomp) -> Result<Filter> {
+    if let Probe::Unavailable { reason, hint } = berth_arch::kernel::seccomp::probe() {
+        let hint = hint.map(|hint| format!("{hint}, or ")).unwrap_or_default();
+        return Err(Error::Unavailable(format!(
+            "the namespace backend cannot filter system calls: {reason}; {hint}run it with --security-opt seccomp=unconfined"
+        )));
+    }
+    Filter::compile(policy)
+}
+
+fn candidates(program: &str, environment: &[String]) -> Result<Vec<CString>> {
+    if program.is_empty() || program.contains('/') {
+        return c_strings(vec![program.to_owned()], "program");
+    }
+    let path = environment.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
+    // An empty entry would be the working directory (execvp(3)); Go's exec, and so Docker, leaves it out.
+    let entries = path.split(':').filter(|entry| !entry.is_empty());
+    c_strings(entries.map(|entry| format!("{entry}/{program}")).collect(), "program")
+}
+
+fn c_strings(words: Vec<String>, what: &str) -> Result<Vec<CString>> {
+    let c_string = |word: String| {
+        CString::new(word).map_err(|error| {
+            let word = String::from_utf8_lossy(&error.into_vec()).into_owned();
+            Error::InvalidArgument(format!("{what} {word:?}: it holds a NUL byte"))
+        })
+    };
+    words.into_iter().map(c_string).collect()
+}
+
+fn label(process: &Process) -> Option<Vec<u8>> {
+    if let Some(label) = process.selinux_label().as_deref().filter(|label| !label.is_empty()) {
+        return Some(label.as_bytes().to_vec());
+    }
+    let profile = process.apparmor_profile().as_deref()?;
+    (!profile.is_empty() && profile != "unconfined").then(|| format!("exec {profile}").into_bytes())
+}
+
+fn rlimit(limit: &oci_spec::runtime::PosixRlimit) -> (Resource, Rlimit) {
+    let resource = match limit.typ() {
+        PosixRlimitType::RlimitCpu => Resource::Cpu,
+        PosixRlimitType::RlimitFsize => Resource::Fsize,
+        PosixRlimitType::RlimitData => Resource::Data,
+        PosixRlimitType::RlimitStack => Resource::Stack,
+        PosixRlimitType::RlimitCore => Resource::Core,
+        PosixRlimitType::RlimitRss => Resource::Rss,
+        PosixRlimitType::RlimitNproc => Resource::Nproc,
+        PosixRlimitType::RlimitNofile => Resource::Nofile,
+        PosixRlimitType::RlimitMemlock => Resource::Memlock,
+        PosixRlimitType::RlimitAs => Resource::As,
+        PosixRlimitType::RlimitLocks => Resource::Locks,
+        PosixRlimitType::RlimitSigpending => Resource::Sigpending,
+        PosixRlimitType::RlimitMsgqueue => Resource::Msgqueue,
+        PosixRlimitType::RlimitNice => Resource::Nice,
+        PosixRlimitType::RlimitRtprio => Resource::Rtprio,
+        PosixRlimitType::RlimitRttime => Resource::Rttime,
+    };
+    let value = |value: u64| (value != u64::MAX).then_some(value);
+    (resource, Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) })
+}
+
+/// Says what was being done when the kernel refused.
+pub(super) fn setup<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Error {
+    move |error| Error::Setup { step: step.into(), source: error.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_without_a_slash_is_looked_for_along_the_last_path() {
+        let environment = ["PATH=/x".to_owned(), "PATH=/bin::/usr/bin".to_owned()];
+        let found = candidates("sh", &environment).unwrap();
+        assert_eq!(found, [c"/bin/sh".to_owned(), c"/usr/bin/sh".to_owned()]);
+    }
+
+    #[test]
+    fn a_program_with_a_slash_is_taken_as_it_is() {
+        assert_eq!(candidates("./sh", &[]).unwrap(), [c"./sh".to_owned()]);
+    }
+}

@@ -1,0 +1,263 @@
+//! What the child says to its creator, over a socket of packets that closes on exec.
+//!
+//! Packets have a fixed size and hold numbers only, so that the child needs no memory for them. The words are found
+//! by the creator, who has the plan. End of file without a [`Packet::Failed`] means that the program runs.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{Errno, Result};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+
+/// What the child was doing. Steps of which there are many carry an index into the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub(super) enum Step {
+    Clone,
+    Cgroup,
+    Join,
+    MapUsers,
+    Propagation,
+    Rootfs,
+    Action,
+    Terminal,
+    Console,
+    Hostname,
+    Domainname,
+    Sysctl,
+    Loopback,
+    PivotRoot,
+    Rlimit,
+    OomScore,
+    Label,
+    Keyring,
+    Personality,
+    Priority,
+    Streams,
+    WorkingDirectory,
+    Credentials,
+    Capabilities,
+    NoNewPrivileges,
+    Seccomp,
+    Exec,
+}
+
+impl Step {
+    const ALL: [Self; 27] = [
+        Self::Clone,
+        Self::Cgroup,
+        Self::Join,
+        Self::MapUsers,
+        Self::Propagation,
+        Self::Rootfs,
+        Self::Action,
+        Self::Terminal,
+        Self::Console,
+        Self::Hostname,
+        Self::Domainname,
+        Self::Sysctl,
+        Self::Loopback,
+        Self::PivotRoot,
+        Self::Rlimit,
+        Self::OomScore,
+        Self::Label,
+        Self::Keyring,
+        Self::Personality,
+        Self::Priority,
+        Self::Streams,
+        Self::WorkingDirectory,
+        Self::Credentials,
+        Self::Capabilities,
+        Self::NoNewPrivileges,
+        Self::Seccomp,
+        Self::Exec,
+    ];
+}
+
+/// A system call of the child that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) step: Step,
+    pub(super) index: u16,
+    pub(super) errno: Errno,
+}
+
+pub(super) type Done<T = ()> = std::result::Result<T, Failure>;
+
+/// Says which step an error belongs to.
+pub(super) trait At<T> {
+    fn at(self, step: Step) -> Done<T>;
+    fn at_index(self, step: Step, index: usize) -> Done<T>;
+}
+
+impl<T> At<T> for Result<T> {
+    fn at(self, step: Step) -> Done<T> {
+        self.at_index(step, 0)
+    }
+
+    fn at_index(self, step: Step, index: usize) -> Done<T> {
+        self.map_err(|errno| Failure { step, index: index as u16, errno })
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Packet {
+    /// The child gives up and exits.
+    Failed(Failure),
+    /// The step was refused and is done without.
+    Warning(Failure),
+    /// The controlling side of the terminal.
+    Terminal(OwnedFd),
+    /// The process that will run the program, if the one that was cloned first is not it.
+    Child(i32),
+    /// All is in place; the child waits for [`Channel::go`].
+    Ready,
+}
+
+const FAILED: i32 = 1;
+const WARNING: i32 = 2;
+const TERMINAL: i32 = 3;
+const CHILD: i32 = 4;
+const READY: i32 = 5;
+
+type Words = [i32; 4];
+
+/// One end. The creator and the child have one each.
+#[derive(Debug)]
+pub(super) struct Channel(OwnedFd);
+
+impl Channel {
+    pub(super) fn pair() -> Result<(Self, Self)> {
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Self(above_stdio(ours)?), Self(above_stdio(theirs)?)))
+    }
+
+    pub(super) fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Closes the child's copy of the creator's end, without which it would not see the creator end.
+    pub(super) fn leave(&self) {
+        super::sys::close_copy(self.0.as_fd());
+    }
+
+    fn send(&self, words: Words) -> Result<()> {
+        rustix::net::send(&self.0, &bytes(words), SendFlags::NOSIGNAL).map(drop)
+    }
+
+    pub(super) fn fail(&self, failure: Failure) {
+        let _ = self.send([FAILED, failure.step as i32, i32::from(failure.index), failure.errno.raw_os_error()]);
+    }
+
+    pub(super) fn warn(&self, failure: Failure) {
+        let _ = self.send([WARNING, failure.step as i32, i32::from(failure.index), failure.errno.raw_os_error()]);
+    }
+
+    pub(super) fn child(&self, pid: i32) -> Result<()> {
+        self.send([CHILD, pid, 0, 0])
+    }
+
+    pub(super) fn ready(&self) -> Result<()> {
+        self.send([READY, 0, 0, 0])
+    }
+
+    pub(super) fn terminal(&self, controlling: BorrowedFd<'_>) -> Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [controlling];
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            return Err(Errno::NOBUFS);
+        }
+        let words = bytes([TERMINAL, 0, 0, 0]);
+        rustix::net::sendmsg(&self.0, &[IoSlice::new(&words)], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// Lets the child go on. Called by the creator.
+    pub(super) fn go(&self) -> Result<()> {
+        rustix::net::send(&self.0, &[1], SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// Waits for [`Channel::go`]. A creator that has ended is EPIPE.
+    pub(super) fn wait_for_go(&self) -> Result<()> {
+        let mut byte = [0_u8; 1];
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut byte[..]))?;
+        if count == 1 { Ok(()) } else { Err(Errno::PIPE) }
+    }
+
+    /// Whether the creator has ended. Called by the child.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let mut byte = [0_u8; 1];
+        matches!(rustix::net::recv(&self.0, &mut byte[..], RecvFlags::DONTWAIT | RecvFlags::PEEK), Ok((0, _)))
+    }
+
+    /// The next packet; `None` at the end. Called by the creator.
+    pub(super) fn receive(&self) -> Result<Option<Packet>> {
+        let mut buffer = [0_u8; size_of::<Words>()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = rustix::io::retry_on_intr(|| {
+            let mut slices = [IoSliceMut::new(&mut buffer)];
+            rustix::net::recvmsg(&self.0, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        });
+        match received {
+            // A child that was killed closes its end with our unread byte in it.
+            Err(Errno::CONNRESET) => return Ok(None),
+            Err(errno) => return Err(errno),
+            Ok(message) if message.bytes == 0 => return Ok(None),
+            Ok(_) => {}
+        }
+        let descriptor = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        decode(words(buffer), descriptor).map(Some).ok_or(Errno::PROTO)
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn bytes(words: Words) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
+}
+
+fn words(bytes: [u8; 16]) -> Words {
+    let mut words = [0; 4];
+    for (word, place) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+        *word = i32::from_ne_bytes([place[0], place[1], place[2], place[3]]);
+    }
+    words
+}
+
+fn decode([kind, a, b, c]: Words, descriptor: Option<OwnedFd>) -> Option<Packet> {
+    let failure = || {
+        let step = Step::ALL.into_iter().find(|step| *step as i32 == a)?;
+        Some(Failure { step, index: b as u16, errno: Errno::from_raw_os_error(c) })
+    };
+    match kind {
+        FAILED => failure().map(Packet::Failed),
+        WARNING => failure().map(Packet::Warning),
+        TERMINAL => descriptor.map(Packet::Terminal),
+        CHILD => Some(Packet::Child(a)),
+        READY => Some(Packet::Ready),
+        _ => None,
+    }
+}
+
+/// The same file under a number that the child does not need for its streams.
+pub(super) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
+}

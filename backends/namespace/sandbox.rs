@@ -1,0 +1,309 @@
+//! A container of this backend, as its creator or another process holds it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use berth_arch::process::{self, Process};
+use oci_spec::runtime::Spec;
+
+use super::exec;
+use super::plan::Plan;
+use super::process::{ProcessPlan, setup};
+use super::report::{Channel, Failure, Packet, Step};
+use super::tree;
+use crate::cgroup::Cgroup;
+use crate::{Error, ExecChild, ExitStatus, Freezer, Limiter, Result, Sandbox, SavedSandbox, Stats, Stdio};
+
+pub(super) struct Container {
+    pub(super) name: String,
+    pub(super) init: Process,
+    pub(super) cgroup: Cgroup,
+    pub(super) warnings: Vec<String>,
+    pub(super) terminal: Option<OwnedFd>,
+    pub(super) status: Option<ExitStatus>,
+    /// What only the creator has.
+    pub(super) creator: Option<Creator>,
+}
+
+pub(super) struct Creator {
+    /// Until the program runs.
+    pub(super) waiting: Option<(Channel, Plan)>,
+    pub(super) spec: Spec,
+}
+
+impl Sandbox for Container {
+    fn start(&mut self) -> Result<()> {
+        let waiting = self.creator.as_mut().and_then(|creator| creator.waiting.take());
+        let Some((channel, plan)) = waiting else {
+            return Err(Error::InvalidArgument(format!(
+                "start of container {}: it has been started, or another process created it",
+                self.name
+            )));
+        };
+        // A child that is gone says why in what it sent before.
+        let _ = channel.go();
+        let answer = until_exec(&channel, &plan.process, &mut self.warnings, |failure| describe(&plan, failure));
+        if answer.is_err() {
+            self.reap();
+        }
+        answer
+    }
+
+    fn exec(&mut self, process: &oci_spec::runtime::Process, io: Stdio) -> Result<Box<dyn ExecChild>> {
+        let Some(creator) = &self.creator else {
+            return Err(Error::Unavailable(format!(
+                "exec in container {}: only the process that created it can; ask its monitor",
+                self.name
+            )));
+        };
+        if !self.init.is_alive() {
+            return Err(Error::NotFound(format!("container {}: it is not running", self.name)));
+        }
+        exec::run(&self.init, &self.cgroup, &creator.spec, process, io)
+    }
+
+    fn pid(&self) -> i32 {
+        self.init.pid()
+    }
+
+    fn saved(&self) -> SavedSandbox {
+        SavedSandbox {
+            backend: super::NAME.into(),
+            pid: self.init.pid(),
+            start_time: self.init.start_time(),
+            cgroups: self.cgroup.paths().to_vec(),
+        }
+    }
+
+    fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.init.pidfd()
+    }
+
+    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status = try_wait(&self.init)?;
+        }
+        Ok(self.status)
+    }
+
+    fn signal(&self, signal: i32) -> Result<()> {
+        if self.status.is_some() {
+            return Err(Error::NotFound(format!("container {}: it has ended", self.name)));
+        }
+        send(&self.init, signal)
+    }
+
+    fn kill_all(&self) -> Result<()> {
+        if self.cgroup.paths().is_empty() && tree::shares_our_processes(&self.init) {
+            tree::kill_descendants(&self.init);
+        }
+        // The end of a pid namespace's first process is the end of all others in it.
+        if self.status.is_none() {
+            match self.init.signal(libc::SIGKILL) {
+                Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+                    return Err(setup(format!("kill container {}", self.name))(error));
+                }
+                _ => {}
+            }
+        }
+        if self.cgroup.paths().is_empty() { Ok(()) } else { self.cgroup.kill_all() }
+    }
+
+    fn pids(&self) -> Result<Vec<i32>> {
+        if !self.cgroup.paths().is_empty() {
+            return self.cgroup.pids();
+        }
+        Ok(tree::pids_with(&self.init))
+    }
+
+    fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
+    }
+
+    fn delete(&mut self) -> Result<()> {
+        self.kill_all()?;
+        self.reap();
+        if self.cgroup.paths().is_empty() { Ok(()) } else { self.cgroup.delete() }
+    }
+
+    fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    fn freezer(&self) -> Option<&dyn Freezer> {
+        self.cgroup.freezer()
+    }
+
+    fn stats(&self) -> Option<&dyn Stats> {
+        self.cgroup.stats()
+    }
+
+    fn limiter(&self) -> Option<&dyn Limiter> {
+        self.cgroup.limiter()
+    }
+}
+
+impl Container {
+    /// Waits for a process that has ended or is being killed, if it is a child.
+    fn reap(&mut self) {
+        if self.creator.is_some() && self.status.is_none() {
+            self.status = process::wait(self.init.pid()).ok().map(exit_status);
+        }
+    }
+}
+
+impl Drop for Container {
+    /// A container that never started has no owner when its creator lets go of it.
+    fn drop(&mut self) {
+        if self.creator.as_ref().is_some_and(|creator| creator.waiting.is_some()) {
+            let _ = self.delete();
+        }
+    }
+}
+
+/// Reads what the child says until its program runs.
+pub(super) fn until_exec(
+    channel: &Channel,
+    process: &ProcessPlan,
+    warnings: &mut Vec<String>,
+    describe: impl Fn(Failure) -> String,
+) -> Result<()> {
+    loop {
+        match channel.receive().map_err(setup("read what the container says"))? {
+            None => return Ok(()),
+            Some(Packet::Failed(failure)) if failure.step == Step::Exec => {
+                return Err(process.exec_error(failure.errno));
+            }
+            Some(Packet::Failed(failure)) => {
+                return Err(Error::Setup { step: describe(failure), source: failure.errno.into() });
+            }
+            Some(Packet::Warning(failure)) => warnings.push(warning(failure, &describe)),
+            Some(Packet::Terminal(_) | Packet::Child(_) | Packet::Ready) => {}
+        }
+    }
+}
+
+/// The words for what a child of `plan` was doing.
+pub(super) fn describe(plan: &Plan, failure: Failure) -> String {
+    let index = usize::from(failure.index);
+    match failure.step {
+        Step::Action => plan.root.actions.get(index).map_or_else(String::new, |planned| planned.action.describe()),
+        Step::Rootfs => match plan.root.mounts.get(index) {
+            Some((mount, target)) => {
+                format!("mount {} on {}", mount.source().to_string_lossy(), target.to_string_lossy())
+            }
+            None => format!("open the root {}", plan.root.mount_point.to_string_lossy()),
+        },
+        Step::Sysctl => match plan.sysctls.get(index) {
+            Some((path, value)) => {
+                format!("write {:?} to {}", String::from_utf8_lossy(value), path.to_string_lossy())
+            }
+            None => String::new(),
+        },
+        _ => describe_process(&plan.process, failure),
+    }
+}
+
+pub(super) fn describe_process(plan: &ProcessPlan, failure: Failure) -> String {
+    let index = usize::from(failure.index);
+    match failure.step {
+        Step::Clone => "clone the container's process".into(),
+        Step::Cgroup => "enter the control groups".into(),
+        Step::Join => "join a namespace".into(),
+        Step::MapUsers => "map users and groups".into(),
+        Step::Propagation => "change the propagation of mounts".into(),
+        Step::Terminal => "open a terminal on the container's /dev/pts".into(),
+        Step::Console => "bind the terminal on /dev/console".into(),
+        Step::Hostname => "set the host name".into(),
+        Step::Domainname => "set the domain name".into(),
+        Step::PivotRoot => "exchange the root".into(),
+        Step::Rlimit => match plan.rlimits.get(index) {
+            Some((resource, limit)) => format!(
+                "set the limit {resource:?} to {}:{}",
+                limit.current.map_or("unlimited".into(), |value| value.to_string()),
+                limit.maximum.map_or("unlimited".into(), |value| value.to_string())
+            ),
+            None => "set a limit".into(),
+        },
+        Step::Loopback => "set the loopback device up".into(),
+        Step::OomScore => "set oom_score_adj".into(),
+        Step::Label => "set the security label".into(),
+        Step::Keyring => "join a session keyring".into(),
+        Step::Personality => "set the personality".into(),
+        Step::Priority => "set the I/O priority".into(),
+        Step::Streams => "set up standard input, output and error".into(),
+        Step::WorkingDirectory => format!("enter the working directory {}", plan.directory.to_string_lossy()),
+        Step::Credentials => format!("become user {}:{}", plan.user.as_raw(), plan.group.as_raw()),
+        Step::Capabilities => "set capabilities".into(),
+        Step::NoNewPrivileges => "set no_new_privs".into(),
+        Step::Seccomp => "install the seccomp filter".into(),
+        Step::Action | Step::Rootfs | Step::Sysctl => "make the root".into(),
+        Step::Exec => format!("exec {:?}", plan.program),
+    }
+}
+
+pub(super) fn try_wait(process: &Process) -> Result<Option<ExitStatus>> {
+    match process::try_wait(process.pid()) {
+        Ok(status) => Ok(status.map(exit_status)),
+        Err(error) => Err(setup(format!("wait for process {}", process.pid()))(error)),
+    }
+}
+
+pub(super) fn send(process: &Process, signal: i32) -> Result<()> {
+    process.signal(signal).map_err(|error| match error.raw_os_error() {
+        Some(libc::ESRCH) => Error::NotFound(format!("process {}: it has ended", process.pid())),
+        Some(libc::EINVAL) => Error::InvalidArgument(format!("signal {signal}")),
+        _ => setup(format!("send signal {signal} to process {}", process.pid()))(error),
+    })
+}
+
+/// From wait(2)'s status.
+pub(super) fn exit_status(status: i32) -> ExitStatus {
+    if libc::WIFSIGNALED(status) {
+        let signal = libc::WTERMSIG(status);
+        return ExitStatus { code: 128 + signal, signal: Some(signal) };
+    }
+    ExitStatus { code: libc::WEXITSTATUS(status), signal: None }
+}
+
+/// What the child says before it waits for its start.
+#[derive(Default)]
+pub(super) struct Heard {
+    pub(super) terminal: Option<OwnedFd>,
+    pub(super) child: Option<i32>,
+    pub(super) warnings: Vec<String>,
+}
+
+pub(super) fn killed() -> Error {
+    Error::Setup {
+        step: "make the container: its first process was killed".into(),
+        source: rustix::io::Errno::SRCH.into(),
+    }
+}
+
+/// Reads what the child says until it waits for its start.
+pub(super) fn until_ready(channel: &Channel, heard: &mut Heard, describe: impl Fn(Failure) -> String) -> Result<()> {
+    let mut failure = None;
+    // After a failure to the end, for a second process may be heard before the first one names it.
+    while let Some(packet) = channel.receive().map_err(setup("read what the container says"))? {
+        match packet {
+            Packet::Ready => return Ok(()),
+            Packet::Terminal(fd) => heard.terminal = Some(fd),
+            Packet::Child(pid) => heard.child = Some(pid),
+            Packet::Warning(warned) => heard.warnings.push(warning(warned, &describe)),
+            Packet::Failed(failed) => failure = Some(failed),
+        }
+    }
+    Err(match failure {
+        Some(failure) => Error::Setup { step: describe(failure), source: failure.errno.into() },
+        None => killed(),
+    })
+}
+
+fn warning(failure: Failure, describe: impl Fn(Failure) -> String) -> String {
+    format!("{}: {}", describe(failure), std::io::Error::from(failure.errno))
+}
+
+/// For the descriptors that a parent lends.
+pub(super) fn borrow(fd: &Option<OwnedFd>) -> Option<BorrowedFd<'_>> {
+    fd.as_ref().map(AsFd::as_fd)
+}
