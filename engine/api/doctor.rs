@@ -1,0 +1,52 @@
+//! `GET /berth/doctor`: what this host offers, what was picked and why.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    pub version: String,
+    pub host: Value,
+    /// The kernel's and the processor's facilities.
+    pub facilities: Vec<Finding>,
+    pub storage: Choice,
+    pub isolation: Choice,
+    /// Where everything lies.
+    pub state_root: String,
+    pub run_root: String,
+    /// What is set up in a way that costs something, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// One thing that was looked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    pub name: String,
+    /// What it is for; may be empty.
+    #[serde(default)]
+    pub purpose: String,
+    pub available: bool,
+    /// What was found, if it is there.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub detail: Value,
+    /// What was tried and what the host answered, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the user can do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// Which one of several was picked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Choice {
+    /// `None`: nothing works here.
+    pub picked: Option<String>,
+    /// Why that one: it was asked for, the state on disk was made with it, or it is the first that works.
+    pub why: String,
+    /// In the order of preference.
+    pub candidates: Vec<Finding>,
+}
