@@ -1,0 +1,153 @@
+//! The database: opening it, and transactions that several processes can run at once.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use berth_arch::pretend;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::{Error, Paths, Result};
+
+const SCHEMA: &str = include_str!("schema.sql");
+const VERSION: i64 = 1;
+/// Pages of the log at which it is folded into the database (two syncs). An engine that opens the store alone reads the
+/// whole log first, so it is kept shorter than SQLite's 1,000.
+const LOG_PAGES: u32 = 250;
+/// How long a writer waits for the others before it gives up.
+const BUSY: Duration = Duration::from_secs(60);
+
+/// The open store. Cheap to share; transactions of one process take turns.
+pub struct Store {
+    paths: Paths,
+    connection: Mutex<Connection>,
+}
+
+impl Store {
+    /// Opens the store below `paths`, making folders and schema on the first call.
+    ///
+    /// A commit is atomic and survives the process; it is on the disk with the next checkpoint or
+    /// [`Store::sync`]. A power cut may take back the last commits but never part of one.
+    pub fn open(paths: Paths) -> Result<Self> {
+        let file = paths.database();
+        let database = |action| {
+            let path = file.clone();
+            move |source| Error::Database { action, path, source }
+        };
+        let mut connection = match Connection::open(&file) {
+            Ok(connection) => connection,
+            Err(_) => {
+                for folder in [&paths.state, &paths.run] {
+                    private_folder(folder)?;
+                }
+                Connection::open(&file).map_err(database("open"))?
+            }
+        };
+        connection.busy_timeout(BUSY).map_err(database("configure"))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        // A process that ends must not stop to fold the log into the database, nor sync it.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(database("configure"))?;
+        let journal = if pretend::without("wal") { "TRUNCATE" } else { "WAL" };
+        connection
+            .execute_batch(&format!(
+                "PRAGMA journal_mode={journal}; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; \
+                 PRAGMA wal_autocheckpoint={LOG_PAGES};"
+            ))
+            .map_err(database("configure"))?;
+        let version = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
+        match version(&connection).map_err(database("read"))? {
+            VERSION => {}
+            0 => {
+                let transaction =
+                    connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database("lock"))?;
+                if version(&transaction).map_err(database("read"))? == 0i64 {
+                    transaction
+                        .execute_batch(&format!("{SCHEMA}; PRAGMA user_version={VERSION};"))
+                        .map_err(database("set up"))?;
+                }
+                transaction.commit().map_err(database("set up"))?;
+                private_folder(&paths.run)?;
+            }
+            found => return Err(Error::Newer { path: paths.state.clone(), found, known: VERSION }),
+        }
+        Ok(Self { paths, connection: Mutex::new(connection) })
+    }
+
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// Reads from one consistent state.
+    pub fn read<T, E: From<Error>>(&self, f: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(Error::from)?;
+        f(&transaction)
+    }
+
+    /// One transaction: all of `f` happens, or nothing (when it returns an error). Writers of all processes take
+    /// turns; keep file work out of `f`.
+    pub fn write<T, E: From<Error>>(&self, f: impl FnOnce(&Transaction<'_>) -> Result<T, E>) -> Result<T, E> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Error::from)?;
+        let value = f(&transaction)?;
+        transaction.commit().map_err(Error::from)?;
+        Ok(value)
+    }
+
+    /// Brings everything committed so far to the disk.
+    pub fn sync(&self) -> Result<()> {
+        let path: PathBuf = self.paths.database();
+        self.connection()
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            .map_err(|source| Error::Database { action: "sync", path, source })
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes a folder that only its owner can look into.
+fn private_folder(path: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(|source| Error::Io {
+        action: "create",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_openers_at_once_find_one_schema() {
+        let folder = std::env::temp_dir().join(format!("berth-store-{}", std::process::id()));
+        std::thread::scope(|scope| {
+            for index in 0..8i64 {
+                let folder = &folder;
+                scope.spawn(move || {
+                    let store = Store::open(Paths::within(folder)).unwrap();
+                    store
+                        .write(|transaction| {
+                            transaction.execute("INSERT INTO meta VALUES (?1, 'x')", [index.to_string()])?;
+                            Ok::<_, Error>(())
+                        })
+                        .unwrap();
+                });
+            }
+        });
+        let store = Store::open(Paths::within(&folder)).unwrap();
+        let count: i64 =
+            store.read(|c| Ok::<_, Error>(c.query_row("SELECT count(*) FROM meta", [], |row| row.get(0))?)).unwrap();
+        assert_eq!(count, 8);
+        let twice = store.write(|t| {
+            t.execute("INSERT INTO meta VALUES ('0', 'y')", [])?;
+            Ok::<_, Error>(())
+        });
+        assert!(matches!(twice, Err(Error::Constraint(_))));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
