@@ -1,0 +1,91 @@
+//! `commit`: a container's changes become an image.
+
+use std::io::Write;
+
+use crate::digest::Digest;
+use crate::layers::Chain;
+use crate::progress::{ProgressReader, Reporter};
+use crate::{
+    Error, History, ImageConfig, ImageId, ImageStore, OnProgress, Reference, Result, RunConfig, change, import,
+};
+
+#[derive(Debug, Clone, Default)]
+pub struct CommitOptions {
+    pub reference: Option<Reference>,
+    /// What the container runs with; `changes` are applied to it.
+    pub config: RunConfig,
+    /// `--change` instructions.
+    pub changes: Vec<String>,
+    pub author: Option<String>,
+    pub message: Option<String>,
+    /// The command line that made the changes, for the history.
+    pub created_by: String,
+}
+
+impl ImageStore {
+    /// Makes an image of the container layer `number` and the image `parent` that it stands on. Nothing is added
+    /// for a container that changed nothing. A container that runs meanwhile should be paused.
+    pub fn commit(
+        &self,
+        number: i64,
+        parent: &ImageId,
+        options: &CommitOptions,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<ImageId> {
+        let mut run = options.config.clone();
+        change::apply(&mut run, &options.changes)?;
+        let base = self.get(parent)?;
+        let mut chain = Chain::on(self, parent)?;
+        let diff_id = self.add_changes(&mut chain, number, progress)?;
+        let empty_layer = diff_id == empty_archive();
+        if empty_layer {
+            chain = Chain::on(self, parent)?;
+        }
+        let created = Some(jiff::Timestamp::now().to_string());
+        let history = History {
+            created: created.clone(),
+            author: options.author.clone(),
+            created_by: Some(options.created_by.clone()),
+            comment: options.message.clone(),
+            empty_layer,
+        };
+        let mut rootfs = base.config.rootfs;
+        rootfs.diff_ids.extend((!empty_layer).then_some(diff_id));
+        let config = ImageConfig {
+            created,
+            author: options.author.clone(),
+            comment: options.message.clone(),
+            docker_version: None,
+            config: run,
+            rootfs,
+            history: base.config.history.into_iter().chain([history]).collect(),
+            ..base.config
+        };
+        import::record(chain, &config, Some(parent), options.reference.as_ref())
+    }
+
+    /// One pass: packed by a thread, unpacked and digested by this one.
+    fn add_changes(&self, chain: &mut Chain<'_>, number: i64, progress: &mut OnProgress<'_>) -> Result<Digest> {
+        let (reader, mut writer) =
+            std::io::pipe().map_err(|source| Error::Stream { action: "make", object: "a pipe".to_owned(), source })?;
+        std::thread::scope(|scope| {
+            let packer = scope.spawn(move || {
+                self.pack_changes(number, &mut writer)?;
+                writer.flush().map_err(|source| Error::Stream { action: "write", object: "a pipe".to_owned(), source })
+            });
+            let added = chain.add(ProgressReader::new(reader, Reporter::new(progress, "Committing", "", None)));
+            let packed = packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match (added, packed) {
+                // What broke first: unpacking closes the pipe, and then packing complains of that.
+                (Err(error @ Error::Driver(berth_fs_drivers::Error::Io { .. })), _) => Err(error),
+                (_, Err(error)) => Err(error),
+                (added, Ok(())) => added,
+            }
+        })
+    }
+}
+
+/// The digest of an archive without entries: two blocks of zeros.
+fn empty_archive() -> Digest {
+    Digest::of(&[0; 1024])
+}

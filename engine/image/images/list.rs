@@ -1,0 +1,133 @@
+//! `images` and what it costs to keep them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use berth_store::rusqlite::Connection;
+
+use super::{DiskUsage, Filter, Image, ImageUsage, Summary, find, pattern, record};
+use crate::layers::chain;
+use crate::{ImageId, ImageStore, Reference, Result};
+
+impl ImageStore {
+    /// The newest first.
+    pub fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
+        self.store.read(|connection| Ok(chosen(connection, filter)?.into_iter().map(|(_, summary)| summary).collect()))
+    }
+
+    pub fn disk_usage(&self) -> Result<DiskUsage> {
+        self.store.read(|connection| {
+            let images = chosen(connection, &Filter { all: true, ..Filter::default() })?;
+            let mut users: HashMap<i64, (u64, usize)> = HashMap::new();
+            let mut chains = Vec::with_capacity(images.len());
+            for (image, _) in &images {
+                let layers = chain(connection, image.layer)?;
+                for layer in &layers {
+                    users.entry(layer.number).or_insert((layer.size, 0)).1 += 1;
+                }
+                chains.push(layers);
+            }
+            let usage = |((_, summary), layers): ((Image, Summary), Vec<crate::layers::Layer>)| {
+                let shared = layers.iter().filter(|layer| users[&layer.number].1 > 1).map(|layer| layer.size).sum();
+                ImageUsage { unique: summary.size - shared, shared, summary }
+            };
+            Ok(DiskUsage {
+                layers: users.values().map(|(size, _)| size).sum(),
+                images: images.into_iter().zip(chains).map(usage).collect(),
+            })
+        })
+    }
+}
+
+/// The images that `filter` lets through, the newest first.
+pub(super) fn chosen(connection: &Connection, filter: &Filter) -> Result<Vec<(Image, Summary)>> {
+    let made = |name: &Option<String>| {
+        name.as_deref().map(|name| Ok::<_, crate::Error>(find(connection, name)?.made())).transpose()
+    };
+    let (before, since) = (made(&filter.before)?, made(&filter.since)?);
+    let mut names = all_tags(connection)?;
+    let images = record::all(connection)?;
+    let parents: std::collections::HashSet<ImageId> = images.iter().filter_map(|image| image.parent.clone()).collect();
+    let mut list = Vec::with_capacity(images.len());
+    for image in images {
+        let mut tags = names.remove(&image.id).unwrap_or_default();
+        let time = image.made();
+        let inner = tags.is_empty() && parents.contains(&image.id);
+        let dangling = tags.is_empty() && !inner;
+        if filter.dangling.is_some_and(|wanted| wanted != dangling)
+            || (inner && !filter.all)
+            || before.is_some_and(|before| time >= before)
+            || since.is_some_and(|since| time <= since)
+            || filter.until.is_some_and(|until| time >= until)
+        {
+            continue;
+        }
+        let labels = image.config.config.labels.clone().unwrap_or_default();
+        if !filter.labels.iter().all(|label| has_label(&labels, label))
+            || filter.without_labels.iter().any(|label| has_label(&labels, label))
+        {
+            continue;
+        }
+        if !filter.references.is_empty() {
+            let mut kept = Vec::new();
+            for tag in tags {
+                if matches_any(&filter.references, &tag)? {
+                    kept.push(tag);
+                }
+            }
+            if kept.is_empty() {
+                continue;
+            }
+            tags = kept;
+        }
+        let summary = Summary {
+            id: image.id.clone(),
+            parent: image.parent.clone(),
+            tags,
+            digests: Vec::new(),
+            created: time.div_euclid(1_000_000_000),
+            size: image.size,
+            labels,
+        };
+        list.push((time, image, summary));
+    }
+    list.sort_by(|(a, one, _), (b, other, _)| b.cmp(a).then_with(|| one.id.cmp(&other.id)));
+    Ok(list.into_iter().map(|(_, image, summary)| (image, summary)).collect())
+}
+
+impl Image {
+    /// When the image was made as its configuration says, else when it came; nanoseconds after the epoch.
+    pub fn made(&self) -> i64 {
+        let stated = self.config.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        stated.and_then(|time| i64::try_from(time.as_nanosecond()).ok()).unwrap_or(self.created)
+    }
+}
+
+fn all_tags(connection: &Connection) -> Result<HashMap<ImageId, Vec<Reference>>> {
+    let mut statement =
+        connection.prepare_cached("SELECT image, repository, tag FROM tags ORDER BY repository, tag")?;
+    let mut rows = statement.query([])?;
+    let mut tags: HashMap<ImageId, Vec<Reference>> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let reference = Reference::from_parts(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?);
+        tags.entry(row.get::<_, String>(0)?.parse()?).or_default().push(reference);
+    }
+    Ok(tags)
+}
+
+/// `key` or `key=value`.
+fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
+        None => labels.contains_key(wanted),
+    }
+}
+
+/// A pattern is for the whole name or for the name without its tag.
+fn matches_any(patterns: &[String], reference: &Reference) -> Result<bool> {
+    for pattern in patterns {
+        if pattern::matches(pattern, &reference.familiar())? || pattern::matches(pattern, &reference.familiar_name())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

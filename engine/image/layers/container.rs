@@ -1,0 +1,125 @@
+//! Containers' writable layers.
+
+use std::io::Write;
+
+use berth_arch::mount::Mount;
+use berth_fs_drivers::diff;
+use berth_fs_drivers::{Access, Change, LayerId, Usage, mount};
+use berth_store::rusqlite::{Connection, OptionalExtension, Transaction};
+
+use super::graph::{chain_ids, layer_id};
+use super::mount_points::MountPoints;
+use crate::{Error, ImageId, ImageStore, Result};
+
+/// A container's writable layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerLayer {
+    /// What `containers.layer` keeps.
+    pub number: i64,
+    pub id: LayerId,
+    /// Nearest first.
+    pub parents: Vec<LayerId>,
+}
+
+/// Called with each change.
+pub type Visit<'a> = dyn FnMut(Change<'_>) -> std::io::Result<()> + Send + 'a;
+
+impl ImageStore {
+    /// Records a writable layer on top of `image`, in the transaction that records its container: whoever owns the
+    /// container's record owns the layer from then on. [`ImageStore::prepare_container_layer`] makes it after the
+    /// transaction.
+    pub fn insert_container_layer(&self, transaction: &Transaction<'_>, image: &ImageId) -> Result<ContainerLayer> {
+        let top: Option<Option<i64>> = transaction
+            .prepare_cached("SELECT layer FROM images WHERE id = ?1")?
+            .query_row([image.as_str()], |row| row.get(0))
+            .optional()?;
+        let Some(top) = top else { return Err(Error::NotFound(format!("No such image: {image}"))) };
+        transaction.prepare_cached("INSERT INTO layers (parent, state) VALUES (?1, 'valid')")?.execute([top])?;
+        let number = transaction.last_insert_rowid();
+        Ok(ContainerLayer { number, id: layer_id(number)?, parents: chain_ids(transaction, top)? })
+    }
+
+    /// Makes the recorded layer on disk. On an error nothing of it is left but the record.
+    pub fn prepare_container_layer(&self, layer: &ContainerLayer) -> Result<()> {
+        self.prepare_fresh(&layer.id, &layer.parents)
+    }
+
+    pub fn container_layer(&self, number: i64) -> Result<ContainerLayer> {
+        self.store.read(|connection| container_layer(connection, number))
+    }
+
+    /// The mounts that show the container's files; the first one's target is `/`.
+    pub fn container_mounts(&self, number: i64, access: Access) -> Result<Vec<Mount>> {
+        let layer = self.container_layer(number)?;
+        Ok(self.driver.mounts(&layer.id, &layer.parents, access)?)
+    }
+
+    /// Marks the layer as going, in the transaction that takes the container's record away (or its `layer`).
+    /// [`ImageStore::discard_layer`] removes it after the transaction; if nobody does, the next sweep.
+    pub fn release_container_layer(&self, transaction: &Transaction<'_>, number: i64) -> Result<()> {
+        transaction
+            .prepare_cached("UPDATE layers SET state = 'removing' WHERE number = ?1 AND chain_id IS NULL")?
+            .execute([number])?;
+        Ok(())
+    }
+
+    /// What the container changed, parents before children, sorted by name.
+    pub fn changes(&self, number: i64, visit: &mut Visit<'_>) -> Result<()> {
+        let layer = self.container_layer(number)?;
+        Ok(self.own_changes(&layer, visit)?)
+    }
+
+    /// Bytes and inodes of what the container wrote.
+    pub fn container_usage(&self, number: i64) -> Result<Usage> {
+        Ok(self.driver.usage(&layer_id(number)?)?)
+    }
+
+    /// Writes what the container changed as a layer archive.
+    pub fn pack_changes(&self, number: i64, out: impl Write + Send) -> Result<()> {
+        let layer = self.container_layer(number)?;
+        diff::pack_changes(&*self.driver, &layer.id, out, &mut |visit| self.own_changes(&layer, visit))?;
+        Ok(())
+    }
+
+    /// Without the places for what is mounted into every container, which are made where the image lacks them.
+    fn own_changes(
+        &self,
+        layer: &ContainerLayer,
+        visit: &mut dyn FnMut(Change<'_>) -> std::io::Result<()>,
+    ) -> berth_fs_drivers::Result<()> {
+        let mut kept = MountPoints::default();
+        diff::changes(&*self.driver, &layer.id, &layer.parents, &mut |change| kept.pass(change, visit))?;
+        kept.end(visit).map_err(|source| berth_fs_drivers::Error::Io {
+            action: "tell changes of",
+            path: layer.id.as_str().into(),
+            source,
+        })
+    }
+
+    /// Writes the container's whole tree as an archive (`export`).
+    pub fn export(&self, number: i64, out: impl Write + Send) -> Result<()> {
+        let mounts = self.container_mounts(number, Access::ReadOnly)?;
+        mount::with_mounted(&mounts, |root| diff::pack_tree(root, out))??;
+        Ok(())
+    }
+
+    /// The layer's record is new, so data by its name can only be what a power cut left.
+    pub(super) fn prepare_fresh(&self, id: &LayerId, parents: &[LayerId]) -> Result<()> {
+        match self.driver.prepare(id, parents) {
+            Err(berth_fs_drivers::Error::Conflict(_)) => {
+                self.driver.remove(id)?;
+                Ok(self.driver.prepare(id, parents)?)
+            }
+            other => Ok(other?),
+        }
+    }
+}
+
+fn container_layer(connection: &Connection, number: i64) -> Result<ContainerLayer> {
+    let mut ids = chain_ids(connection, Some(number))?;
+    if ids.is_empty() {
+        return Err(Error::NotFound(format!("layer {number} does not exist")));
+    }
+    let id = ids.remove(0);
+    Ok(ContainerLayer { number, id, parents: ids })
+}

@@ -1,0 +1,95 @@
+//! Removing layers, and finding what interrupted work left.
+
+use berth_store::Lock;
+use berth_store::rusqlite::OptionalExtension;
+
+use super::graph::{LOCK_PREFIX, layer_id, lock_name, release_unneeded};
+use super::record;
+use crate::{Error, ImageStore, Result};
+
+impl ImageStore {
+    /// Removes a released layer's data and record, and image layers that nobody needs without it. Idempotent.
+    pub fn discard_layer(&self, number: i64) -> Result<()> {
+        let lock = Lock::acquire(&self.store.paths().locks(), &lock_name(number))?;
+        self.discard_locked(number, &lock)
+    }
+
+    /// Discards what interrupted work left. One indexed query when there is nothing to do.
+    pub fn sweep(&self) -> Result<()> {
+        let unsettled: Vec<i64> = self.store.read(|connection| {
+            // A layer's children have higher numbers, but for those that only hold on to it.
+            let mut statement =
+                connection.prepare_cached("SELECT number FROM layers WHERE state <> 'valid' ORDER BY number DESC")?;
+            Ok::<_, Error>(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })?;
+        if unsettled.is_empty() {
+            return Ok(());
+        }
+        for number in unsettled {
+            if let Some(lock) = Lock::try_acquire(&self.store.paths().locks(), &lock_name(number))? {
+                self.discard_locked(number, &lock)?;
+            }
+        }
+        self.sweep_files()
+    }
+
+    /// Files without a meaning that were left in the moment between two system calls.
+    fn sweep_files(&self) -> Result<()> {
+        let paths = self.store.paths();
+        crate::spool::sweep(&paths.scratch());
+        for entry in std::fs::read_dir(paths.locks()).into_iter().flatten().flatten() {
+            if let Some(name) = entry.file_name().to_str().filter(|name| name.starts_with(LOCK_PREFIX)) {
+                drop(Lock::try_acquire(&paths.locks(), name)?);
+            }
+        }
+        Ok(self.driver.sweep()?)
+    }
+
+    /// Removes what the driver keeps without a record, as a power cut can leave it.
+    pub fn scrub(&self) -> Result<()> {
+        // The record comes first and goes last, so what is listed before the records are read has one or is left over.
+        let found = self.driver.list()?;
+        let known: std::collections::HashSet<i64> = self.store.read(|connection| {
+            let mut statement = connection.prepare("SELECT number FROM layers")?;
+            Ok::<_, Error>(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })?;
+        for id in found {
+            let number = i64::from_str_radix(id.as_str(), 36).ok();
+            if number.is_none_or(|number| known.contains(&number) || layer_id(number).ok().as_ref() != Some(&id)) {
+                continue;
+            }
+            self.driver.remove(&id)?;
+            record::remove(self.store.paths(), &id)?;
+        }
+        self.sweep_files()
+    }
+
+    /// With the layer's lock: its data, then its row, then what only this layer needed. What is valid, gone or
+    /// still stood on is left alone.
+    pub(super) fn discard_locked(&self, number: i64, _lock: &Lock) -> Result<()> {
+        let going = self.store.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT 1 FROM layers WHERE number = ?1 AND state <> 'valid'
+                 AND NOT EXISTS (SELECT 1 FROM layers AS child WHERE child.parent = ?1)",
+            )?;
+            Ok::<_, Error>(statement.exists([number])?)
+        })?;
+        if !going {
+            return Ok(());
+        }
+        let id = layer_id(number)?;
+        self.driver.remove(&id)?;
+        record::remove(self.store.paths(), &id)?;
+        let freed = self.store.write(|transaction| {
+            let parent: Option<Option<i64>> = transaction
+                .prepare_cached("DELETE FROM layers WHERE number = ?1 AND state <> 'valid' RETURNING parent")?
+                .query_row([number], |row| row.get(0))
+                .optional()?;
+            release_unneeded(transaction, parent.flatten())
+        })?;
+        for (number, _) in freed {
+            self.discard_layer(number)?;
+        }
+        Ok(())
+    }
+}
