@@ -1,0 +1,169 @@
+//! Starting the container, the first time and again.
+
+use std::time::Instant;
+
+use berth_backends::{Bundle, Error as BackendError, Stdio};
+use oci_spec::runtime::{Process, Spec};
+
+use super::streams::Connected;
+use super::{Memory, Monitor, Run, now};
+use crate::files;
+use crate::protocol::{Refusal, RefusalKind};
+use crate::state::{State, Status, boot_id};
+
+/// Docker's exit code for a container that could not be started.
+const EXIT_UNKNOWN: i32 = 128;
+
+impl Monitor {
+    /// Creates the sandbox from the bundle on disk and lets its program run. On a refusal nothing is left of it but
+    /// the state file.
+    pub(super) fn launch(&mut self) -> Result<(), Refusal> {
+        let before = self.state.clone();
+        match self.try_launch() {
+            Ok(()) => {
+                self.event("start", &[]);
+                Ok(())
+            }
+            Err(refusal) => {
+                if let Some(mut sandbox) = self.sandbox.take() {
+                    let _ = sandbox.delete();
+                }
+                self.record_failure(before, &refusal);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn try_launch(&mut self) -> Result<(), Refusal> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| Refusal {
+            kind: RefusalKind::Failed,
+            message: format!("{what}: {error}"),
+        };
+        let path = self.folder().join("config.json");
+        let mut spec: Spec = files::read_json(&path).map_err(|error| failed("read the bundle", &error))?;
+        if let (Some(score), Some(process)) = (self.own_oom_score, spec.process_mut().as_mut()) {
+            default_oom_score(process, score);
+        }
+        let (open_stdin, terminal, size) = (self.config.open_stdin, self.config.terminal, self.config.size);
+        let once = self.config.stdin_once;
+        let main = self.main_streams;
+        let io = {
+            let streams = self.streams(main).ok_or_else(|| failed("connect streams", &"they are gone"))?;
+            streams.once = once;
+            if terminal {
+                Stdio::Terminal { size }
+            } else {
+                let all = Connected { stdin: open_stdin, stdout: true, stderr: true };
+                streams.connect_pipes(all).map_err(|error| failed("make pipes", &error))?
+            }
+        };
+        let limits = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let limit = limits.and_then(|limits| limits.memory().as_ref()).and_then(|memory| memory.limit());
+        self.memory = if limit.is_some_and(|limit| limit > 0) { Memory::ToBeWatched } else { Memory::Unwatched };
+        let bundle = Bundle { mount_point: self.config.mount_point.clone(), rootfs: self.config.rootfs.clone(), spec };
+        let created = self.backend.create(&self.config.id, &bundle, io).map_err(|error| refusal(&error))?;
+        drop(bundle);
+        let sandbox = self.sandbox.insert(created);
+
+        self.state = State {
+            status: Status::Running,
+            pid: sandbox.pid(),
+            monitor_pid: rustix::process::getpid().as_raw_pid(),
+            sandbox: Some(sandbox.saved()),
+            started_at: now(),
+            finished_at: self.state.finished_at,
+            restart_count: self.state.restart_count,
+            warnings: sandbox.warnings().to_vec(),
+            boot: boot_id(),
+            ..State::default()
+        };
+        // Before the program runs: from here on, whoever finds this file and a free lock knows what to clear away.
+        self.save_state();
+        let since = Instant::now();
+        let Some(sandbox) = &mut self.sandbox else { return Err(failed("start", &"the sandbox is gone")) };
+        sandbox.start().map_err(|error| refusal(&error))?;
+        if terminal {
+            let end = sandbox.take_terminal().ok_or_else(|| failed("open a terminal", &"the backend gave none"))?;
+            let streams = self.streams(main).ok_or_else(|| failed("connect streams", &"they are gone"))?;
+            streams.connect_terminal(end, open_stdin).map_err(|error| failed("open a terminal", &error))?;
+        }
+        self.run = Run::Running { since };
+        Ok(())
+    }
+
+    /// As Docker: a container that has never run stays `created`.
+    fn record_failure(&mut self, before: State, refusal: &Refusal) {
+        self.state = State {
+            status: if before.started_at == 0 { Status::Created } else { Status::Exited },
+            pid: 0,
+            monitor_pid: 0,
+            sandbox: None,
+            exit_code: exit_code(refusal.kind),
+            error: refusal.message.clone(),
+            ..before
+        };
+        self.save_state();
+        self.run = Run::Over;
+    }
+}
+
+fn exit_code(kind: RefusalKind) -> i32 {
+    match kind {
+        RefusalKind::ProgramNotFound => 127,
+        RefusalKind::CannotExecute => 126,
+        _ => EXIT_UNKNOWN,
+    }
+}
+
+/// The monitor's own score is not the container's.
+pub(super) fn default_oom_score(process: &mut Process, score: i32) {
+    if process.oom_score_adj().is_none() {
+        process.set_oom_score_adj(Some(score));
+    }
+}
+
+/// A backend's error in Docker's words.
+pub(super) fn refusal(error: &BackendError) -> Refusal {
+    let (kind, message) = match error {
+        BackendError::NotFound(_) => (RefusalKind::NotFound, error.to_string()),
+        BackendError::InvalidArgument(_) => (RefusalKind::InvalidArgument, error.to_string()),
+        BackendError::Exec { program, source } => {
+            let kind = match source.kind() {
+                std::io::ErrorKind::NotFound => RefusalKind::ProgramNotFound,
+                _ => RefusalKind::CannotExecute,
+            };
+            (kind, exec_message(program, source))
+        }
+        BackendError::Unavailable(_) | BackendError::Setup { .. } => (RefusalKind::Failed, error.to_string()),
+    };
+    Refusal { kind, message }
+}
+
+fn exec_message(program: &str, error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) if program.contains('/') => {
+            format!("exec: {program:?}: stat {program}: no such file or directory")
+        }
+        Some(libc::ENOENT) => format!("exec: {program:?}: executable file not found in $PATH"),
+        Some(libc::EACCES) => format!("exec: {program:?}: permission denied"),
+        Some(libc::ENOEXEC) => format!("exec: {program:?}: exec format error"),
+        Some(libc::EISDIR) => format!("exec: {program:?}: is a directory"),
+        _ => format!("exec: {program:?}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_said_as_docker_says_it() {
+        let missing = |program: &str| {
+            let source = std::io::Error::from_raw_os_error(libc::ENOENT);
+            refusal(&BackendError::Exec { program: program.to_owned(), source })
+        };
+        assert_eq!(missing("foo").message, "exec: \"foo\": executable file not found in $PATH");
+        assert_eq!(missing("/foo").message, "exec: \"/foo\": stat /foo: no such file or directory");
+        assert_eq!(exit_code(missing("foo").kind), 127);
+    }
+}

@@ -1,0 +1,108 @@
+//! The engine's side of a monitor's birth: write `monitor.json`, start the process, hear what became of it.
+
+use std::io::{IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+
+use crate::config::MonitorConfig;
+use crate::error::{Error, Result};
+use crate::protocol::Started;
+
+/// The role's name: `argv[0]` of a monitor.
+pub const ROLE: &str = "berth-monitor";
+
+/// Connections that travel in one message; the kernel takes at most 253 (SCM_MAX_FD).
+pub(crate) const CONNECTIONS_AT_ONCE: usize = 64;
+
+/// Monitors that this process has started and not yet waited for.
+static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+
+/// Starts a monitor and returns when its container runs, or is refused.
+pub fn spawn(config: &MonitorConfig) -> Result<Started> {
+    spawn_serving(config, &[])
+}
+
+/// As [`spawn`]. `connections` are served as if they had connected to the monitor's socket, and before the program
+/// runs: an [`Attach`](crate::protocol::Request::Attach) whose line has been written into the other end of the pair
+/// misses nothing of the output, and a [`Wait`](crate::protocol::Request::Wait) no exit. On an error or a refusal
+/// they just end.
+pub fn spawn_serving(config: &MonitorConfig, connections: &[UnixStream]) -> Result<Started> {
+    reap();
+    let path = config.folder.join("monitor.json");
+    let json = serde_json::to_vec(config).map_err(|error| Error::io("encode", &path)(error.into()))?;
+    std::fs::write(&path, json).map_err(Error::io("write", &path))?;
+
+    let start = Error::io("start the monitor of", &config.folder);
+    let mut child;
+    let mut report;
+    // A file that no container can write to, should it get hold of it. Where that is not to be had: nothing of berth is
+    // executed inside a container, and what runs is busy (ETXTBSY).
+    let protected = berth_backends::cheaply_protected_program();
+    {
+        let (ours, theirs) = match UnixStream::pair() {
+            Ok(pair) => pair,
+            Err(error) => return Err(start(error)),
+        };
+        report = ours;
+        let program = protected.as_ref().map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()));
+        // Nothing is set that would need fork: posix_spawn does not copy the engine's page tables. The child
+        // becomes a session of its own as its first act.
+        let spawned = Command::new(program.as_deref().unwrap_or("/proc/self/exe"))
+            .arg0(ROLE)
+            .arg(&config.folder)
+            .arg(connections.len().to_string())
+            .stdin(Stdio::null())
+            .stdout(OwnedFd::from(theirs))
+            .stderr(Stdio::null())
+            .spawn();
+        child = match spawned {
+            Ok(child) => child,
+            Err(error) => return Err(start(error)),
+        };
+    }
+    let mut answer = Vec::new();
+    let heard = hand_over(&report, connections).and_then(|()| {
+        // Taking the mount away lasts longer than making it; meanwhile the monitor is at work.
+        drop(protected);
+        report.read_to_end(&mut answer)
+    });
+    let ended = matches!(heard, Ok(0) | Err(_));
+    let status = if ended { child.wait().ok() } else { None };
+    if status.is_none() {
+        CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+    }
+    match heard {
+        Err(error) => Err(start(error)),
+        Ok(0) => {
+            let how = status.map(|status| status.to_string()).unwrap_or_default();
+            Err(start(std::io::Error::other(format!("it ended before the container ran ({how})"))))
+        }
+        Ok(_) => serde_json::from_slice(&answer).map_err(|error| start(error.into())),
+    }
+}
+
+fn hand_over(report: &UnixStream, connections: &[UnixStream]) -> std::io::Result<()> {
+    for some in connections.chunks(CONNECTIONS_AT_ONCE) {
+        let fds: Vec<_> = some.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(CONNECTIONS_AT_ONCE))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        rustix::io::retry_on_intr(|| {
+            rustix::net::sendmsg(report, &[IoSlice::new(b"c")], &mut control, SendFlags::NOSIGNAL)
+        })?;
+    }
+    Ok(())
+}
+
+/// Collects the exit status of monitors that have ended. Every [`spawn`] does it too, so that a process that goes on
+/// starting containers needs nothing else; a daemon calls it when it gets SIGCHLD.
+pub fn reap() {
+    let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+}
