@@ -1,0 +1,240 @@
+//! Creating a container.
+
+use berth_api::models::{ContainerCreateBody, ContainerCreateResponse};
+use berth_image::{Image, ImageId};
+use rusqlite::{OptionalExtension, Transaction};
+
+use super::record::{self, Phase};
+use crate::settings::{self, Checked, names};
+use crate::{Container, Engine, Error, Result, time};
+
+impl Engine {
+    /// Checks the body, merges the image's configuration, and makes row, folder and layer; all or nothing.
+    /// `platform`: `os/arch[/variant]`, refused if the image's differs.
+    pub fn create(
+        &self,
+        name: Option<&str>,
+        platform: Option<&str>,
+        body: ContainerCreateBody,
+    ) -> Result<ContainerCreateResponse> {
+        self.usable_storage()?;
+        let name = name.filter(|name| !name.is_empty()).map(names::container_name).transpose()?;
+        let Some(wanted) = body.image.clone().filter(|image| !image.is_empty()) else {
+            return Err(Error::invalid("no image specified"));
+        };
+        self.images().ensure_hello(&wanted)?;
+        let image = self.images().resolve(&wanted)?;
+        if let Some(platform) = platform.filter(|text| !text.is_empty()) {
+            check_platform(platform, &image, &wanted)?;
+        }
+        let id = random_id()?;
+        let Checked { mut config, mut host, mut warnings } =
+            settings::check(body, &image.config.config, &id, self.config(), self.host())?;
+        config.image = Some(wanted);
+        warnings.extend(foreign(&image, self.host()));
+        for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode].into_iter().flatten() {
+            // Names change, and what was joined does not.
+            if let Some(name) = mode.strip_prefix("container:") {
+                *mode = format!("container:{}", self.find(name)?.id);
+            }
+        }
+        self.make_bind_sources(&host)?;
+
+        let _lock = self.lock(&id)?;
+        let container = Container {
+            id: id.clone(),
+            name: name.unwrap_or_default().to_owned(),
+            created: time::now(),
+            image: image.id.to_string(),
+            layer: None,
+            config,
+            host_config: host,
+            phase: Phase::Creating,
+        };
+        if let Some(name) = name {
+            self.free_left_over_name(name)?;
+        }
+        let (container, layer) = self.store().write(|transaction| self.insert(transaction, container, &image.id))?;
+        let made = self
+            .images()
+            .prepare_container_layer(&layer)
+            .map_err(Error::from)
+            .and_then(|()| self.make_folder(&container))
+            .and_then(|()| self.make_declared_volumes(&container))
+            .and_then(|()| self.set_ready(&id));
+        if let Err(error) = made {
+            if let Err(left) = self.erase(&container) {
+                tracing::warn!("undo the creation of {id}: {left}");
+            }
+            return Err(error);
+        }
+        self.emit_container(&container, "create", &[]);
+        Ok(ContainerCreateResponse { id, warnings })
+    }
+
+    fn insert(
+        &self,
+        transaction: &Transaction<'_>,
+        mut container: Container,
+        image: &ImageId,
+    ) -> Result<(Container, berth_image::ContainerLayer)> {
+        if container.name.is_empty() {
+            container.name = free_name(transaction, &container.id)?;
+        } else if let Some(owner) = owner(transaction, &container.name)? {
+            return Err(name_taken(&container.name, &owner));
+        }
+        let layer = self.images().insert_container_layer(transaction, image)?;
+        container.layer = Some(layer.number);
+        let json = |error: serde_json::Error| Error::Internal(format!("encode a container's configuration: {error}"));
+        transaction
+            .prepare_cached(
+                "INSERT INTO containers (id, name, phase, created, image, layer, config, host_config)
+                 VALUES (?1, ?2, 'creating', ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute((
+                &container.id,
+                &container.name,
+                container.created,
+                &container.image,
+                container.layer,
+                serde_json::to_string(&container.config).map_err(json)?,
+                serde_json::to_string(&container.host_config).map_err(json)?,
+            ))?;
+        Ok((container, layer))
+    }
+
+    /// An ended container of `--rm` that nobody lived to remove does not keep its name.
+    fn free_left_over_name(&self, name: &str) -> Result<()> {
+        match self.store().read(|connection| record::by_name(connection, name))? {
+            Some(owner) if owner.auto_remove() => {
+                let state = self.state(&owner)?;
+                self.reap_left_over(&owner, &state);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn make_folder(&self, container: &Container) -> Result<()> {
+        let folder = self.paths().container(&container.id);
+        match std::fs::create_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => std::fs::create_dir_all(&folder),
+            other => other,
+        }
+        .map_err(Error::io("create", &folder))
+    }
+
+    fn set_ready(&self, id: &str) -> Result<()> {
+        self.store().write(|transaction| {
+            transaction.prepare_cached("UPDATE containers SET phase = 'ready' WHERE id = ?1")?.execute([id])?;
+            Ok(())
+        })
+    }
+
+    /// `-v` makes a folder that is not there, as Docker does.
+    fn make_bind_sources(&self, host: &berth_api::models::HostConfig) -> Result<()> {
+        for point in settings::mounts::parse(host)? {
+            if let settings::mounts::Kind::Bind(bind) = point.kind
+                && bind.create_source
+                && std::fs::metadata(&bind.source).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+            {
+                std::fs::create_dir_all(&bind.source).map_err(|error| {
+                    Error::invalid(format!(
+                        "error while creating mount source path '{}': {error}",
+                        bind.source.display()
+                    ))
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn owner(transaction: &Transaction<'_>, name: &str) -> Result<Option<String>> {
+    Ok(transaction
+        .prepare_cached("SELECT id FROM containers WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?)
+}
+
+pub(super) fn name_taken(name: &str, owner: &str) -> Error {
+    Error::Conflict(format!(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or \
+         rename) that container to be able to reuse that name."
+    ))
+}
+
+fn free_name(transaction: &Transaction<'_>, id: &str) -> Result<String> {
+    let random = u64::from_str_radix(&id[..16], 16).unwrap_or_default();
+    for attempt in 0..10 {
+        let name = names::generate(random.wrapping_add(u64::from(attempt)), attempt);
+        if owner(transaction, &name)?.is_none() {
+            return Ok(name);
+        }
+    }
+    Ok(id.to_owned())
+}
+
+/// 64 hexadecimal digits.
+pub(crate) fn random_id() -> Result<String> {
+    use std::fmt::Write;
+    let mut bytes = [0u8; 32];
+    random(&mut bytes).map_err(Error::io("read", "/dev/urandom"))?;
+    Ok(bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+/// getrandom(2) came with 3.17.
+fn random(bytes: &mut [u8]) -> std::io::Result<()> {
+    use std::io::Read;
+    match rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(length) if length == bytes.len() => Ok(()),
+        _ => std::fs::File::open("/dev/urandom")?.read_exact(bytes),
+    }
+}
+
+fn check_platform(wanted: &str, image: &Image, name: &str) -> Result<()> {
+    let mut parts = wanted.split('/');
+    let os = parts.next().unwrap_or_default();
+    let (os, architecture) = match parts.next() {
+        Some(architecture) => (os, architecture),
+        // A lone word may be either.
+        None if os == "linux" => (os, image.config.architecture.as_str()),
+        None => ("linux", os),
+    };
+    let architecture = match architecture {
+        "x86_64" | "x86-64" => "amd64",
+        "aarch64" => "arm64",
+        "i386" | "i686" => "386",
+        "armhf" => "arm",
+        other => other,
+    };
+    let variant = parts.next();
+    let same_variant = variant.is_none_or(|v| image.config.variant.as_deref().is_none_or(|own| own == v));
+    if os != image.config.os || architecture != image.config.architecture || !same_variant {
+        return Err(Error::NotFound(format!(
+            "image with reference {name} was found but does not provide the specified platform ({wanted})"
+        )));
+    }
+    Ok(())
+}
+
+/// A warning if the image is for another machine.
+fn foreign(image: &Image, host: &berth_arch::Host) -> Option<String> {
+    let config = &image.config;
+    let here = &host.platform;
+    if config.architecture.is_empty() || config.architecture == here.architecture {
+        return None;
+    }
+    let full = |os: &str, arch: &str, variant: Option<&str>| {
+        variant.map_or(format!("{os}/{arch}"), |variant| format!("{os}/{arch}/{variant}"))
+    };
+    Some(format!(
+        "The requested image's platform ({}) does not match the detected host platform ({}) and no specific platform \
+         was requested",
+        full(&config.os, &config.architecture, config.variant.as_deref()),
+        full(&here.os, &here.architecture, here.variant.as_deref()),
+    ))
+}

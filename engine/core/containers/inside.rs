@@ -1,0 +1,74 @@
+//! Looking into a container's root from outside, without running anything.
+
+use std::io::Read;
+use std::path::Path;
+
+use berth_arch::root_dir::RootDir;
+use berth_fs_drivers::{Access, mount::with_mounted};
+use rustix::fs::{Mode, OFlags};
+
+use crate::root_view::{Answer, RootView};
+use crate::user::{self, Identity};
+use crate::{Container, Engine, Error, Result};
+
+/// Bytes of /etc/passwd and /etc/group that are looked at.
+const LIMIT: u64 = 4 << 20;
+
+impl Engine {
+    /// Who the container's programs run as; `user` as in `--user`.
+    pub(crate) fn user_identity(&self, container: &Container, user: &str, add: &[String]) -> Result<Identity> {
+        let mounts = self.rootfs(container, Access::ReadOnly)?;
+        let view = RootView::new(&mounts);
+        let quick = |path| view.as_ref().map_or(Answer::Unsure, |view| view.read(Path::new(path), LIMIT));
+        let mut files = [quick("etc/passwd"), quick("etc/group")];
+        if files.contains(&Answer::Unsure) {
+            files = with_mounted(&mounts, |root| ["etc/passwd", "etc/group"].map(|path| read_inside(root, path)))?;
+        }
+        let [passwd, group] = files.map(|answer| match answer {
+            Answer::Found(bytes) => bytes,
+            Answer::Missing | Answer::Unsure => Vec::new(),
+        });
+        user::resolve(user, add, &passwd, &group)
+    }
+
+    /// The image's VOLUMEs are folders of the container's layer for now: made where they are missing.
+    pub(crate) fn make_declared_volumes(&self, container: &Container) -> Result<()> {
+        let Some(volumes) = container.config.volumes.as_ref().filter(|list| !list.is_empty()) else { return Ok(()) };
+        let mounts = self.rootfs(container, Access::ReadOnly)?;
+        let view = RootView::new(&mounts);
+        let relative = |path: &str| path.trim_start_matches('/').to_owned();
+        let missing: Vec<_> = volumes
+            .iter()
+            .map(|path| relative(path))
+            .filter(|path| {
+                let known = view.as_ref().map(|view| view.is_directory(Path::new(path)));
+                !matches!(known, Some(Answer::Found(())))
+            })
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mounts = self.rootfs(container, Access::ReadWrite)?;
+        with_mounted(&mounts, |root| {
+            let root = RootDir::open(root).map_err(Error::io("open", root))?;
+            for path in &missing {
+                root.create_dir_all(Path::new(path), Mode::from_raw_mode(0o755))
+                    .map_err(Error::io("create volume", path))?;
+            }
+            Ok(())
+        })?
+    }
+}
+
+fn read_inside(root: &Path, path: &str) -> Answer<Vec<u8>> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = std::fs::File::from(RootDir::open(root)?.open_at(Path::new(path), flags, Mode::empty())?);
+        let mut bytes = Vec::new();
+        if file.metadata()?.is_file() {
+            file.take(LIMIT).read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
+    };
+    read().map_or(Answer::Missing, Answer::Found)
+}

@@ -1,0 +1,199 @@
+//! Everything about one container, as Docker shows it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use berth_api::models::{
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, DriverData, EndpointSettings, MountPoint,
+    NetworkSettings,
+};
+use berth_fs_drivers::Access;
+use berth_monitor::config::LogDriver;
+use berth_monitor::{State, Status};
+
+use super::record::Container;
+use crate::settings::{modes, mounts};
+use crate::spec::files::FILES;
+use crate::{Engine, Result, time};
+
+impl Engine {
+    /// `size`: compute SizeRw and SizeRootFs.
+    pub fn inspect(&self, name: &str, size: bool) -> Result<ContainerInspectResponse> {
+        let container = self.find(name)?;
+        let state = self.state(&container)?;
+        let folder = self.paths().container(&container.id);
+        let file = |index: usize| {
+            let path = folder.join(FILES[index].0);
+            if path.exists() { path.to_string_lossy().into_owned() } else { String::new() }
+        };
+        let mut command = container.command().into_iter();
+        let log = self.log_config(&container).ok().filter(|log| log.driver == LogDriver::JsonFile);
+        let (size_rw, size_root_fs) = if size { self.sizes(&container)? } else { (None, None) };
+        let mut host_config = container.host_config.clone();
+        if let Some(sandbox) = &state.sandbox {
+            host_config.runtime = Some(sandbox.backend.clone());
+        }
+        Ok(ContainerInspectResponse {
+            id: Some(container.id.clone()),
+            created: Some(time::rfc3339(container.created)),
+            path: Some(command.next().unwrap_or_default()),
+            args: Some(command.collect()),
+            state: Some(wire_state(&state)),
+            image: Some(container.image.clone()),
+            hosts_path: Some(file(0)),
+            hostname_path: Some(file(1)),
+            resolv_conf_path: Some(file(2)),
+            log_path: Some(log.map(|log| log.path.to_string_lossy().into_owned()).unwrap_or_default()),
+            name: Some(format!("/{}", container.name)),
+            restart_count: Some(state.restart_count.into()),
+            driver: Some(self.driver().name().to_owned()),
+            platform: Some("linux".to_owned()),
+            mount_label: Some(String::new()),
+            process_label: Some(String::new()),
+            app_armor_profile: Some(String::new()),
+            exec_ids: Some(self.exec_ids(&container)).filter(|ids| !ids.is_empty()),
+            host_config: Some(host_config),
+            graph_driver: Some(self.graph_driver(&container)),
+            size_rw,
+            size_root_fs,
+            mounts: Some(mount_points(&container)),
+            config: Some(container.config.clone()),
+            network_settings: Some(network_settings(&container, &state)),
+            ..ContainerInspectResponse::default()
+        })
+    }
+
+    /// Bytes: what the container wrote, and that with its image.
+    pub(super) fn sizes(&self, container: &Container) -> Result<(Option<i64>, Option<i64>)> {
+        let Some(number) = container.layer else { return Ok((None, None)) };
+        let own = self.images().container_usage(number)?.bytes;
+        let image =
+            container.image.parse().ok().and_then(|id| self.images().get(&id).ok()).map_or(0, |image| image.size);
+        let bytes = |number: u64| i64::try_from(number).ok();
+        Ok((bytes(own), bytes(own.saturating_add(image))))
+    }
+
+    /// Docker's names for the directories of an overlay.
+    fn graph_driver(&self, container: &Container) -> DriverData {
+        let mut data = HashMap::new();
+        if let Ok(mounts) = self.rootfs(container, Access::ReadWrite)
+            && let [mount] = mounts.as_slice()
+        {
+            let base = mount.base.as_deref().unwrap_or(Path::new("/"));
+            let absolute = |name: &str| base.join(name).to_string_lossy().into_owned();
+            for option in &mount.options {
+                let (key, names) = match option.split_once('=') {
+                    Some(("lowerdir", names)) => ("LowerDir", names),
+                    Some(("upperdir", names)) => ("UpperDir", names),
+                    Some(("workdir", names)) => ("WorkDir", names),
+                    _ => continue,
+                };
+                let paths: Vec<_> = names.split(':').map(absolute).collect();
+                data.insert(key.to_owned(), paths.join(":"));
+            }
+            if mount.fstype == "bind" {
+                data.insert("UpperDir".to_owned(), absolute(&mount.source.to_string_lossy()));
+            }
+        }
+        if let Some(layer) = container.layer {
+            data.insert("ID".to_owned(), layer.to_string());
+        }
+        DriverData { name: self.driver().name().to_owned(), data }
+    }
+}
+
+pub(super) fn wire_state(state: &State) -> ContainerState {
+    let status = match state.status {
+        Status::Created => ContainerStateStatusEnum::CREATED,
+        Status::Running => ContainerStateStatusEnum::RUNNING,
+        Status::Paused => ContainerStateStatusEnum::PAUSED,
+        Status::Restarting => ContainerStateStatusEnum::RESTARTING,
+        Status::Exited => ContainerStateStatusEnum::EXITED,
+        Status::Dead => ContainerStateStatusEnum::DEAD,
+    };
+    ContainerState {
+        status: Some(status),
+        running: Some(matches!(state.status, Status::Running | Status::Paused | Status::Restarting)),
+        paused: Some(state.status == Status::Paused),
+        restarting: Some(state.status == Status::Restarting),
+        oom_killed: Some(state.out_of_memory),
+        dead: Some(state.status == Status::Dead),
+        pid: Some(state.pid.into()),
+        exit_code: Some(state.exit_code.into()),
+        error: Some(state.error.clone()),
+        started_at: Some(time::rfc3339(state.started_at)),
+        finished_at: Some(time::rfc3339(state.finished_at)),
+        health: None,
+    }
+}
+
+/// Bind mounts; a tmpfs of `--mount` is among them and one of `--tmpfs` is not, as in Docker.
+pub(super) fn mount_points(container: &Container) -> Vec<MountPoint> {
+    let host = &container.host_config;
+    let in_mounts = |path: &Path| {
+        host.mounts
+            .iter()
+            .flatten()
+            .any(|mount| mount.target.as_deref().and_then(mounts::clean).as_deref() == Some(path))
+    };
+    let points = mounts::parse(host).unwrap_or_default();
+    let wire = |point: mounts::Point| {
+        let destination = point.destination.to_string_lossy().into_owned();
+        let common = MountPoint {
+            destination: Some(destination),
+            rw: Some(!point.read_only),
+            mode: Some(point.mode),
+            propagation: Some(String::new()),
+            ..MountPoint::default()
+        };
+        match point.kind {
+            mounts::Kind::Bind(bind) => Some(MountPoint {
+                typ: Some("bind".to_owned()),
+                source: Some(bind.source.to_string_lossy().into_owned()),
+                propagation: Some(bind.propagation),
+                ..common
+            }),
+            mounts::Kind::Tmpfs(_) if in_mounts(&point.destination) => {
+                Some(MountPoint { typ: Some("tmpfs".to_owned()), source: Some(String::new()), ..common })
+            }
+            mounts::Kind::Tmpfs(_) => None,
+        }
+    };
+    points.into_iter().filter_map(wire).collect()
+}
+
+/// The network's name, as `ps` and `inspect` list it.
+pub(super) fn network_name(container: &Container) -> Option<&'static str> {
+    match modes::network(container.host_config.network_mode.as_deref().unwrap_or_default()) {
+        Ok(Some(modes::Network::Host)) => Some("host"),
+        Ok(Some(modes::Network::None)) => Some("none"),
+        _ => None,
+    }
+}
+
+pub(super) fn endpoints(container: &Container) -> HashMap<String, EndpointSettings> {
+    let endpoint = EndpointSettings {
+        ip_address: Some(String::new()),
+        gateway: Some(String::new()),
+        mac_address: Some(String::new()),
+        network_id: Some(String::new()),
+        endpoint_id: Some(String::new()),
+        ip_prefix_len: Some(0),
+        ..EndpointSettings::default()
+    };
+    network_name(container).map(|name| (name.to_owned(), endpoint)).into_iter().collect()
+}
+
+fn network_settings(container: &Container, state: &State) -> NetworkSettings {
+    let key = match state.pid {
+        0 => String::new(),
+        pid => format!("/proc/{pid}/ns/net"),
+    };
+    let exposed = container.config.exposed_ports.iter().flatten().map(|port| (port.clone(), None));
+    NetworkSettings {
+        sandbox_id: Some(String::new()),
+        sandbox_key: Some(key),
+        ports: Some(exposed.collect()),
+        networks: Some(endpoints(container)),
+    }
+}

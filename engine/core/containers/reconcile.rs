@@ -1,0 +1,328 @@
+//! Finding out what became of containers whose engine or monitor died.
+
+use std::time::Duration;
+
+use berth_backends::cgroup::Cgroup;
+use berth_monitor::client;
+use berth_monitor::config::RestartPolicy;
+use berth_monitor::state::boot_id;
+use berth_monitor::{State, Status};
+use berth_store::read_json;
+
+use super::record::{self, Container};
+use crate::{Engine, Error, Result, settings, time};
+
+const LOST: &str = "the monitor was killed";
+const REBOOTED: &str = "the host was restarted while the container ran";
+/// A lock's file of that age was left by somebody who was killed, or is held.
+const OLD: Duration = Duration::from_secs(2);
+/// How long an ending monitor may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn needs_monitor(state: &State) -> bool {
+    matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
+}
+
+fn restart_policy(container: &Container) -> Result<RestartPolicy> {
+    settings::restart::parse(container.host_config.restart_policy.as_ref())
+}
+
+/// Whether one that has ended was not to.
+fn wants_up(container: &Container, state: &State) -> Result<bool> {
+    let wanted = match restart_policy(container)? {
+        RestartPolicy::No => false,
+        RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+        RestartPolicy::OnFailure { maximum } => state.exit_code != 0 && (maximum == 0 || state.restart_count < maximum),
+    };
+    Ok(wanted && state.started_at != 0 && !state.stopped_by_user && !needs_monitor(state))
+}
+
+impl Engine {
+    /// The container's state as it is: one that says `running` without a living monitor is ended and recorded first.
+    pub fn state(&self, container: &Container) -> Result<State> {
+        let state = self.written_state(container)?;
+        if !needs_monitor(&state) || client::is_alive(&self.run_folder(container)) {
+            return Ok(state);
+        }
+        // A monitor writes how it ended before it gives its lock back.
+        let state = self.written_state(container)?;
+        if !needs_monitor(&state) {
+            return Ok(state);
+        }
+        match self.try_lock(&container.id)? {
+            Some(_lock) => self.settle(container),
+            // Somebody else is about to find the same, or to start it.
+            None if client::is_alive(&self.run_folder(container)) => self.written_state(container),
+            None => Ok(lost(state)),
+        }
+    }
+
+    /// As [`Engine::state`], for a caller that holds the container's lock.
+    pub(crate) fn settled_state(&self, container: &Container) -> Result<State> {
+        let state = self.written_state(container)?;
+        if needs_monitor(&state) && !client::is_alive(&self.run_folder(container)) {
+            return self.settle(container);
+        }
+        Ok(state)
+    }
+
+    pub(crate) fn written_state(&self, container: &Container) -> Result<State> {
+        Ok(read_json(&self.paths().container(&container.id).join("state.json"))?.unwrap_or_default())
+    }
+
+    pub(crate) fn write_state(&self, container: &Container, state: &State) -> Result<()> {
+        Ok(berth_store::write_json(&self.paths().container(&container.id).join("state.json"), state, false)?)
+    }
+
+    /// With the container's lock: ends what is left of a container without a monitor, and writes that down.
+    fn settle(&self, container: &Container) -> Result<State> {
+        let state = self.written_state(container)?;
+        if !needs_monitor(&state) || client::is_alive(&self.run_folder(container)) {
+            return Ok(state);
+        }
+        // Numbers of another boot's processes mean nothing; of its groups nothing is left.
+        if !rebooted_since(&state) {
+            self.end_sandbox(container, &state);
+        }
+        let state = lost(state);
+        self.write_state(container, &state)?;
+        self.emit_container(container, "die", &[("exitCode", &state.exit_code.to_string())]);
+        Ok(state)
+    }
+
+    /// With the lock of a container without a monitor: a monitor that was killed before it had noted its sandbox
+    /// leaves its socket, and perhaps control groups.
+    pub(crate) fn clear_stillborn(&self, container: &Container) {
+        if !self.run_folder(container).join(client::SOCKET).exists() {
+            return;
+        }
+        let clear = || -> Result<()> {
+            let groups = Cgroup::find(&container.id.parse()?, Some(&crate::spec::cgroup_path(container)))?;
+            groups.kill_all()?;
+            Ok(groups.delete()?)
+        };
+        if let Err(error) = clear() {
+            tracing::warn!("clear away the control groups of container {}: {error}", container.short_id());
+        }
+    }
+
+    /// Kills and removes what a backend keeps of a container that nobody watches any more.
+    pub(crate) fn end_sandbox(&self, container: &Container, state: &State) {
+        let Some(saved) = &state.sandbox else { return };
+        let ended = match self.sandbox(container, state) {
+            Ok(mut sandbox) => {
+                let killed = sandbox.kill_all();
+                killed.and_then(|()| sandbox.delete()).map_err(Error::from)
+            }
+            // Its first process has ended, and with it all others; its groups may still be there.
+            Err(Error::Conflict(_)) => {
+                let groups = Cgroup::load(&saved.cgroups);
+                groups.kill_all().and_then(|()| groups.delete()).map_err(Error::from)
+            }
+            Err(other) => Err(other),
+        };
+        if let Err(error) = ended {
+            tracing::warn!("end what is left of container {}: {error}", container.short_id());
+        }
+    }
+
+    /// Finishes what dead engines left half-way: one indexed query when there is nothing.
+    pub(crate) fn sweep_unsettled(&self) -> Result<()> {
+        let ids = self.store().read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT id FROM containers WHERE phase <> 'ready'")?;
+            let ids = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            Ok::<_, Error>(ids)
+        })?;
+        for id in ids {
+            let Some(_lock) = self.try_lock(&id)? else { continue };
+            match self.store().read(|connection| record::by_id(connection, &id)) {
+                Ok(container) if container.phase != record::Phase::Ready => self.erase(&container)?,
+                Ok(_) | Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.sweep_locks(OLD);
+        Ok(self.images().sweep()?)
+    }
+
+    /// Everything that dead engines and monitors can have left. `serve` calls it when it starts.
+    pub fn sweep(&self) -> Result<()> {
+        self.sweep_unsettled()?;
+        self.driver().sweep()?;
+        for container in self.containers()? {
+            let state = self.state(&container)?;
+            if container.auto_remove() && state.status == Status::Exited {
+                self.reap(&container.id)?;
+            }
+        }
+        self.sweep_folders()?;
+        self.sweep_locks(Duration::ZERO);
+        Ok(())
+    }
+
+    /// A lock's file goes with the lock, except when its holder was killed. Young ones are left alone: whoever tries
+    /// a lock for a moment is in the way of others who try it.
+    fn sweep_locks(&self, age: Duration) {
+        let folder = self.paths().locks();
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let changed = entry.metadata().and_then(|found| found.modified()).ok();
+            let old = changed.and_then(|then| then.elapsed().ok()).is_some_and(|found| found >= age);
+            if let Some(name) = entry.file_name().to_str()
+                && old
+            {
+                // Taken and given back at once.
+                let _ = berth_store::Lock::try_acquire(&folder, name);
+            }
+        }
+    }
+
+    /// In passing, whoever sees the states of all: removes a container of `--rm` that has ended and that neither its
+    /// monitor nor who waited for it lived to remove. True if it is gone.
+    pub(crate) fn reap_left_over(&self, container: &Container, state: &State) -> bool {
+        let left = container.auto_remove()
+            && matches!(state.status, Status::Exited | Status::Dead)
+            && self.storage().unusable.is_none()
+            && !client::is_alive(&self.run_folder(container));
+        if !left || !matches!(self.try_lock(&container.id), Ok(Some(_))) {
+            return false;
+        }
+        match self.reap(&container.id) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!("remove the ended container {}: {error}", container.short_id());
+                false
+            }
+        }
+    }
+
+    /// Folders of containers that no row knows.
+    fn sweep_folders(&self) -> Result<()> {
+        for parent in [self.paths().state.join("containers"), self.paths().run.join("containers")] {
+            let Ok(entries) = std::fs::read_dir(&parent) else { continue };
+            for entry in entries.flatten() {
+                let Ok(id) = entry.file_name().into_string() else { continue };
+                let Some(_lock) = self.try_lock(&id)? else { continue };
+                let known = self.store().read(|connection| record::by_id(connection, &id));
+                if matches!(known, Err(Error::NotFound(_))) && !client::is_alive(&self.paths().container_run(&id)) {
+                    super::remove::remove_folder(&entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts what the restart policies want up and is not. `serve` calls it when it starts.
+    pub fn autostart(&self) -> Result<()> {
+        for container in self.containers()? {
+            let state = self.state(&container)?;
+            // Docker's `always` holds from one start of the daemon to the next only for those that were stopped.
+            let always = restart_policy(&container)? == RestartPolicy::Always;
+            if always && !needs_monitor(&state) && state.started_at != 0 || wants_up(&container, &state)? {
+                self.start_again(&container);
+            }
+        }
+        Ok(())
+    }
+
+    /// The monitor of a container has ended: notes what became of it, and starts it again or removes it if the
+    /// monitor was killed before it could.
+    pub fn look_after(&self, id: &str) -> Result<()> {
+        let container = self.find(id)?;
+        let state = self.state(&container)?;
+        if !state.lost {
+            return Ok(());
+        }
+        if container.auto_remove() {
+            return self.reap(&container.id);
+        }
+        if wants_up(&container, &state)? {
+            self.start_again(&container);
+        }
+        Ok(())
+    }
+
+    fn start_again(&self, container: &Container) {
+        match self.start(&container.id) {
+            Ok(()) | Err(Error::NotModified(_) | Error::NotFound(_)) => {}
+            Err(error) => tracing::warn!("restart container {}: {error}", container.short_id()),
+        }
+    }
+
+    /// Removes an ended container that is to be removed (`--rm`). The hidden role `berth monitor-reap`. One that is
+    /// not there any more, runs, or is kept is left alone.
+    pub fn reap(&self, id: &str) -> Result<()> {
+        self.usable_storage()?;
+        let run_folder = self.paths().container_run(id);
+        if !wait_for_monitor(&run_folder) {
+            return Ok(());
+        }
+        let Some(_lock) = self.lock_of_known(id)? else { return Ok(()) };
+        let container = match self.store().read(|connection| record::by_id(connection, id)) {
+            Ok(container) => container,
+            Err(Error::NotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let state = self.settled_state(&container)?;
+        if !container.auto_remove() || needs_monitor(&state) || state.started_at == 0 && state.error.is_empty() {
+            return Ok(());
+        }
+        self.erase(&container)?;
+        self.emit_container(&container, "destroy", &[]);
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// The lock, or `None` once the container is gone: a lock that is made after that would be left behind by a
+    /// process that ends while it has it, as the command line does when its command has failed.
+    fn lock_of_known(&self, id: &str) -> Result<Option<berth_store::Lock>> {
+        let mut pause = Duration::from_micros(200);
+        loop {
+            match self.store().read(|connection| record::by_id(connection, id)) {
+                Err(Error::NotFound(_)) => return Ok(None),
+                found => found.map(drop)?,
+            }
+            if let Some(lock) = self.try_lock(id)? {
+                return Ok(Some(lock));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Whether the monitor has gone, after waiting for one that is about to.
+pub(crate) fn wait_for_monitor(run_folder: &std::path::Path) -> bool {
+    let start = std::time::Instant::now();
+    let mut pause = Duration::from_micros(100);
+    while client::is_alive(run_folder) {
+        if start.elapsed() > PATIENCE {
+            return false;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+    true
+}
+
+/// What is written about a container whose monitor is gone. As in Docker, one that did not survive the host has the
+/// code 255.
+fn lost(state: State) -> State {
+    let rebooted = rebooted_since(&state);
+    State {
+        status: Status::Exited,
+        pid: 0,
+        monitor_pid: 0,
+        sandbox: None,
+        exit_code: if rebooted { 255 } else { 137 },
+        error: if rebooted { REBOOTED } else { LOST }.to_owned(),
+        finished_at: time::now(),
+        lost: true,
+        ..state
+    }
+}
+
+fn rebooted_since(state: &State) -> bool {
+    let boot = boot_id();
+    !state.boot.is_empty() && !boot.is_empty() && state.boot != boot
+}

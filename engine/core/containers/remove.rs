@@ -1,0 +1,165 @@
+//! Removing a container.
+
+use std::path::Path;
+
+use berth_monitor::protocol::Request;
+use berth_monitor::{State, Status, client};
+use rusqlite::OptionalExtension;
+
+use super::reconcile::wait_for_monitor;
+use super::record::{self, Container, Phase};
+use crate::settings::signals::SIGKILL;
+use crate::{Engine, Error, Result};
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RemoveOptions {
+    /// Kill it first if it runs.
+    pub force: bool,
+    /// Its anonymous volumes too.
+    pub volumes: bool,
+    /// Only a link (refused: there are none).
+    pub link: bool,
+}
+
+impl Engine {
+    pub fn remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
+        if options.link {
+            return Err(Error::Unsupported(
+                "remove a link: there are none; bridge networks come with a later version of berth".to_owned(),
+            ));
+        }
+        self.usable_storage()?;
+        let container = self.find(name)?;
+        let _lock = if options.force {
+            self.lock(&container.id)?
+        } else {
+            // Whoever holds it for long is starting it or removing it already.
+            match self.try_lock_a_while(&container.id)? {
+                Some(lock) => lock,
+                None => {
+                    return Err(Error::Conflict(format!(
+                        "removal of container {} is already in progress",
+                        container.id
+                    )));
+                }
+            }
+        };
+        let container = match self.store().read(|connection| record::by_id(connection, &container.id)) {
+            Ok(container) => container,
+            // Somebody else was faster.
+            Err(Error::NotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let state = self.settled_state(&container)?;
+        if matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
+            if !options.force {
+                return Err(still_up(&container, &state));
+            }
+            self.kill_for_good(&container)?;
+        }
+        wait_for_monitor(&self.run_folder(&container));
+        self.erase(&container)?;
+        self.emit_container(&container, "destroy", &[]);
+        Ok(())
+    }
+
+    fn try_lock_a_while(&self, id: &str) -> Result<Option<berth_store::Lock>> {
+        for attempt in 0..200u64 {
+            if let Some(lock) = self.try_lock(id)? {
+                return Ok(Some(lock));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(attempt.min(10)));
+        }
+        Ok(None)
+    }
+
+    /// With the lock: kills, and waits until the monitor has written that down.
+    fn kill_for_good(&self, container: &Container) -> Result<()> {
+        let stopped = self.ask(container, &Request::Stop { signal: Some(SIGKILL), timeout: Some(0) });
+        match stopped {
+            Ok(_) | Err(Error::Conflict(_) | Error::NotFound(_)) => {}
+            Err(error) => {
+                return Err(Error::Internal(format!(
+                    "cannot remove container \"/{}\": could not kill container: {error}",
+                    container.name
+                )));
+            }
+        }
+        if !wait_for_monitor(&self.run_folder(container)) {
+            return Err(Error::Internal(format!(
+                "cannot remove container \"/{}\": its monitor did not end after SIGKILL",
+                container.name
+            )));
+        }
+        self.settled_state(container).map(drop)
+    }
+
+    /// With the lock of a container that does not run: takes away everything, in an order that a crash at any point
+    /// leaves to the next engine. Idempotent.
+    pub(crate) fn erase(&self, container: &Container) -> Result<()> {
+        if client::is_alive(&self.run_folder(container)) && !wait_for_monitor(&self.run_folder(container)) {
+            return Err(Error::Conflict(format!("container {} is still watched by its monitor", container.short_id())));
+        }
+        if container.phase == Phase::Ready {
+            self.store().write(|transaction| {
+                transaction
+                    .prepare_cached("UPDATE containers SET phase = 'removing' WHERE id = ?1")?
+                    .execute([&container.id])?;
+                Ok::<_, Error>(())
+            })?;
+        }
+        // A monitor that died while it started may have left a sandbox.
+        if let Ok(state) = self.written_state(container) {
+            self.end_sandbox(container, &state);
+        }
+        self.clear_stillborn(container);
+        remove_folder(&self.run_folder(container))?;
+        remove_folder(&self.paths().container(&container.id))?;
+        let layer = self.store().write(|transaction| {
+            let layer: Option<Option<i64>> = transaction
+                .prepare_cached("SELECT layer FROM containers WHERE id = ?1")?
+                .query_row([&container.id], |row| row.get(0))
+                .optional()?;
+            transaction.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([&container.id])?;
+            let layer = layer.flatten();
+            if let Some(number) = layer {
+                self.images().release_container_layer(transaction, number)?;
+            }
+            Ok::<_, Error>(layer)
+        })?;
+        self.waiting().remove(&container.id);
+        // From here on it is the image store's: what is not done now, its next sweep does.
+        if let Some(number) = layer {
+            self.images().discard_layer(number)?;
+        }
+        Ok(())
+    }
+}
+
+/// Docker's words.
+fn still_up(container: &Container, state: &State) -> Error {
+    let (state, procedure) = match state.status {
+        Status::Paused => ("paused", "Unpause and then "),
+        Status::Restarting => ("restarting", "Stop the container before attempting removal or "),
+        _ => ("running", "stop the container before removing or "),
+    };
+    let procedure = if state == "paused" {
+        format!("{procedure}stop the container before removing or ")
+    } else {
+        procedure.to_owned()
+    };
+    Error::Conflict(format!(
+        "cannot remove container \"/{}\": container is {state}: {procedure}force remove",
+        container.name
+    ))
+}
+
+/// A folder that is not there is removed.
+pub(crate) fn remove_folder(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Io { action: "remove", path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}

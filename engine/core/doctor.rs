@@ -1,0 +1,89 @@
+//! What this host offers, what was picked and why, and each refusal with its reason and its remedy.
+
+use berth_api::doctor::{Choice, Finding, Report};
+use berth_arch::{Probe, kernel};
+use berth_backends::BACKENDS;
+use berth_fs_drivers::registry::DRIVERS;
+use serde_json::Value;
+
+use crate::{Engine, Result};
+
+impl Engine {
+    /// Tries everything for real; some probes start processes, so this takes a while.
+    pub fn doctor(&self) -> Result<Report> {
+        let facilities = kernel::PROBES.iter().map(|(name, purpose, probe)| {
+            finding(name, purpose, probe().map(|text| if text.is_empty() { Value::Null } else { Value::from(text) }))
+        });
+        let storage = self.storage_choice();
+        let isolation = self.isolation_choice();
+        let mut warnings: Vec<String> = self.storage().caution.iter().map(|caution| (*caution).to_owned()).collect();
+        warnings.extend(self.storage().unusable.clone());
+        if isolation.picked.is_none() {
+            warnings.push("no isolation backend works here: no container can be started".to_owned());
+        }
+        let pretended: Vec<_> =
+            berth_arch::pretend::FACILITIES.iter().filter(|name| berth_arch::pretend::without(name)).collect();
+        if !pretended.is_empty() {
+            warnings.push(format!("BERTH_PRETEND_WITHOUT hides {pretended:?}"));
+        }
+        Ok(Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: json(self.host()),
+            facilities: facilities.collect(),
+            storage,
+            isolation,
+            state_root: self.paths().state.display().to_string(),
+            run_root: self.paths().run.display().to_string(),
+            warnings,
+        })
+    }
+
+    fn storage_choice(&self) -> Choice {
+        let root = &self.paths().state;
+        let candidates: Vec<Finding> = DRIVERS
+            .iter()
+            .map(|entry| finding(entry.name, entry.caution.unwrap_or_default(), (entry.probe)(root).map(Value::from)))
+            .collect();
+        let picked = self.storage().name;
+        let why = if self.config().storage_driver.as_deref().is_some_and(|asked| !matches!(asked, "" | "auto")) {
+            "it was asked for"
+        } else if first_available(&candidates) == Some(picked) {
+            "the first in the order of preference that works here"
+        } else {
+            "the state on disk was made with it"
+        };
+        Choice { picked: Some(picked.to_owned()), why: why.to_owned(), candidates }
+    }
+
+    fn isolation_choice(&self) -> Choice {
+        let host = self.host();
+        let candidates: Vec<Finding> = BACKENDS
+            .iter()
+            .map(|entry| finding(entry.name, "", entry.backend.probe(host).map(|isolation| json(&isolation))))
+            .collect();
+        let asked = self.config().isolation.as_deref().filter(|name| !matches!(*name, "" | "auto"));
+        match berth_backends::select(host, asked) {
+            Ok(selection) => {
+                let why = if asked.is_some() { "it was asked for" } else { "the strongest that works here" };
+                Choice { picked: Some(selection.backend.name().to_owned()), why: why.to_owned(), candidates }
+            }
+            Err(error) => Choice { picked: None, why: error.to_string(), candidates },
+        }
+    }
+}
+
+fn first_available(candidates: &[Finding]) -> Option<&str> {
+    candidates.iter().find(|candidate| candidate.available).map(|candidate| candidate.name.as_str())
+}
+
+fn json(value: &impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+fn finding(name: &str, purpose: &str, probe: Probe<Value>) -> Finding {
+    let (available, detail, reason, remedy) = match probe {
+        Probe::Available { detail } => (true, detail, None, None),
+        Probe::Unavailable { reason, hint } => (false, Value::Null, Some(reason), hint),
+    };
+    Finding { name: name.to_owned(), purpose: purpose.to_owned(), available, detail, reason, remedy }
+}

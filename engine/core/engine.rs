@@ -1,0 +1,120 @@
+//! The engine itself: what it has opened, and what all verbs need.
+
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use berth_arch::Host;
+use berth_arch::mount::Mount;
+use berth_backends::{ContainerId, Sandbox};
+use berth_fs_drivers::{Access, Driver};
+use berth_image::ImageStore;
+use berth_monitor::State;
+use berth_store::{Lock, Paths, Store};
+
+use crate::storage::{self, Storage};
+use crate::{Container, EngineConfig, Error, Result};
+
+pub struct Engine {
+    config: EngineConfig,
+    store: Arc<Store>,
+    driver: Arc<dyn Driver>,
+    images: ImageStore,
+    host: Host,
+    storage: Storage,
+    /// Connections for containers that do not run yet; handed to the monitor when this engine starts them.
+    waiting: Mutex<HashMap<String, Vec<UnixStream>>>,
+}
+
+impl Engine {
+    /// Opens the store and the storage driver, and cleans up what dead engines left half-made; well under a
+    /// millisecond on a state that exists and is in order.
+    pub fn open(config: EngineConfig) -> Result<Self> {
+        let store = Arc::new(Store::open(config.paths.clone())?);
+        let (driver, storage) = storage::open(&store, config.storage_driver.as_deref())?;
+        let host = Host::detect();
+        let images = ImageStore::new(store.clone(), driver.clone(), host.platform.clone());
+        let engine = Self { config, store, driver, images, host, storage, waiting: Mutex::default() };
+        if engine.storage.unusable.is_none() {
+            engine.sweep_unsettled()?;
+        }
+        Ok(engine)
+    }
+
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    pub fn paths(&self) -> &Paths {
+        self.store.paths()
+    }
+
+    pub fn driver(&self) -> &Arc<dyn Driver> {
+        &self.driver
+    }
+
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// For what touches layers: an error if the storage driver cannot be used, which looking at records bears.
+    pub fn usable_storage(&self) -> Result<()> {
+        match &self.storage.unusable {
+            Some(reason) => Err(Error::Unavailable(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    pub fn images(&self) -> &ImageStore {
+        &self.images
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What makes the container's root, for looking into it.
+    pub fn rootfs(&self, container: &Container, access: Access) -> Result<Vec<Mount>> {
+        let number = container
+            .layer
+            .ok_or_else(|| Error::Internal(format!("container {} has no layer; remove it", container.short_id())))?;
+        Ok(self.images.container_mounts(number, access)?)
+    }
+
+    /// The sandbox of a running container; [`Error::Conflict`] if it does not run.
+    pub fn sandbox(&self, container: &Container, state: &State) -> Result<Box<dyn Sandbox>> {
+        let stopped = || Error::Conflict(format!("container {} is not running", container.id));
+        let saved = state.sandbox.as_ref().ok_or_else(stopped)?;
+        let backend = berth_backends::by_name(&saved.backend).ok_or_else(|| {
+            Error::Unavailable(format!("container {}: this program has no backend {}", container.id, saved.backend))
+        })?;
+        let id: ContainerId = container.id.parse()?;
+        backend.load(&id, saved).map_err(|error| match error {
+            berth_backends::Error::NotFound(_) => stopped(),
+            other => other.into(),
+        })
+    }
+
+    /// Whoever changes what a container is holds this.
+    pub(crate) fn lock(&self, id: &str) -> Result<Lock> {
+        Ok(Lock::acquire(&self.paths().locks(), id)?)
+    }
+
+    pub(crate) fn try_lock(&self, id: &str) -> Result<Option<Lock>> {
+        Ok(Lock::try_acquire(&self.paths().locks(), id)?)
+    }
+
+    pub(crate) fn waiting(&self) -> MutexGuard<'_, HashMap<String, Vec<UnixStream>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the backend limits on this host; `None` if no backend can be had, which starting will say.
+pub(crate) fn controllers(backend: &str, host: &Host) -> Option<Vec<String>> {
+    let explicit = Some(backend).filter(|name| !name.is_empty());
+    berth_backends::select(host, explicit).ok().map(|selection| selection.isolation.controllers)
+}

@@ -1,0 +1,115 @@
+//! Which namespaces a container has of its own, and whose it shares.
+
+use crate::{Error, Result};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Network {
+    None,
+    Host,
+    Container(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Pid {
+    Private,
+    Host,
+    Container(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ipc {
+    /// A namespace, but no /dev/shm.
+    None,
+    Private,
+    /// A namespace that others may join, /dev/shm included.
+    Shareable,
+    Host,
+    Container(String),
+}
+
+fn other(text: &str, what: &str) -> Result<Option<String>> {
+    match text.strip_prefix("container:") {
+        Some("") => Err(Error::invalid(format!("invalid {what}: container:, a container's name or ID is missing"))),
+        other => Ok(other.map(str::to_owned)),
+    }
+}
+
+/// `None` for what means Docker's bridge by default.
+pub(crate) fn network(text: &str) -> Result<Option<Network>> {
+    Ok(Some(match text {
+        "" | "default" => return Ok(None),
+        "none" => Network::None,
+        "host" => Network::Host,
+        _ => match other(text, "network mode")? {
+            Some(name) => Network::Container(name),
+            None => {
+                let kind = if text == "bridge" { "bridge networks" } else { "user-defined networks" };
+                return Err(Error::Unsupported(format!(
+                    "network {text}: {kind} come with a later version of berth; use --network none, host or \
+                     container:NAME"
+                )));
+            }
+        },
+    }))
+}
+
+pub(crate) fn pid(text: &str) -> Result<Pid> {
+    match text {
+        "" | "private" => Ok(Pid::Private),
+        "host" => Ok(Pid::Host),
+        _ => other(text, "PID mode")?
+            .map(Pid::Container)
+            .ok_or_else(|| Error::invalid(format!("invalid PID mode: {text}"))),
+    }
+}
+
+pub(crate) fn ipc(text: &str) -> Result<Ipc> {
+    match text {
+        "none" => Ok(Ipc::None),
+        "" | "private" => Ok(Ipc::Private),
+        "shareable" => Ok(Ipc::Shareable),
+        "host" => Ok(Ipc::Host),
+        _ => other(text, "IPC mode")?
+            .map(Ipc::Container)
+            .ok_or_else(|| Error::invalid(format!("invalid IPC mode: {text}"))),
+    }
+}
+
+/// Whether the namespace is the host's.
+pub(crate) fn uts_is_host(text: &str) -> Result<bool> {
+    match text {
+        "" => Ok(false),
+        "host" => Ok(true),
+        _ => Err(Error::invalid(format!("invalid UTS mode: {text}"))),
+    }
+}
+
+pub(crate) fn check_userns(text: &str) -> Result<()> {
+    match text {
+        "" | "host" => Ok(()),
+        _ => Err(Error::invalid(format!("invalid user namespace mode: {text}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_exist_yet_is_refused_by_name() {
+        for name in ["bridge", "web"] {
+            let message = network(name).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("network {name}: ")), "{message}");
+        }
+        assert_eq!(network("default").unwrap(), None);
+        assert_eq!(network("container:web").unwrap(), Some(Network::Container("web".to_owned())));
+        assert!(network("container:").is_err());
+    }
+
+    #[test]
+    fn unknown_modes_are_invalid() {
+        assert!(pid("web").is_err() && ipc("foo").is_err() && uts_is_host("private").is_err());
+        assert!(check_userns("keep-id").is_err());
+        assert_eq!(ipc("container:a").unwrap(), Ipc::Container("a".to_owned()));
+    }
+}

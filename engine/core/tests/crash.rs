@@ -1,0 +1,165 @@
+//! Several engines at once, and engines that die at any moment.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use berth_api::models::HostConfig;
+use berth_core::{Error, ListOptions, RemoveOptions};
+use berth_monitor::Status;
+
+use crate::machine::{self, Machine, body};
+
+const ALL: fn() -> ListOptions = || ListOptions { all: true, ..ListOptions::default() };
+
+/// Makes and removes containers until it is killed or has done enough.
+pub(crate) fn churn(root: &Path, seed: u64) {
+    let engine = machine::open(root);
+    for number in 0..20 {
+        let name = format!("c-{seed}-{number}");
+        let id = engine.create(Some(&name), None, body(&[], HostConfig::default())).unwrap().id;
+        if number % 2 == 0 {
+            engine.remove(&id, RemoveOptions { force: true, ..RemoveOptions::default() }).unwrap();
+        }
+    }
+}
+
+fn engine(root: &Path, seed: u64) -> std::process::Child {
+    Command::new("/proc/self/exe").arg(root).args(["churn", &seed.to_string()]).stdin(Stdio::null()).spawn().unwrap()
+}
+
+/// What is on disk agrees with what is recorded, and all of it can be removed.
+fn check_and_clear(machine: &Machine) {
+    let root = machine.folder.path();
+    let engine = machine::open(root);
+    engine.sweep().unwrap();
+    let list = engine.list(&ALL()).unwrap();
+    let count = |name: &str| std::fs::read_dir(root.join(name)).map_or(0, |entries| entries.flatten().count());
+    assert_eq!(count("containers"), list.len(), "a folder a container");
+    for container in &list {
+        engine.remove(container.id.as_deref().unwrap(), RemoveOptions::default()).unwrap();
+    }
+    assert_eq!((count("containers"), count("locks")), (0, 0));
+    let layers: i64 = engine
+        .store()
+        .read(|connection| Ok::<_, Error>(connection.query_row("SELECT count(*) FROM layers", [], |row| row.get(0))?))
+        .unwrap();
+    assert_eq!(layers, 1, "only the image's layer is left");
+    assert_eq!(engine.driver().list().unwrap().len(), 1);
+}
+
+pub(crate) fn engines_side_by_side_make_and_remove_without_errors() {
+    let machine = Machine::new();
+    let engines: Vec<_> = (0..10).map(|seed| engine(machine.folder.path(), seed)).collect();
+    for mut engine in engines {
+        assert!(engine.wait().unwrap().success());
+    }
+    assert_eq!(machine.engine.list(&ALL()).unwrap().len(), 100);
+    check_and_clear(&machine);
+}
+
+pub(crate) fn a_killed_engine_leaves_what_the_next_one_cleans_up() {
+    let machine = Machine::new();
+    for round in 0..40u64 {
+        let mut engine = engine(machine.folder.path(), round);
+        std::thread::sleep(Duration::from_micros(3000 + round * 700));
+        engine.kill().unwrap();
+        engine.wait().unwrap();
+    }
+    check_and_clear(&machine);
+}
+
+pub(crate) fn a_container_without_monitor_is_recorded_as_killed() {
+    let machine = Machine::new();
+    let id = machine.create(&[], HostConfig::default());
+    let folder = machine.engine.paths().container(&id);
+    std::fs::write(folder.join("state.json"), running_state()).unwrap();
+    let state = machine.engine.inspect(&id, false).unwrap().state.unwrap();
+    assert_eq!((state.exit_code, state.running), (Some(137), Some(false)));
+    assert_eq!(state.error.as_deref(), Some("the monitor was killed"));
+    machine.engine.remove(&id, RemoveOptions::default()).unwrap();
+}
+
+fn running_state() -> Vec<u8> {
+    state_of(Status::Running, "")
+}
+
+fn state_of(status: Status, boot: &str) -> Vec<u8> {
+    let state = berth_monitor::State { status, started_at: 1, boot: boot.to_owned(), ..Default::default() };
+    serde_json::to_vec(&state).unwrap()
+}
+
+pub(crate) fn a_reboot_is_told_from_a_killed_monitor() {
+    let machine = Machine::new();
+    let present = berth_monitor::state::boot_id();
+    assert_eq!(present.len(), 36);
+    for (boot, code, words) in [("of another day", 255, "host was restarted"), (present.as_str(), 137, "killed")] {
+        let id = machine.create(&[], HostConfig::default());
+        let path = machine.engine.paths().container(&id).join("state.json");
+        std::fs::write(path, state_of(Status::Running, boot)).unwrap();
+        let state = machine.engine.inspect(&id, false).unwrap().state.unwrap();
+        assert_eq!((state.exit_code, state.running), (Some(code), Some(false)));
+        assert!(state.error.as_deref().unwrap().contains(words), "{state:?}");
+    }
+}
+
+pub(crate) fn whoever_lists_removes_what_nobody_lived_to_remove() {
+    let machine = Machine::new();
+    let throwaway = HostConfig { auto_remove: Some(true), ..HostConfig::default() };
+    let made = machine.engine.create(Some("left"), None, body(&[], throwaway.clone())).unwrap();
+    let end = |id: &str| {
+        let path = machine.engine.paths().container(id).join("state.json");
+        std::fs::write(path, state_of(Status::Exited, "")).unwrap();
+    };
+    end(&made.id);
+    assert!(machine.engine.list(&ListOptions::default()).unwrap().is_empty());
+    assert!(matches!(machine.engine.find("left"), Err(Error::NotFound(_))));
+    // And whoever wants its name.
+    let made = machine.engine.create(Some("left"), None, body(&[], throwaway.clone())).unwrap();
+    end(&made.id);
+    machine.engine.create(Some("left"), None, body(&[], throwaway)).unwrap();
+}
+
+pub(crate) fn a_lost_container_is_restarted_if_its_policy_says_so() {
+    use berth_api::models::{RestartPolicy, RestartPolicyNameEnum};
+    let machine = Machine::new();
+    let policy = RestartPolicy { name: Some(RestartPolicyNameEnum::UNLESS_STOPPED), maximum_retry_count: None };
+    let id =
+        machine.create(&["/bin/sleep", "60"], HostConfig { restart_policy: Some(policy), ..HostConfig::default() });
+    machine.engine.start(&id).unwrap();
+    let container = machine.engine.find(&id).unwrap();
+    let state = || machine.engine.state(&container).unwrap();
+    let kill = |pid| {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    };
+    kill(state().monitor_pid);
+    machine.engine.wait(&id, Default::default()).unwrap().finish(&|| false).unwrap();
+    machine.engine.look_after(&id).unwrap();
+    assert_eq!(state().status, Status::Running);
+    machine.engine.stop(&id, None, Some(0)).unwrap();
+    machine.engine.look_after(&id).unwrap();
+    machine.engine.autostart().unwrap();
+    assert_eq!(state().status, Status::Exited, "the user stopped it");
+    machine.engine.remove(&id, RemoveOptions::default()).unwrap();
+}
+
+pub(crate) fn a_lost_monitor_is_noticed() {
+    let machine = Machine::new();
+    let id = machine.create(&["/bin/sleep", "60"], HostConfig::default());
+    machine.engine.start(&id).unwrap();
+    let container = machine.engine.find(&id).unwrap();
+    let state = machine.engine.state(&container).unwrap();
+    let pid = rustix::process::Pid::from_raw(state.monitor_pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let waited = machine.engine.wait(&id, Default::default()).unwrap();
+    assert_eq!(waited.finish(&|| false).unwrap().0, 137);
+    let gone = || !Path::new(&format!("/proc/{}/root", state.pid)).join("bin").exists();
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    while !gone() {
+        assert!(std::time::Instant::now() < end, "the container's program still runs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    machine.engine.start(&id).unwrap();
+    machine.engine.remove(&id, RemoveOptions { force: true, ..RemoveOptions::default() }).unwrap();
+}
