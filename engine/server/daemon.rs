@@ -1,0 +1,100 @@
+//! The daemon: an engine behind sockets. It holds nothing that its containers need: they belong to their monitors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use berth_core::{Engine, EngineConfig, Error, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::listener::{Address, Listener};
+use crate::notify::notify;
+use crate::watch::Watch;
+
+/// Connections are few and mostly wait; what works does so on blocking threads.
+const WORKERS: usize = 2;
+/// Followers (logs, events, stats) and waits hold one each.
+const BLOCKING: usize = 4096;
+const STACK: usize = 1 << 20;
+/// How long work that has begun may take after the signal to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    pub engine: EngineConfig,
+    /// Empty: the socket in the run folder.
+    pub addresses: Vec<Address>,
+}
+
+/// Serves until SIGTERM or SIGINT. Containers keep running after it.
+pub fn serve(options: ServeOptions) -> Result<()> {
+    let internal = |what: &str| {
+        let what = what.to_owned();
+        move |error: std::io::Error| Error::Internal(format!("{what}: {error}"))
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING)
+        .thread_keep_alive(Duration::from_secs(5))
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build()
+        .map_err(internal("start the runtime"))?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let result = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(internal("handle SIGTERM"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(internal("handle SIGINT"))?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(internal("handle SIGHUP"))?;
+        let engine = Arc::new(Engine::open(options.engine)?);
+        engine.usable_storage()?;
+        let mut addresses = options.addresses;
+        if addresses.is_empty() {
+            addresses.push(Address::Unix(engine.paths().socket()));
+        }
+        let mut listeners = Vec::new();
+        for address in &addresses {
+            listeners.push(Listener::bind(address).await?);
+        }
+        look_after(&engine, &ended);
+        let mut tasks = tokio::task::JoinSet::new();
+        for (listener, address) in listeners.into_iter().zip(&addresses) {
+            tracing::info!("listening on {address}");
+            let engine = Arc::clone(&engine);
+            tasks.spawn(async move { listener.serve(engine).await });
+        }
+        notify("READY=1");
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => tracing::info!("SIGHUP: there is nothing to read again; restart to change options"),
+            }
+        }
+        notify("STOPPING=1");
+        tracing::info!("ending; containers keep running");
+        tasks.shutdown().await;
+        Ok(())
+    });
+    ended.store(true, Ordering::Relaxed);
+    runtime.shutdown_timeout(GRACE);
+    result
+}
+
+/// Finishes what dead engines left, starts what the restart policies want, and watches the monitors: in the
+/// background, as it may take long.
+fn look_after(engine: &Arc<Engine>, ended: &Arc<AtomicBool>) {
+    let (engine, ended, runtime) = (Arc::clone(engine), Arc::clone(ended), tokio::runtime::Handle::current());
+    let work = move || {
+        for (what, result) in [("sweep up", engine.sweep()), ("start containers", engine.autostart())] {
+            if let Err(error) = result {
+                tracing::error!("{what}: {error}");
+            }
+        }
+        if let Err(error) = Watch::new(engine).run(&runtime, &|| ended.load(Ordering::Relaxed)) {
+            tracing::error!("watch the monitors: {error}");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(work) {
+        tracing::error!("start a thread to look after containers: {error}");
+    }
+}

@@ -1,0 +1,101 @@
+//! The table of endpoints.
+
+use hyper::{Method, StatusCode};
+
+use crate::call::Call;
+use crate::reply::Reply;
+use crate::status::Failure;
+use crate::{archive, attach, berth, containers, events, exec, images, logs, networks, stats, system, volumes};
+
+/// Answers one request. Names of images may hold slashes, so the table is a `match` on the path's segments.
+pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
+    let path = call.path.clone();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let method = call.method.clone();
+    match (method.as_str(), segments.as_slice()) {
+        ("GET" | "HEAD", ["_ping"]) => system::ping(&call),
+        ("GET", ["version"]) => system::version(call).await,
+        ("GET", ["info"]) => system::info(call).await,
+        ("GET", ["events"]) => events::events(call).await,
+        ("GET", ["system", "df"]) => system::disk_usage(call).await,
+        ("POST", ["auth"]) => system::auth(),
+        ("GET", ["berth", "doctor"]) => berth::doctor(call).await,
+
+        ("GET", ["containers", "json"]) => containers::list(call).await,
+        ("POST", ["containers", "create"]) => containers::create(call).await,
+        ("POST", ["containers", "prune"]) => containers::prune(call).await,
+        ("DELETE", ["containers", name]) => containers::remove(call, name).await,
+        ("GET", ["containers", name, "json"]) => containers::inspect(call, name).await,
+        ("GET", ["containers", name, "top"]) => containers::top(call, name).await,
+        ("GET", ["containers", name, "logs"]) => logs::logs(call, name).await,
+        ("GET", ["containers", name, "changes"]) => containers::changes(call, name).await,
+        ("GET", ["containers", name, "export"]) => archive::export(call, name).await,
+        ("GET", ["containers", name, "stats"]) => stats::stats(call, name).await,
+        ("POST", ["containers", name, "resize"]) => containers::resize(call, name).await,
+        ("POST", ["containers", name, "start"]) => containers::start(call, name).await,
+        ("POST", ["containers", name, "stop"]) => containers::stop(call, name).await,
+        ("POST", ["containers", name, "restart"]) => containers::restart(call, name).await,
+        ("POST", ["containers", name, "kill"]) => containers::kill(call, name).await,
+        ("POST", ["containers", name, "update"]) => containers::update(call, name).await,
+        ("POST", ["containers", name, "rename"]) => containers::rename(call, name).await,
+        ("POST", ["containers", name, "pause"]) => containers::pause(call, name).await,
+        ("POST", ["containers", name, "unpause"]) => containers::unpause(call, name).await,
+        ("POST", ["containers", name, "wait"]) => containers::wait(call, name).await,
+        ("POST", ["containers", name, "attach"]) => attach::attach(call, name).await,
+        ("GET", ["containers", _, "attach", "ws"]) => Err(Failure::unsupported(
+            "attaching through a web socket is not supported; use POST /containers/{id}/attach",
+        )),
+        ("GET", ["containers", name, "archive"]) => archive::get(call, name).await,
+        ("HEAD", ["containers", name, "archive"]) => archive::head(call, name).await,
+        ("PUT", ["containers", name, "archive"]) => archive::put(call, name).await,
+        ("POST", ["containers", name, "exec"]) => exec::create(call, name).await,
+        ("POST", ["exec", id, "start"]) => exec::start(call, id).await,
+        ("POST", ["exec", id, "resize"]) => exec::resize(call, id).await,
+        ("GET", ["exec", id, "json"]) => exec::inspect(call, id).await,
+
+        ("GET", ["images", "json"]) => images::list(call).await,
+        ("POST", ["images", "create"]) => images::create(call).await,
+        ("POST", ["images", "load"]) => images::load(call).await,
+        ("POST", ["images", "prune"]) => images::prune(call).await,
+        ("GET", ["images", "get"]) => images::save_many(call).await,
+        ("GET", ["images", "search"]) => Err(Failure::unsupported(images::NO_REGISTRY)),
+        ("GET", ["images", name @ .., "json"]) => images::inspect(call, &name.join("/")).await,
+        ("GET", ["images", name @ .., "history"]) => images::history(call, &name.join("/")).await,
+        ("GET", ["images", name @ .., "get"]) => images::save_one(call, &name.join("/")).await,
+        ("POST", ["images", name @ .., "tag"]) => images::tag(call, &name.join("/")).await,
+        ("POST", ["images", _, .., "push"]) => Err(Failure::unsupported(images::NO_REGISTRY)),
+        ("DELETE", ["images", name @ ..]) => images::remove(call, &name.join("/")).await,
+        ("GET", ["distribution", _, .., "json"]) => Err(Failure::unsupported(images::NO_REGISTRY)),
+        ("POST", ["commit"]) => images::commit(call).await,
+        ("POST", ["build"] | ["build", "prune" | "cancel"] | ["session"]) => {
+            Err(Failure::unsupported("building images is not supported yet; import or load one instead"))
+        }
+
+        ("GET", ["networks"]) => networks::list(&call),
+        ("POST", ["networks", "prune"]) => networks::prune(),
+        ("POST", ["networks", "create"]) => Err(networks::no_more()),
+        ("POST", ["networks", _, "connect" | "disconnect"]) => Err(networks::no_more()),
+        ("GET", ["networks", name]) => networks::inspect(call, name).await,
+        ("DELETE", ["networks", name]) => networks::remove(name),
+        ("GET", ["volumes"]) => volumes::list(),
+        ("POST", ["volumes", "create"]) => Err(volumes::none_yet()),
+        ("POST", ["volumes", "prune"]) => volumes::prune(),
+        ("GET" | "DELETE" | "PUT", ["volumes", name]) => Err(volumes::no_such(name)),
+
+        ("GET", ["plugins"]) => Ok(crate::reply::ok::<[(); 0]>(&[])),
+        (_, ["plugins", ..]) => Err(Failure::unsupported("plugins are not supported")),
+        (_, ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", ..]) => Err(no_swarm()),
+        _ => Err(Failure::no_such_page()),
+    }
+}
+
+/// What Docker answers on a node that is in no swarm.
+fn no_swarm() -> Failure {
+    let message = "This node is not a swarm manager, and berth has no swarm mode";
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, message)
+}
+
+/// Whether the request asks for the headers alone.
+pub(crate) fn is_head(call: &Call) -> bool {
+    call.method == Method::HEAD
+}
