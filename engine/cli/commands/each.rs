@@ -1,0 +1,54 @@
+//! Verbs that do one thing to each of several objects, as Docker does: what works is printed, what does not is
+//! reported, and the rest goes on.
+
+use std::future::Future;
+
+use berth_client::segment;
+
+/// Does `action` to each name and prints what it returns. Exit code 1 if any failed.
+pub(super) async fn each<'a, F>(names: &'a [String], action: impl Fn(&'a str) -> F) -> anyhow::Result<u8>
+where
+    F: Future<Output = anyhow::Result<String>>,
+{
+    let mut code = 0;
+    for name in names {
+        match action(name).await {
+            Ok(text) => println!("{text}"),
+            Err(error) => {
+                eprintln!("{}{error:#}", super::daemon_prefix(&error));
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// `/containers/NAME/VERB`.
+pub(super) fn container(name: &str, verb: &str) -> String {
+    format!("/containers/{}/{verb}", segment(name))
+}
+
+/// Docker's `filters` from `NAME=VALUE` arguments, as the JSON that the API takes.
+pub(super) fn filters(arguments: &[String]) -> anyhow::Result<Option<String>> {
+    let mut filters = std::collections::BTreeMap::<&str, Vec<&str>>::new();
+    for argument in arguments {
+        let (name, value) = argument.split_once('=').ok_or_else(|| {
+            anyhow::anyhow!("invalid argument {argument:?} for --filter: bad format of filter (expected name=value)")
+        })?;
+        filters.entry(name.trim()).or_default().push(value.trim());
+    }
+    Ok(if filters.is_empty() { None } else { Some(serde_json::to_string(&filters)?) })
+}
+
+/// Asks before something is lost. `--force` answers yes.
+pub(super) fn confirm(force: bool, warning: &str) -> anyhow::Result<bool> {
+    use std::io::Write;
+    if force {
+        return Ok(true);
+    }
+    print!("{warning}\nAre you sure you want to continue? [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,161 @@
+//! `berth info` and `berth doctor`.
+
+use std::io::IsTerminal;
+
+use berth_api::doctor::{Choice, Finding, Report};
+use serde_json::Value;
+
+use super::Act;
+use crate::output;
+use crate::session::Session;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Info {
+    /// Format output: 'json' or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// Format output: 'json' or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+impl Act for Info {
+    async fn act(self, session: Session) -> anyhow::Result<u8> {
+        let info: Value = session.client.get("/info", &()).await?;
+        if let Some(format) = &self.format {
+            output::print_formatted(format, &info)?;
+            return Ok(0);
+        }
+        print_info(&info, session.client.connector().is_in_process());
+        Ok(0)
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn print_info(info: &Value, in_process: bool) {
+    let line = |name: &str, text: String| {
+        if !text.is_empty() {
+            println!("{name}: {text}");
+        }
+    };
+    line("Engine", if in_process { "in this process (no daemon)" } else { "daemon" }.to_owned());
+    for (name, field) in [
+        ("Containers", "Containers"),
+        (" Running", "ContainersRunning"),
+        (" Paused", "ContainersPaused"),
+        (" Stopped", "ContainersStopped"),
+        ("Images", "Images"),
+        ("Server Version", "ServerVersion"),
+        ("Storage Driver", "Driver"),
+    ] {
+        line(name, shown(&info[field]));
+    }
+    for pair in info["DriverStatus"].as_array().into_iter().flatten() {
+        line(&format!(" {}", shown(&pair[0])), shown(&pair[1]));
+    }
+    for (name, field) in [
+        ("Logging Driver", "LoggingDriver"),
+        ("Cgroup Driver", "CgroupDriver"),
+        ("Cgroup Version", "CgroupVersion"),
+        ("Isolation", "DefaultRuntime"),
+        ("Kernel Version", "KernelVersion"),
+        ("Operating System", "OperatingSystem"),
+        ("OSType", "OSType"),
+        ("Architecture", "Architecture"),
+        ("CPUs", "NCPU"),
+    ] {
+        line(name, shown(&info[field]));
+    }
+    line("Total Memory", output::human::binary_size(info["MemTotal"].as_f64().unwrap_or_default()));
+    line("Name", shown(&info["Name"]));
+    line("Root Dir", shown(&info["DockerRootDir"]));
+    let options: Vec<String> = info["SecurityOptions"].as_array().into_iter().flatten().map(shown).collect();
+    line("Security Options", options.join(", "));
+    for warning in info["Warnings"].as_array().into_iter().flatten() {
+        eprintln!("{}", shown(warning));
+    }
+    println!("Run 'berth doctor' for what this host offers and why.");
+}
+
+impl Act for Doctor {
+    async fn act(self, session: Session) -> anyhow::Result<u8> {
+        let report: Report = session.client.get("/berth/doctor", &()).await?;
+        match &self.format {
+            Some(format) => output::print_formatted(format, &serde_json::to_value(&report)?)?,
+            None => print_report(&report),
+        }
+        Ok(u8::from(report.storage.picked.is_none() || report.isolation.picked.is_none()))
+    }
+}
+
+fn print_report(report: &Report) {
+    let host = &report.host;
+    println!("berth {} on {}", report.version, shown(&host["operating_system"]));
+    println!("kernel {}, {}", shown(&host["kernel"]["release"]), shown(&host["platform"]["architecture"]));
+    println!("state in {}, run folder {}", report.state_root, report.run_root);
+    choice("Storage", &report.storage);
+    choice("Isolation", &report.isolation);
+    println!("\nThis host:");
+    findings(&report.facilities, None);
+    for warning in &report.warnings {
+        eprintln!("WARNING: {warning}");
+    }
+}
+
+fn choice(title: &str, choice: &Choice) {
+    match &choice.picked {
+        Some(name) => println!("\n{title}: {name} ({})", choice.why),
+        None => println!("\n{title}: none ({})", choice.why),
+    }
+    findings(&choice.candidates, choice.picked.as_deref());
+}
+
+/// One line a finding: a mark, the name, what was found or why not; the remedy below.
+fn findings(findings: &[Finding], picked: Option<&str>) {
+    let colour = std::io::stdout().is_terminal();
+    let paint = |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
+    for finding in findings {
+        let (code, mark) = match (finding.available, picked == Some(finding.name.as_str())) {
+            (true, true) => ("32;1", "*"),
+            (true, false) => ("32", "+"),
+            (false, _) => ("31", "-"),
+        };
+        let detail = match (&finding.reason, plain(&finding.detail)) {
+            (Some(reason), _) => reason.clone(),
+            (None, detail) if detail.is_empty() => finding.purpose.clone(),
+            (None, detail) => detail,
+        };
+        println!("  {} {:width$}  {detail}", paint(code, mark), finding.name);
+        if let Some(remedy) = &finding.remedy {
+            println!("    {:width$}  {}", "", paint("33", &format!("remedy: {remedy}")));
+        }
+    }
+}
+
+/// A detail of any shape on one line: lists with commas, of objects what is true or not empty.
+fn plain(detail: &Value) -> String {
+    match detail {
+        Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(map) => {
+            let said = map.iter().filter_map(|(name, value)| match value {
+                Value::Bool(true) => Some(name.clone()),
+                Value::Bool(false) | Value::Null => None,
+                other => Some(plain(other)).filter(|text| !text.is_empty()).map(|text| format!("{name}: {text}")),
+            });
+            said.collect::<Vec<_>>().join(", ")
+        }
+        other => shown(other),
+    }
+}

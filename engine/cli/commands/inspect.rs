@@ -1,0 +1,122 @@
+//! `berth inspect`, `berth container inspect`, `berth image inspect`: everything that is known of an object, as JSON.
+
+use anyhow::bail;
+use berth_client::{Client, segment};
+use serde_json::Value;
+
+use super::Act;
+use crate::output::template::{Missing, Template};
+use crate::session::Session;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inspect {
+    /// Format output: 'json' or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Display total file sizes if the type is container
+    #[arg(short, long)]
+    size: bool,
+    /// Only inspect objects of the given type
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["container", "image", "network", "volume"])]
+    kind: Option<String>,
+    #[arg(value_name = "NAME|ID", required = true)]
+    names: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectContainer {
+    /// Format output: 'json' or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Display total file sizes
+    #[arg(short, long)]
+    size: bool,
+    #[arg(value_name = "CONTAINER", required = true)]
+    names: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectImage {
+    /// Format output: 'json' or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    #[arg(value_name = "IMAGE", required = true)]
+    names: Vec<String>,
+}
+
+impl Act for Inspect {
+    async fn act(self, session: Session) -> anyhow::Result<u8> {
+        let kinds = match self.kind.as_deref() {
+            Some(kind) => vec![kind],
+            None => vec!["container", "image", "network", "volume"],
+        };
+        inspect(&session.client, &kinds, self.size, self.format.as_deref(), &self.names).await
+    }
+}
+
+impl Act for InspectContainer {
+    async fn act(self, session: Session) -> anyhow::Result<u8> {
+        inspect(&session.client, &["container"], self.size, self.format.as_deref(), &self.names).await
+    }
+}
+
+impl Act for InspectImage {
+    async fn act(self, session: Session) -> anyhow::Result<u8> {
+        inspect(&session.client, &["image"], false, self.format.as_deref(), &self.names).await
+    }
+}
+
+async fn find(client: &Client, kinds: &[&str], size: bool, name: &str) -> anyhow::Result<Value> {
+    let query: &[_] = if size { &[("size", 1)] } else { &[] };
+    for kind in kinds {
+        let path = match *kind {
+            "container" => format!("/containers/{}/json", segment(name)),
+            "image" => format!("/images/{name}/json"),
+            other => format!("/{other}s/{}", segment(name)),
+        };
+        match client.get(&path, &query).await {
+            Err(error) if matches!(error.status(), Some(404)) && kinds.len() > 1 => {}
+            other => return Ok(other?),
+        }
+    }
+    bail!("Error: No such object: {name}")
+}
+
+async fn inspect(
+    client: &Client,
+    kinds: &[&str],
+    size: bool,
+    format: Option<&str>,
+    names: &[String],
+) -> anyhow::Result<u8> {
+    let template = match format.filter(|format| !format.is_empty()) {
+        None | Some("json") => None,
+        Some(format) => Some(Template::parse(format)?),
+    };
+    let mut found = Vec::new();
+    let mut code = 0;
+    for name in names {
+        match find(client, kinds, size, name).await {
+            Ok(value) => match &template {
+                Some(template) => println!("{}", template.render(&value, Missing::Error)?),
+                None => found.push(value),
+            },
+            Err(error) => {
+                eprintln!("{}{error:#}", super::daemon_prefix(&error));
+                code = 1;
+            }
+        }
+    }
+    match (template, format) {
+        (Some(_), _) => {}
+        (None, Some("json")) => println!("{}", Value::from(found)),
+        (None, _) => {
+            let mut text = Vec::new();
+            let indent = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+            let mut serializer = serde_json::Serializer::with_formatter(&mut text, indent);
+            serde::Serialize::serialize(&found, &mut serializer)?;
+            println!("{}", String::from_utf8_lossy(&text));
+        }
+    }
+    Ok(code)
+}

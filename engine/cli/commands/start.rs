@@ -1,0 +1,82 @@
+//! `berth start`: containers that exist, in the background or in front of the user.
+
+use anyhow::{Context, ensure};
+use berth_api::models::ContainerInspectResponse;
+use berth_client::Client;
+
+use super::Act;
+use super::each::{container, each};
+use super::run::{attach, wait};
+use crate::session::Session;
+use crate::streams::attached::{Ended, Streams, carry};
+use crate::streams::signals::{self, Target};
+use crate::streams::terminal::RawMode;
+use crate::streams::{DEFAULT_DETACH_KEYS, parse_detach_keys};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Start {
+    /// Attach STDOUT/STDERR and forward signals
+    #[arg(short, long)]
+    attach: bool,
+    /// Override the key sequence for detaching a container
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+    /// Attach container's STDIN
+    #[arg(short, long)]
+    interactive: bool,
+    #[arg(value_name = "CONTAINER", required = true)]
+    containers: Vec<String>,
+}
+
+impl Act for Start {
+    async fn act(self, session: Session) -> anyhow::Result<u8> {
+        let client = &session.client;
+        if !self.attach && !self.interactive {
+            return each(&self.containers, async |name| {
+                client.act(&container(name, "start"), &()).await?;
+                Ok(name.to_owned())
+            })
+            .await;
+        }
+        ensure!(self.containers.len() == 1, "you cannot start and attach multiple containers at once");
+        let inspected: ContainerInspectResponse = client.get(&container(&self.containers[0], "json"), &()).await?;
+        self.in_front(client, inspected).await
+    }
+}
+
+impl Start {
+    async fn in_front(self, client: &Client, inspected: ContainerInspectResponse) -> anyhow::Result<u8> {
+        let id = inspected.id.context("the engine named no container")?;
+        let config = inspected.config.unwrap_or_default();
+        let terminal = config.tty == Some(true);
+        let detach_keys = self.detach_keys.as_deref().unwrap_or(DEFAULT_DETACH_KEYS);
+        let streams = Streams {
+            stdin: self.interactive && config.open_stdin == Some(true),
+            stdout: true,
+            stderr: true,
+            terminal,
+            detach_keys: parse_detach_keys(detach_keys)?,
+        };
+        let (connection, kind) = attach(client, &id, &streams, detach_keys, false).await?;
+        let removes = inspected.host_config.and_then(|host| host.auto_remove) == Some(true);
+        let ended = wait(client, &id, if removes { "removed" } else { "next-exit" }).await?;
+        let raw = if terminal && streams.stdin { RawMode::enter().context("set up the terminal")? } else { None };
+        client.act(&container(&id, "start"), &()).await?;
+        let helpers = async {
+            if terminal {
+                signals::follow_size(client, &Target::Container(id.clone())).await
+            } else {
+                signals::proxy(client, &id).await
+            }
+        };
+        let foreground = async {
+            match carry(connection, kind.as_deref(), streams).await? {
+                Ended::Detached => Ok(0),
+                Ended::Closed => ended.code().await,
+            }
+        };
+        let code = signals::beside(foreground, helpers).await;
+        drop(raw);
+        code
+    }
+}

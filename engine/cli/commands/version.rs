@@ -1,0 +1,48 @@
+//! `berth version`: the program's own version and the engine's.
+
+use berth_api::models::SystemVersion;
+
+use super::Act;
+use crate::output;
+use crate::session::Session;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Version {
+    /// Format output using a custom template: 'json' or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+impl Act for Version {
+    async fn act(self, session: Session) -> anyhow::Result<u8> {
+        let server: SystemVersion = session.client.get("/version", &()).await?;
+        let client = serde_json::json!({
+            "Version": env!("CARGO_PKG_VERSION"),
+            "ApiVersion": "1.51",
+            "Os": std::env::consts::OS,
+            "Arch": server.arch.clone().unwrap_or_default(),
+        });
+        let value = serde_json::json!({ "Client": client, "Server": server });
+        if let Some(format) = &self.format {
+            output::print_formatted(format, &value)?;
+            return Ok(0);
+        }
+        let place = if session.client.connector().is_in_process() { "in this process" } else { "daemon" };
+        println!("Client: berth");
+        println!(" Version:      {}", env!("CARGO_PKG_VERSION"));
+        println!(" API version:  1.51");
+        println!();
+        println!("Engine ({place}):");
+        for (name, text) in [
+            ("Version", &server.version),
+            ("API version", &server.api_version),
+            ("Min API", &server.min_api_version),
+            ("Kernel", &server.kernel_version),
+            ("OS", &server.os),
+            ("Arch", &server.arch),
+        ] {
+            println!(" {:<14}{}", format!("{name}:"), text.as_deref().unwrap_or("unknown"));
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,29 @@
+//! The one program. Which role it plays is decided here, before a runtime or a logger is started: a container's
+//! monitor, an init inside a container, or the command line, which is a client of the HTTP API.
+//!
+//! `commands/` has one file a verb, `options/` what several verbs take, `streams/` terminals and attached streams,
+//! `output/` tables and templates.
+
+mod commands;
+mod hello;
+mod init;
+mod options;
+mod output;
+mod session;
+mod streams;
+mod sys;
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sys::share_the_heap();
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    match Path::new(&name).file_name().and_then(OsStr::to_str) {
+        Some("berth-monitor") => berth_monitor::main(arguments),
+        Some("docker-init") => init::main(arguments),
+        _ => commands::main(),
+    }
+}

@@ -1,0 +1,88 @@
+//! One call of the command line: its global options, and the engine that it talks to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use berth_client::{Client, Connector, Endpoint};
+use berth_core::config::Overrides;
+use berth_core::{Engine, EngineConfig};
+
+/// The size of the in-memory stream to an engine in the same process, each way.
+const DUPLEX: usize = 256 * 1024;
+
+/// Options before the verb.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Globals {
+    /// Engine to talk to (unix:///PATH or tcp://HOST:PORT)
+    #[arg(short = 'H', long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Keep all state below this folder
+    #[arg(long, value_name = "FOLDER", env = "BERTH_ROOT", global = true)]
+    pub(crate) root: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE", env = "BERTH_CONFIG", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Storage driver for this call (runs the engine in this process)
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) storage_driver: Option<String>,
+    /// Log what the engine does
+    #[arg(short = 'D', long, global = true)]
+    pub(crate) debug: bool,
+}
+
+/// What a verb works with.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+}
+
+impl Session {
+    /// A named host, else the engine that listens on the default socket, else an engine in this process.
+    pub(crate) fn open(globals: &Globals) -> anyhow::Result<Self> {
+        Ok(Self { client: Client::new(connector(globals)?) })
+    }
+}
+
+impl Globals {
+    pub(crate) fn engine_config(&self) -> anyhow::Result<EngineConfig> {
+        Ok(EngineConfig::load(&Overrides {
+            root: self.root.clone(),
+            file: self.config.clone(),
+            storage_driver: self.storage_driver.clone(),
+            isolation: None,
+        })?)
+    }
+
+    fn named_host(&self) -> Option<String> {
+        let from_environment = || {
+            // A root of one's own means the engine of that root, whatever the environment says.
+            if self.root.is_some() {
+                return None;
+            }
+            ["BERTH_HOST", "DOCKER_HOST"]
+                .iter()
+                .find_map(|name| std::env::var(name).ok().filter(|host| !host.is_empty()))
+        };
+        self.host.clone().or_else(from_environment)
+    }
+}
+
+fn connector(globals: &Globals) -> anyhow::Result<Connector> {
+    if let Some(host) = globals.named_host() {
+        anyhow::ensure!(
+            globals.storage_driver.is_none(),
+            "--storage-driver chooses for an engine in this process, and the engine at {host} was named; name one of them"
+        );
+        return Ok(Connector::Endpoint(host.parse::<Endpoint>()?));
+    }
+    let config = globals.engine_config()?;
+    let socket = config.paths.socket();
+    if globals.storage_driver.is_none() && std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+        return Ok(Connector::Endpoint(Endpoint::Unix(socket)));
+    }
+    let engine = Arc::new(Engine::open(config)?);
+    Ok(Connector::in_process(move || {
+        let (ours, theirs) = tokio::io::duplex(DUPLEX);
+        tokio::spawn(berth_server::serve_connection(engine.clone(), theirs));
+        Ok(Box::new(ours))
+    }))
+}
