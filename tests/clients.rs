@@ -1,0 +1,258 @@
+//! Docker's own clients against the daemon: the `docker` command and docker-py, as they are installed.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::call::{Background, call};
+use crate::support::screen::Screen;
+use crate::support::world::LIMIT;
+use crate::support::{Mode, Outcome, World, eventually, find_program, skip};
+
+struct Docker<'a>(&'a World);
+
+impl Docker<'_> {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        self.0.surround(&mut command);
+        command.env("DOCKER_HOST", format!("unix://{}", self.0.socket().display())).args(arguments);
+        command
+    }
+
+    fn call(&self, arguments: &[&str]) -> Outcome {
+        call(self.command(arguments), &[], LIMIT)
+    }
+
+    fn feed(&self, arguments: &[&str], input: &[u8]) -> Outcome {
+        call(self.command(arguments), input, LIMIT)
+    }
+}
+
+/// A daemon, unless there is no client to try it with.
+fn world(client: &str) -> Option<World> {
+    if find_program(client).is_none() {
+        skip(&format!("there is no {client} here"));
+        return None;
+    }
+    Some(World::new(Mode::Daemon))
+}
+
+#[test]
+fn docker_runs_containers() {
+    let Some(world) = world("docker") else { return };
+    let docker = Docker(&world);
+    let version =
+        docker.call(&["version", "--format", "{{.Server.Version}} {{.Server.APIVersion}} {{.Server.Os}}"]).ok().text();
+    assert!(version.starts_with(env!("CARGO_PKG_VERSION")) && version.ends_with("linux"), "{version}");
+    assert_eq!(docker.call(&["info", "--format", "{{.Images}} {{.OSType}}"]).ok().text(), "1 linux");
+    assert_eq!(docker.call(&["run", "--rm", "box", "echo", "hello"]).ok().text(), "hello");
+    docker.call(&["run", "--rm", "box", "sh", "-c", "exit 42"]).ended(42);
+    docker.call(&["run", "--rm", "box", "no-such-program"]).ended(127);
+    docker.call(&["run", "--rm", "box", "/etc/not-a-program"]).ended(126);
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    assert_eq!(docker.feed(&["run", "--rm", "-i", "box", "cat"], &bytes).ok().stdout, bytes);
+    let apart = docker.call(&["run", "--rm", "box", "sh", "-c", "echo out; echo err >&2"]).ok();
+    assert_eq!((apart.out().as_str(), apart.err().lines().last()), ("out\n", Some("err")));
+    let flags = [
+        "run",
+        "--rm",
+        "-e",
+        "A=1",
+        "-w",
+        "/tmp",
+        "-u",
+        "1000",
+        "-h",
+        "inner",
+        "--tmpfs",
+        "/t",
+        "--read-only",
+        "--cap-drop",
+        "ALL",
+        "--memory",
+        "64m",
+        "--init",
+        "box",
+        "sh",
+        "-c",
+        "echo $A; pwd; id -u; hostname",
+    ];
+    assert_eq!(docker.call(&flags).ok().text(), "1\n/tmp\n1000\ninner");
+    docker.call(&["run", "-d", "--name", "cc", "box", "sleep", "1000"]).ok();
+    let conflict = docker.call(&["run", "--name", "cc", "box", "true"]).ended(125);
+    assert!(
+        conflict.err().contains("Conflict. The container name \"/cc\" is already in use by container"),
+        "{conflict}"
+    );
+    assert_eq!(docker.call(&["ps", "--format", "{{.Names}} {{.Image}} {{.State}}"]).ok().text(), "cc box running");
+    assert_eq!(docker.call(&["exec", "-i", "cc", "sh", "-c", "hostname >&2; exit 5"]).code, 5);
+    assert!(docker.call(&["top", "cc"]).ok().out().contains("sleep 1000"));
+    let stats = docker.call(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "cc"]).ok();
+    assert_eq!(stats.text(), "cc 1");
+    docker.call(&["rename", "cc", "dd"]).ok();
+    docker.call(&["pause", "dd"]).ok();
+    docker.call(&["unpause", "dd"]).ok();
+    docker.call(&["update", "--memory", "80m", "--memory-swap", "160m", "dd"]).ok();
+    docker.call(&["restart", "-t", "0", "dd"]).ok();
+    docker.call(&["stop", "-t", "0", "dd"]).ok();
+    assert_eq!(docker.call(&["wait", "dd"]).ok().text(), "137");
+    assert_eq!(
+        docker.call(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "dd"]).ok().text(),
+        "exited 137"
+    );
+    docker.call(&["rm", "dd"]).ok();
+    docker.call(&["container", "prune", "-f"]).ok();
+    assert_eq!(docker.call(&["ps", "-aq"]).ok().text(), "");
+}
+
+#[test]
+fn docker_has_a_terminal() {
+    let Some(world) = world("docker") else { return };
+    let docker = Docker(&world);
+    let mut command = docker.command(&["run", "-it", "--name", "cc", "-e", "PS1=ready> ", "box", "sh"]);
+    command.env("TERM", "xterm");
+    let mut screen = Screen::start(&command, 80, 24);
+    screen.expect("ready> ");
+    assert_eq!(screen.ask("tty"), "/dev/pts/0");
+    screen.expect("ready> ");
+    screen.resize(132, 50);
+    screen.line("while [ \"$(stty size)\" != '50 132' ]; do sleep 0.05; done; echo re\"\"sized");
+    screen.expect("resized");
+    screen.send("\x10\x11");
+    screen.end();
+    assert_eq!(world.inspect("cc", "{{.State.Running}}"), "true");
+    let mut screen = Screen::start(&docker.command(&["attach", "cc"]), 80, 24);
+    screen.line("echo ba\"\"ck");
+    screen.expect("back");
+    screen.line("exit 3");
+    assert_eq!(screen.end(), 3);
+    world.start(&["--name", "dd"], "sleep 1000");
+    let mut screen = Screen::start(&docker.command(&["exec", "-it", "-e", "PS1=inner> ", "dd", "sh"]), 80, 24);
+    screen.expect("inner> ");
+    screen.line("exit 4");
+    assert_eq!(screen.end(), 4);
+}
+
+#[test]
+fn docker_follows_logs_and_events() {
+    let Some(world) = world("docker") else { return };
+    let docker = Docker(&world);
+    let events = Background::start(docker.command(&["events", "--filter", "container=cc", "--format", "{{.Action}}"]));
+    std::thread::sleep(Duration::from_millis(500));
+    docker
+        .call(&[
+            "run",
+            "-d",
+            "--name",
+            "cc",
+            "box",
+            "sh",
+            "-c",
+            "echo first; while ! test -e /go; do sleep 0.02; done; echo last",
+        ])
+        .ok();
+    let follow = Background::start(docker.command(&["logs", "-f", "cc"]));
+    follow.expect("first\n", Duration::from_secs(20));
+    // It may end with the container that waits for it.
+    docker.call(&["exec", "cc", "touch", "/go"]);
+    assert_eq!(follow.wait(LIMIT).ok().out(), "first\nlast\n");
+    assert_eq!(docker.call(&["logs", "--tail", "1", "cc"]).ok().text(), "last");
+    assert!(docker.call(&["logs", "-t", "--since", "1h", "cc"]).ok().lines()[0].starts_with("20"));
+    docker.call(&["rm", "cc"]).ok();
+    events.expect("destroy", Duration::from_secs(20));
+    let seen = events.so_far();
+    for action in ["create", "start", "die"] {
+        assert!(seen.lines().any(|line| line == action), "{action} is missing in {seen}");
+    }
+}
+
+#[test]
+fn docker_handles_images_and_files() {
+    let Some(world) = world("docker") else { return };
+    let docker = Docker(&world);
+    docker.call(&["run", "--name", "cc", "box", "sh", "-c", "echo x > /x; rm /etc/group"]).ok();
+    assert_eq!(docker.call(&["diff", "cc"]).ok().lines().iter().filter(|line| line.starts_with('D')).count(), 1);
+    fs::write(world.path("in"), "from outside").unwrap();
+    docker.call(&["cp", &world.at("in"), "cc:/in"]).ok();
+    docker.call(&["cp", "cc:/in", &world.at("out")]).ok();
+    assert_eq!(fs::read_to_string(world.path("out")).unwrap(), "from outside");
+    docker.call(&["commit", "-m", "why", "cc", "made:1"]).ok();
+    assert_eq!(docker.call(&["run", "--rm", "made:1", "cat", "/x", "/in"]).ok().text(), "x\nfrom outside");
+    docker.call(&["tag", "made:1", "made:2"]).ok();
+    let names = docker.call(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).ok().lines();
+    assert!(names.contains(&"made:1".to_owned()) && names.contains(&"made:2".to_owned()), "{names:?}");
+    assert_eq!(docker.call(&["history", "-q", "made:1"]).ok().lines().len(), 2);
+    assert_eq!(docker.call(&["image", "inspect", "--format", "{{.Comment}}", "made:1"]).ok().text(), "why");
+    docker.call(&["save", "-o", &world.at("saved.tar"), "made:1"]).ok();
+    docker.call(&["rm", "cc"]).ok();
+    docker.call(&["rmi", "made:1", "made:2"]).ok();
+    assert!(docker.call(&["load", "-i", &world.at("saved.tar")]).ok().out().contains("Loaded image: made:1"));
+    docker.call(&["create", "--name", "dd", "made:1", "true"]).ok();
+    docker.call(&["export", "-o", &world.at("export.tar"), "dd"]).ok();
+    assert!(docker.call(&["import", &world.at("export.tar"), "again"]).ok().text().starts_with("sha256:"));
+    docker.call(&["system", "df"]).ok();
+    docker.call(&["rm", "-f", "dd"]).ok();
+    docker.call(&["image", "prune", "-af"]).ok();
+    assert_eq!(docker.call(&["images", "-q"]).ok().text(), "");
+}
+
+#[test]
+fn docker_py_works() {
+    let Some(world) = world("python3") else { return };
+    let mut probe = Command::new("python3");
+    probe.args(["-c", "import docker"]);
+    let found = call(probe, &[], LIMIT);
+    if found.code != 0 {
+        return skip("docker-py is not installed");
+    }
+    // docker-py drops what arrives together with the head of an answer, so the programs begin a little later.
+    let script = r#"
+import docker, io, tarfile, time
+c = docker.from_env()
+assert c.ping() and c.version()['Os'] == 'linux'
+assert c.containers.run('box', 'echo hi', remove=True) == b'hi\n'
+try:
+    c.containers.run('box', 'sh -c "echo bad >&2; exit 3"', remove=True)
+    assert False
+except docker.errors.ContainerError as e:
+    assert e.exit_status == 3 and b'bad' in e.stderr, e
+try:
+    c.containers.get('nobody'); assert False
+except docker.errors.NotFound: pass
+try:
+    c.images.get('nothing'); assert False
+except docker.errors.ImageNotFound: pass
+k = c.containers.run('box', ['sh', '-c', 'echo one; echo two >&2; sleep 1000'], detach=True, name='kk',
+    environment={'A': '1'}, labels={'x': 'y'}, mem_limit='64m', tmpfs={'/t': 'size=1m'}, cap_drop=['ALL'], init=True)
+assert k.status in ('created', 'running'); k.reload(); assert k.status == 'running'
+assert [x.name for x in c.containers.list(filters={'label': 'x=y'})] == ['kk']
+code, out = k.exec_run(['sh', '-c', 'sleep .3; echo $A; exit 4']); assert (code, out) == (4, b'1\n')
+code, (out, err) = k.exec_run(['sh', '-c', 'sleep .3; echo o; echo e >&2'], demux=True); assert (out, err) == (b'o\n', b'e\n')
+s = k.exec_run('cat', stdin=True, socket=True).output; time.sleep(.3); s._sock.sendall(b'hello'); s._sock.shutdown(1); assert s.read()[8:] == b'hello'
+time.sleep(.2)
+assert k.logs(stderr=False) == b'one\n' and k.logs(stdout=False) == b'two\n'
+st = k.stats(stream=False); assert st['pids_stats']['current'] >= 1 and st['memory_stats']['usage'] > 0, st
+n = next(iter(k.stats(decode=True))); assert n['name'] == '/kk'
+buffer = io.BytesIO(); t = tarfile.open(fileobj=buffer, mode='w'); i = tarfile.TarInfo('f'); i.size = 4; t.addfile(i, io.BytesIO(b'data')); t.close()
+assert k.put_archive('/t', buffer.getvalue())
+bits, stat = k.get_archive('/t/f'); assert stat['size'] == 4 and tarfile.open(fileobj=io.BytesIO(b''.join(bits))).extractfile('f').read() == b'data'
+assert k.top()['Titles'][0] == 'UID'
+k.pause(); k.reload(); assert k.status == 'paused'; k.unpause()
+k.rename('ll'); k.update(mem_limit='96m', memswap_limit='192m'); k.kill('SIGKILL')
+assert k.wait()['StatusCode'] == 137
+image = k.commit('made', 'v1'); assert 'made:v1' in image.tags
+data = b''.join(image.save(named=True)); k.remove(); image.remove()
+assert c.images.load(data)[0].tags == ['made:v1']
+c.images.get('made:v1').tag('other'); c.images.remove('other'); c.images.remove('made:v1')
+seen = [e['Action'] for e in c.events(since=0, until=int(time.time()) + 1, decode=True, filters={'type': 'container'})]
+assert 'create' in seen and 'die' in seen and 'destroy' in seen, seen
+assert c.info()['ContainersRunning'] == 0 and c.df()['Images']
+c.containers.prune(); c.images.prune()
+print('all fine')
+"#;
+    let mut command = Command::new("python3");
+    world.surround(&mut command);
+    command.env("DOCKER_HOST", format!("unix://{}", world.socket().display())).args(["-c", script]);
+    assert_eq!(call(command, &[], LIMIT).ok().text(), "all fine");
+    eventually("nothing is left", Duration::from_secs(10), || world.berth(&["ps", "-aq"]).text().is_empty());
+}

@@ -1,0 +1,190 @@
+//! Every facility that can be pretended away, one at a time and together: the same scenario gives the same answers.
+
+use berth_arch::pretend::FACILITIES;
+
+use crate::support::{Mode, World, eventually, skip};
+use std::time::Duration;
+
+/// The one that has no fallback: it protects.
+const PROTECTING: &str = "seccomp";
+
+/// What of the scenario needs control groups.
+fn try_groups(world: &World, absent: &str) {
+    let without = |name: &str| absent.split(',').any(|absent| absent == name);
+    if without("cgroup") {
+        world.berth(&["pause", "cc"]).refused(1, &["cannot freeze"]);
+        let warned = world.run(&["--rm", "--memory", "64m", "box", "true"]).ok();
+        assert!(warned.err().contains("memory"), "{warned}");
+    } else if !without("cgroup-v1") && !without("cgroup-v2") {
+        world.berth(&["pause", "cc"]).ok();
+        world.berth(&["unpause", "cc"]).ok();
+        let count = world.berth(&["stats", "--no-stream", "--format", "{{.PIDs}}", "cc"]).ok().text();
+        assert!(count.parse::<u32>().unwrap() >= 1, "{count}");
+    } else if world.berth(&["pause", "cc"]).code == 0 {
+        // What the other version gives depends on the host.
+        world.berth(&["unpause", "cc"]).ok();
+    }
+}
+
+/// A life with everything that touches the kernel's newer calls.
+fn scenario(world: &World, absent: &str) {
+    world.set("BERTH_PRETEND_WITHOUT", absent);
+    world.import_box();
+    std::fs::write(world.path("in"), "from outside").unwrap();
+    assert_eq!(
+        world.sh(
+            &["-e", "A=1", "-h", "inner", "--tmpfs", "/t", "--read-only"],
+            "echo $A; hostname; echo $$; touch /t/x && ls /t"
+        ),
+        "1\ninner\n1\nx"
+    );
+    world.start(
+        &["--name", "cc", "-v", &format!("{}:/bound:ro", world.at("in")), "-w", "/tmp"],
+        "trap 'exit 6' TERM; echo up; while :; do sleep 0.05; done",
+    );
+    eventually("it is up", Duration::from_secs(10), || world.berth(&["logs", "cc"]).text() == "up");
+    assert_eq!(world.berth(&["exec", "cc", "sh", "-c", "cat /bound; pwd"]).ok().text(), "from outside/tmp");
+    world.berth(&["exec", "cc", "sh", "-c", "echo x > /bound"]).ended(1);
+    world.berth(&["exec", "cc", "no-such-program"]).ended(127);
+    world.run(&["--rm", "box", "no-such-program"]).ended(127);
+    assert_eq!(world.feed(&["exec", "-i", "cc", "wc", "-c"], &[1; 100_000]).ok().text(), "100000");
+    world.berth(&["cp", &world.at("in"), "cc:/tmp/copied"]).ok();
+    world
+        .berth(&[
+            "exec",
+            "cc",
+            "sh",
+            "-c",
+            "mkdir /made; ln -s /etc /made/link; rm /etc/group; truncate -s 1M /made/sparse",
+        ])
+        .ok();
+    assert_eq!(world.shell("berth cp cc:/tmp/copied - | tar -xO").ok().text(), "from outside");
+    let mut changes = world.berth(&["diff", "cc"]).ok().lines();
+    // Another test says what the engine's own files have to look like here.
+    changes.retain(|line| !["/bound", "/etc/host", "/etc/resolv.conf"].iter().any(|name| line.contains(name)));
+    changes.sort();
+    assert_eq!(
+        changes,
+        ["A /made", "A /made/link", "A /made/sparse", "A /tmp/copied", "C /etc", "C /tmp", "D /etc/group"]
+    );
+    try_groups(world, absent);
+    assert!(world.berth(&["top", "cc"]).ok().lines().len() >= 2);
+    world.berth(&["stop", "cc"]).ok();
+    assert_eq!(world.inspect("cc", "{{.State.ExitCode}}"), "6");
+    world.berth(&["commit", "cc", "made"]).ok();
+    assert_eq!(
+        world
+            .run(&[
+                "--rm",
+                "made",
+                "sh",
+                "-c",
+                "readlink /made/link; cat /tmp/copied; ls /etc/group 2>/dev/null; stat -c %s /made/sparse"
+            ])
+            .ended(0)
+            .text(),
+        "/etc\nfrom outside1048576"
+    );
+    world.shell("berth save made > made.tar && berth rmi made && berth load < made.tar && berth export cc | tar -t > /dev/null").ok();
+    world.start(&["--name", "deaf"], "trap '' TERM; setsid sleep 1000 & while :; do sleep 0.05; done");
+    world.berth(&["rm", "-f", "deaf"]).ok();
+    world.run(&["--rm", "box", "sh", "-c", "sleep 1000 & setsid sleep 1000 & exit 3"]).ended(3);
+    world.run(&["--rm", "box", "sh", "-c", "unshare -U true 2>/dev/null"]).ended(1);
+}
+
+fn try_without(absent: &str) {
+    let world = World::bare(Mode::Embedded);
+    scenario(&world, absent);
+}
+
+macro_rules! without {
+    ($($name:ident: $facility:literal)*) => {
+        /// The facilities that have a test here.
+        const TESTED: &[&str] = &[$($facility),*];
+        $(#[test] fn $name() { try_without($facility); })*
+    };
+}
+
+without! {
+    no_cgroups: "cgroup"
+    no_cgroup_v1: "cgroup-v1"
+    no_cgroup_v2: "cgroup-v2"
+    no_cgroup_kill: "cgroup-kill"
+    no_clone3: "clone3"
+    no_close_range: "close_range"
+    no_copy_file_range: "copy_file_range"
+    no_memfd: "memfd"
+    no_mount_api: "mount-api"
+    no_openat2: "openat2"
+    no_overlay: "overlay"
+    no_pidfd: "pidfd"
+    no_pivot_root: "pivot_root"
+    no_reflink: "reflink"
+    no_statx: "statx"
+    no_userns: "userns"
+    no_wal: "wal"
+}
+
+#[test]
+fn every_facility_has_a_test() {
+    let known = |name: &&str| TESTED.contains(name) || *name == PROTECTING;
+    let missing: Vec<&str> = FACILITIES.iter().copied().filter(|name| !known(name)).collect();
+    assert!(missing.is_empty(), "no test pretends these away: {missing:?}");
+}
+
+#[test]
+fn everything_newer_at_once() {
+    let all: Vec<&str> = TESTED.iter().copied().filter(|name| *name != "cgroup-v1").collect();
+    try_without(&all.join(","));
+}
+
+#[test]
+fn an_old_kernel_with_control_groups() {
+    try_without(
+        "cgroup-v2,cgroup-kill,clone3,close_range,copy_file_range,memfd,mount-api,openat2,pidfd,reflink,statx,userns",
+    );
+}
+
+#[test]
+fn what_protects_is_missed_aloud_and_refused_when_asked_for() {
+    let world = World::bare(Mode::Embedded);
+    world.set("BERTH_PRETEND_WITHOUT", PROTECTING);
+    world.import_box();
+    // As Docker does, it runs without the default policy; it says so.
+    let outcome = world.run(&["--rm", "--network", "none", "box", "true"]).ok();
+    assert!(outcome.err().contains("WARNING") && outcome.err().contains("seccomp"), "{outcome}");
+    world.run(&["--rm", "--network", "none", "--security-opt", "seccomp=unconfined", "box", "true"]).ok();
+    std::fs::write(world.path("profile.json"), r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#).unwrap();
+    let option = format!("seccomp={}", world.at("profile.json"));
+    world.run(&["--rm", "--security-opt", &option, "box", "true"]).refused(125, &["seccomp"]);
+    let config = world.at("berth.toml");
+    std::fs::write(&config, "strict = true\n").unwrap();
+    world.berth(&["--config", &config, "run", "--rm", "box", "true"]).refused(125, &["seccomp"]);
+    assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
+}
+
+#[test]
+fn unknown_names_are_refused() {
+    let world = World::bare(Mode::Embedded);
+    let outcome = world.with(&[("BERTH_PRETEND_WITHOUT", "openat2,nonsense")], &["info"]);
+    outcome.refused(1, &["nonsense", "openat2", "clone3"]);
+}
+
+#[test]
+fn an_old_state_is_read_with_and_without() {
+    // What one engine wrote with everything there, another reads without, and the other way round.
+    let world = World::new(Mode::Embedded);
+    world.run(&["--name", "cc", "box", "sh", "-c", "echo x > /x"]).ok();
+    let old = "clone3,close_range,copy_file_range,memfd,mount-api,openat2,pidfd,reflink,statx,wal";
+    let without = |arguments: &[&str]| world.with(&[("BERTH_PRETEND_WITHOUT", old)], arguments).ok();
+    without(&["commit", "cc", "made"]);
+    without(&["start", "cc"]);
+    assert_eq!(world.run(&["--rm", "made", "cat", "/x"]).ok().text(), "x");
+    let id = world.start(&["--name", "dd"], "sleep 1000");
+    assert_eq!(without(&["exec", "dd", "cat", "/proc/1/cmdline"]).text().replace('\0', " ").trim(), "sleep 1000");
+    without(&["stop", "-t", "0", &id]);
+    let asked = without(&["--storage-driver", "overlay", "info"]).text();
+    if asked.is_empty() {
+        skip("no information");
+    }
+}

@@ -1,0 +1,178 @@
+//! Created, running, paused, exited, removed: every way between them and each refusal.
+
+use std::time::{Duration, Instant};
+
+use crate::support::eventually;
+
+const FOREVER: &str = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
+
+both! {
+    fn create_start_wait_and_remove(world) {
+        let id = world.berth(&["create", "--name", "cc", "box", "sh", "-c", "sleep 0.2; exit 4"]).ok().text();
+        assert_eq!(world.inspect("cc", "{{.State.Status}} {{.State.Running}} {{.State.Pid}}"), "created false 0");
+        assert_eq!(world.berth(&["start", "cc"]).ok().text(), "cc");
+        let wait = world.background(&["wait", "cc"]);
+        assert_eq!(wait.wait(Duration::from_secs(20)).ok().text(), "4");
+        assert_eq!(world.inspect("cc", "{{.State.Status}} {{.State.ExitCode}} {{.State.Pid}}"), "exited 4 0");
+        assert_eq!(world.berth(&["wait", "cc"]).ok().text(), "4", "of a container that has ended already");
+        assert_eq!(world.berth(&["start", "-a", "cc"]).code, 4);
+        assert_eq!(world.berth(&["rm", "cc"]).ok().text(), "cc");
+        world.berth(&["inspect", &id]).refused(1, &["No such"]);
+        world.berth(&["rm", "cc"]).refused(1, &["No such container: c"]);
+        world.berth(&["start", "cc"]).refused(1, &["No such container: c"]);
+    }
+
+    fn starting_what_runs_changes_nothing(world) {
+        world.start(&["--name", "cc"], FOREVER);
+        let pid = world.inspect("cc", "{{.State.Pid}}");
+        world.berth(&["start", "cc"]).ok();
+        assert_eq!(world.inspect("cc", "{{.State.Pid}}"), pid);
+        assert!(world.shell(&format!("kill -0 {pid}")).code == 0);
+    }
+
+    fn stop_asks_and_then_kills(world) {
+        world.start(&["--name", "polite"], "trap 'exit 5' TERM; echo up; while :; do sleep 0.05; done");
+        eventually("it is up", Duration::from_secs(10), || world.berth(&["logs", "polite"]).text() == "up");
+        world.berth(&["stop", "polite"]).ok();
+        assert_eq!(world.inspect("polite", "{{.State.ExitCode}}"), "5");
+        world.start(&["--name", "deaf"], "trap '' TERM; echo up; while :; do sleep 0.05; done");
+        eventually("it is up", Duration::from_secs(10), || world.berth(&["logs", "deaf"]).text() == "up");
+        let begin = Instant::now();
+        world.berth(&["stop", "-t", "1", "deaf"]).ok();
+        assert!((900..8000).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
+        assert_eq!(world.inspect("deaf", "{{.State.ExitCode}}"), "137");
+        world.berth(&["stop", "deaf"]).ok();
+        world.start(
+            &["--name", "own", "--stop-signal", "USR1", "--stop-timeout", "20"],
+            "trap 'exit 6' USR1; echo up; while :; do sleep 0.05; done",
+        );
+        eventually("it is up", Duration::from_secs(10), || world.berth(&["logs", "own"]).text() == "up");
+        world.berth(&["stop", "own"]).ok();
+        assert_eq!(world.inspect("own", "{{.State.ExitCode}}"), "6");
+    }
+
+    fn kill_sends_any_signal(world) {
+        world.start(&["--name", "cc"], "trap 'echo usr1' USR1; echo up; while :; do sleep 0.05; done");
+        eventually("it is up", Duration::from_secs(10), || world.berth(&["logs", "cc"]).text() == "up");
+        for name in ["USR1", "SIGUSR1", "10"] {
+            world.berth(&["kill", "-s", name, "cc"]).ok();
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        eventually("it heard three", Duration::from_secs(10), || {
+            world.berth(&["logs", "cc"]).text() == "up\nusr1\nusr1\nusr1"
+        });
+        world.berth(&["kill", "-s", "NONSENSE", "cc"]).refused(1, &["NONSENSE"]);
+        world.berth(&["kill", "cc"]).ok();
+        world.until_status("cc", "exited");
+        assert_eq!(world.inspect("cc", "{{.State.ExitCode}}"), "137");
+        world.berth(&["kill", "cc"]).refused(1, &["is not running"]);
+    }
+
+    fn a_running_container_is_removed_by_force_only(world) {
+        world.start(&["--name", "cc"], FOREVER);
+        world.berth(&["rm", "cc"]).refused(1, &["cc", "stop the container before"]);
+        assert_eq!(world.inspect("cc", "{{.State.Running}}"), "true");
+        world.berth(&["rm", "-f", "cc"]).ok();
+        assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
+        world.berth(&["rm", "-f", "cc"]).ended(0);
+    }
+
+    fn restart_makes_it_run_anew(world) {
+        world.start(&["--name", "cc"], "echo up; trap 'exit 0' TERM; while :; do sleep 0.05; done");
+        let first = world.inspect("cc", "{{.State.Pid}} {{.State.StartedAt}}");
+        world.berth(&["restart", "-t", "5", "cc"]).ok();
+        let second = world.inspect("cc", "{{.State.Pid}} {{.State.StartedAt}}");
+        assert_ne!(first, second);
+        eventually("both runs are in the log", Duration::from_secs(10), || {
+            world.berth(&["logs", "cc"]).text() == "up\nup"
+        });
+        world.berth(&["stop", "cc"]).ok();
+        world.berth(&["restart", "cc"]).ok();
+        assert_eq!(world.inspect("cc", "{{.State.Status}}"), "running");
+    }
+
+    fn the_files_of_a_container_survive_its_runs(world) {
+        world.run(&["--name", "cc", "box", "sh", "-c", "echo x >> /count; wc -l < /count"]).ok();
+        assert_eq!(world.berth(&["start", "-a", "cc"]).ok().text(), "2");
+        assert_eq!(world.berth(&["start", "-a", "cc"]).ok().text(), "3");
+    }
+
+    fn paused_processes_stand_still(world) {
+        world.start(&["--name", "cc"], "i=0; while :; do i=$((i+1)); echo $i > /n; sleep 0.02; done");
+        eventually("it counts", Duration::from_secs(10), || world.berth(&["exec", "cc", "cat", "/n"]).code == 0);
+        let paused = world.berth(&["pause", "cc"]);
+        if paused.err().contains("freezer") {
+            return crate::support::skip("this host has no freezer");
+        }
+        paused.ok();
+        assert_eq!(world.inspect("cc", "{{.State.Status}} {{.State.Paused}}"), "paused true");
+        let count = || world.shell(&format!("cat /proc/{}/root/n", world.inspect("cc", "{{.State.Pid}}"))).ok().text();
+        let before = count();
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(count(), before);
+        world.berth(&["pause", "cc"]).refused(1, &["already paused"]);
+        world.berth(&["exec", "cc", "true"]).refused(1, &["paused"]);
+        world.berth(&["unpause", "cc"]).ok();
+        eventually("it goes on", Duration::from_secs(10), || count() != before);
+        world.berth(&["unpause", "cc"]).refused(1, &["not paused"]);
+        world.berth(&["pause", "cc"]).ok();
+        world.berth(&["stop", "-t", "1", "cc"]).ok();
+        world.berth(&["start", "cc"]).ok();
+        world.berth(&["pause", "cc"]).ok();
+        world.berth(&["rm", "-f", "cc"]).ok();
+    }
+
+    fn names_can_be_changed(world) {
+        world.start(&["--name", "old"], FOREVER);
+        world.berth(&["create", "--name", "taken", "box", "true"]).ok();
+        world.berth(&["rename", "old", "taken"]).refused(1, &["taken", "in use"]);
+        world.berth(&["rename", "old", "b@d"]).refused(1, &["Invalid container name"]);
+        world.berth(&["rename", "old", "new"]).ok();
+        world.berth(&["inspect", "old"]).ended(1);
+        assert_eq!(world.inspect("new", "{{.Name}} {{.State.Running}}"), "/new true");
+        world.berth(&["create", "--name", "old", "box", "true"]).ok();
+    }
+
+    fn many_are_handled_in_one_call(world) {
+        for name in ["a1", "b1", "c1"] {
+            world.start(&["--name", name], FOREVER);
+        }
+        let stopped = world.berth(&["stop", "a1", "nobody", "b1"]);
+        assert_eq!((stopped.code, stopped.text().as_str()), (1, "a1\nb1"));
+        assert!(stopped.err().contains("No such container: nobody"), "{stopped}");
+        assert_eq!(world.berth(&["rm", "-f", "a1", "b1", "c1"]).ok().text(), "a1\nb1\nc1");
+    }
+
+    fn rm_of_a_detached_run_happens_by_itself(world) {
+        world.start(&["--rm", "--name", "cc"], "sleep 0.2");
+        eventually("it is gone", Duration::from_secs(20), || world.berth(&["ps", "-aq"]).ok().text().is_empty());
+        world.start(&["--rm", "--name", "cc"], "sleep 1000");
+        world.berth(&["stop", "-t", "0", "cc"]).ok();
+        eventually("it is gone", Duration::from_secs(20), || world.berth(&["ps", "-aq"]).ok().text().is_empty());
+    }
+
+    fn prune_removes_what_does_not_run(world) {
+        world.start(&["--name", "runs"], FOREVER);
+        world.run(&["--name", "done", "box", "true"]).ok();
+        world.berth(&["create", "--name", "never", "-l", "keep=1", "box", "true"]).ok();
+        world.berth(&["container", "prune", "-f", "--filter", "label!=keep"]).ok();
+        assert_eq!(world.berth(&["ps", "-a", "--format", "{{.Names}}"]).ok().lines(), ["never", "runs"]);
+        let said = world.berth(&["system", "prune", "-f"]).ok();
+        assert!(said.out().contains("Total reclaimed space"), "{said}");
+        assert_eq!(world.berth(&["ps", "-a", "--format", "{{.Names}}"]).ok().text(), "runs");
+    }
+
+    fn ports_top_and_stats_tell(world) {
+        world.start(&["--name", "cc"], "sleep 1000 & sleep 1000 & wait");
+        assert_eq!(world.berth(&["port", "cc"]).ok().text(), "");
+        let top = world.berth(&["top", "cc"]).ok();
+        assert!(top.out().starts_with("UID") && top.out().matches("sleep 1000").count() >= 2, "{top}");
+        let top = world.berth(&["top", "cc", "-o", "pid,args"]).ok().lines();
+        assert_eq!((top.len(), top[0].split_whitespace().collect::<Vec<_>>()), (4, vec!["PID", "COMMAND"]));
+        let stats =
+            world.berth(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemUsage}}", "cc"]).ok().text();
+        assert!(stats.starts_with("cc 3 ") && stats.contains('/') && !stats.contains(" 0B /"), "{stats}");
+        world.berth(&["stop", "-t", "0", "cc"]).ok();
+        world.berth(&["top", "cc"]).refused(1, &["is not running"]);
+    }
+}

@@ -1,0 +1,29 @@
+//! The whole program, as its users meet it: the real `berth` binary, run as root over state folders of the tests' own.
+//!
+//! One binary with a module per area. `support` is the harness: a [`support::World`] is one state root with what runs on
+//! it. Nothing of the engine is linked in; what the tests know is what the command line, the socket and the host show.
+//! Tests marked by [`both!`] run twice: with the engine inside each command, and through a daemon of the test's own.
+
+#[macro_use]
+mod support;
+
+/// What Docker's own clients (the `docker` command, docker-py) make of the daemon.
+mod clients;
+/// Many engines at once over one state, and a thousand runs that leave nothing.
+mod crowd;
+/// Every facility that can be pretended away, and that the fallback does the same.
+mod fallbacks;
+/// Archives, containers and requests that mean harm.
+mod hostile;
+/// Images in and out, and that what a file is survives the way.
+mod images;
+/// What the program says about the host, and how it chooses.
+mod info;
+/// A container's life after its first start: stop, restart, logs, exec, events, lists.
+mod lifecycle;
+/// `berth run`: exit codes, streams, and every flag's effect seen from inside.
+mod run;
+/// Engines and monitors that are killed at any moment.
+mod survive;
+/// A real terminal, driven as a user would.
+mod terminal;

@@ -1,0 +1,10 @@
+//! `berth run`: exit codes, streams, and every flag's effect as the program inside sees it.
+
+mod codes;
+mod limits;
+mod mounts;
+mod namespaces;
+mod privileges;
+mod refusals;
+mod settings;
+mod streams;
