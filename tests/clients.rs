@@ -78,29 +78,29 @@ fn docker_runs_containers() {
         "echo $A; pwd; id -u; hostname",
     ];
     assert_eq!(docker.call(&flags).ok().text(), "1\n/tmp\n1000\ninner");
-    docker.call(&["run", "-d", "--name", "cc", "box", "sleep", "1000"]).ok();
-    let conflict = docker.call(&["run", "--name", "cc", "box", "true"]).ended(125);
+    docker.call(&["run", "-d", "--name", "one", "box", "sleep", "1000"]).ok();
+    let conflict = docker.call(&["run", "--name", "one", "box", "true"]).ended(125);
     assert!(
-        conflict.err().contains("Conflict. The container name \"/cc\" is already in use by container"),
+        conflict.err().contains("Conflict. The container name \"/one\" is already in use by container"),
         "{conflict}"
     );
-    assert_eq!(docker.call(&["ps", "--format", "{{.Names}} {{.Image}} {{.State}}"]).ok().text(), "cc box running");
-    assert_eq!(docker.call(&["exec", "-i", "cc", "sh", "-c", "hostname >&2; exit 5"]).code, 5);
-    assert!(docker.call(&["top", "cc"]).ok().out().contains("sleep 1000"));
-    let stats = docker.call(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "cc"]).ok();
-    assert_eq!(stats.text(), "cc 1");
-    docker.call(&["rename", "cc", "dd"]).ok();
-    docker.call(&["pause", "dd"]).ok();
-    docker.call(&["unpause", "dd"]).ok();
-    docker.call(&["update", "--memory", "80m", "--memory-swap", "160m", "dd"]).ok();
-    docker.call(&["restart", "-t", "0", "dd"]).ok();
-    docker.call(&["stop", "-t", "0", "dd"]).ok();
-    assert_eq!(docker.call(&["wait", "dd"]).ok().text(), "137");
+    assert_eq!(docker.call(&["ps", "--format", "{{.Names}} {{.Image}} {{.State}}"]).ok().text(), "one box running");
+    assert_eq!(docker.call(&["exec", "-i", "one", "sh", "-c", "hostname >&2; exit 5"]).code, 5);
+    assert!(docker.call(&["top", "one"]).ok().out().contains("sleep 1000"));
+    let stats = docker.call(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "one"]).ok();
+    assert_eq!(stats.text(), "one 1");
+    docker.call(&["rename", "one", "two"]).ok();
+    docker.call(&["pause", "two"]).ok();
+    docker.call(&["unpause", "two"]).ok();
+    docker.call(&["update", "--memory", "80m", "--memory-swap", "160m", "two"]).ok();
+    docker.call(&["restart", "-t", "0", "two"]).ok();
+    docker.call(&["stop", "-t", "0", "two"]).ok();
+    assert_eq!(docker.call(&["wait", "two"]).ok().text(), "137");
     assert_eq!(
-        docker.call(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "dd"]).ok().text(),
+        docker.call(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "two"]).ok().text(),
         "exited 137"
     );
-    docker.call(&["rm", "dd"]).ok();
+    docker.call(&["rm", "two"]).ok();
     docker.call(&["container", "prune", "-f"]).ok();
     assert_eq!(docker.call(&["ps", "-aq"]).ok().text(), "");
 }
@@ -109,7 +109,7 @@ fn docker_runs_containers() {
 fn docker_has_a_terminal() {
     let Some(world) = world("docker") else { return };
     let docker = Docker(&world);
-    let mut command = docker.command(&["run", "-it", "--name", "cc", "-e", "PS1=ready> ", "box", "sh"]);
+    let mut command = docker.command(&["run", "-it", "--name", "one", "-e", "PS1=ready> ", "box", "sh"]);
     command.env("TERM", "xterm");
     let mut screen = Screen::start(&command, 80, 24);
     screen.expect("ready> ");
@@ -120,14 +120,14 @@ fn docker_has_a_terminal() {
     screen.expect("resized");
     screen.send("\x10\x11");
     screen.end();
-    assert_eq!(world.inspect("cc", "{{.State.Running}}"), "true");
-    let mut screen = Screen::start(&docker.command(&["attach", "cc"]), 80, 24);
+    assert_eq!(world.inspect("one", "{{.State.Running}}"), "true");
+    let mut screen = Screen::start(&docker.command(&["attach", "one"]), 80, 24);
     screen.line("echo ba\"\"ck");
     screen.expect("back");
     screen.line("exit 3");
     assert_eq!(screen.end(), 3);
-    world.start(&["--name", "dd"], "sleep 1000");
-    let mut screen = Screen::start(&docker.command(&["exec", "-it", "-e", "PS1=inner> ", "dd", "sh"]), 80, 24);
+    world.start(&["--name", "two"], "sleep 1000");
+    let mut screen = Screen::start(&docker.command(&["exec", "-it", "-e", "PS1=inner> ", "two", "sh"]), 80, 24);
     screen.expect("inner> ");
     screen.line("exit 4");
     assert_eq!(screen.end(), 4);
@@ -137,28 +137,28 @@ fn docker_has_a_terminal() {
 fn docker_follows_logs_and_events() {
     let Some(world) = world("docker") else { return };
     let docker = Docker(&world);
-    let events = Background::start(docker.command(&["events", "--filter", "container=cc", "--format", "{{.Action}}"]));
+    let events = Background::start(docker.command(&["events", "--filter", "container=one", "--format", "{{.Action}}"]));
     std::thread::sleep(Duration::from_millis(500));
     docker
         .call(&[
             "run",
             "-d",
             "--name",
-            "cc",
+            "one",
             "box",
             "sh",
             "-c",
             "echo first; while ! test -e /go; do sleep 0.02; done; echo last",
         ])
         .ok();
-    let follow = Background::start(docker.command(&["logs", "-f", "cc"]));
+    let follow = Background::start(docker.command(&["logs", "-f", "one"]));
     follow.expect("first\n", Duration::from_secs(20));
     // It may end with the container that waits for it.
-    docker.call(&["exec", "cc", "touch", "/go"]);
+    docker.call(&["exec", "one", "touch", "/go"]);
     assert_eq!(follow.wait(LIMIT).ok().out(), "first\nlast\n");
-    assert_eq!(docker.call(&["logs", "--tail", "1", "cc"]).ok().text(), "last");
-    assert!(docker.call(&["logs", "-t", "--since", "1h", "cc"]).ok().lines()[0].starts_with("20"));
-    docker.call(&["rm", "cc"]).ok();
+    assert_eq!(docker.call(&["logs", "--tail", "1", "one"]).ok().text(), "last");
+    assert!(docker.call(&["logs", "-t", "--since", "1h", "one"]).ok().lines()[0].starts_with("20"));
+    docker.call(&["rm", "one"]).ok();
     events.expect("destroy", Duration::from_secs(20));
     let seen = events.so_far();
     for action in ["create", "start", "die"] {
@@ -170,13 +170,13 @@ fn docker_follows_logs_and_events() {
 fn docker_handles_images_and_files() {
     let Some(world) = world("docker") else { return };
     let docker = Docker(&world);
-    docker.call(&["run", "--name", "cc", "box", "sh", "-c", "echo x > /x; rm /etc/group"]).ok();
-    assert_eq!(docker.call(&["diff", "cc"]).ok().lines().iter().filter(|line| line.starts_with('D')).count(), 1);
+    docker.call(&["run", "--name", "one", "box", "sh", "-c", "echo x > /x; rm /etc/group"]).ok();
+    assert_eq!(docker.call(&["diff", "one"]).ok().lines().iter().filter(|line| line.starts_with('D')).count(), 1);
     fs::write(world.path("in"), "from outside").unwrap();
-    docker.call(&["cp", &world.at("in"), "cc:/in"]).ok();
-    docker.call(&["cp", "cc:/in", &world.at("out")]).ok();
+    docker.call(&["cp", &world.at("in"), "one:/in"]).ok();
+    docker.call(&["cp", "one:/in", &world.at("out")]).ok();
     assert_eq!(fs::read_to_string(world.path("out")).unwrap(), "from outside");
-    docker.call(&["commit", "-m", "why", "cc", "made:1"]).ok();
+    docker.call(&["commit", "-m", "why", "one", "made:1"]).ok();
     assert_eq!(docker.call(&["run", "--rm", "made:1", "cat", "/x", "/in"]).ok().text(), "x\nfrom outside");
     docker.call(&["tag", "made:1", "made:2"]).ok();
     let names = docker.call(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).ok().lines();
@@ -184,14 +184,14 @@ fn docker_handles_images_and_files() {
     assert_eq!(docker.call(&["history", "-q", "made:1"]).ok().lines().len(), 2);
     assert_eq!(docker.call(&["image", "inspect", "--format", "{{.Comment}}", "made:1"]).ok().text(), "why");
     docker.call(&["save", "-o", &world.at("saved.tar"), "made:1"]).ok();
-    docker.call(&["rm", "cc"]).ok();
+    docker.call(&["rm", "one"]).ok();
     docker.call(&["rmi", "made:1", "made:2"]).ok();
     assert!(docker.call(&["load", "-i", &world.at("saved.tar")]).ok().out().contains("Loaded image: made:1"));
-    docker.call(&["create", "--name", "dd", "made:1", "true"]).ok();
-    docker.call(&["export", "-o", &world.at("export.tar"), "dd"]).ok();
+    docker.call(&["create", "--name", "two", "made:1", "true"]).ok();
+    docker.call(&["export", "-o", &world.at("export.tar"), "two"]).ok();
     assert!(docker.call(&["import", &world.at("export.tar"), "again"]).ok().text().starts_with("sha256:"));
     docker.call(&["system", "df"]).ok();
-    docker.call(&["rm", "-f", "dd"]).ok();
+    docker.call(&["rm", "-f", "two"]).ok();
     docker.call(&["image", "prune", "-af"]).ok();
     assert_eq!(docker.call(&["images", "-q"]).ok().text(), "");
 }

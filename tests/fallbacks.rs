@@ -12,17 +12,17 @@ const PROTECTING: &str = "seccomp";
 fn try_groups(world: &World, absent: &str) {
     let without = |name: &str| absent.split(',').any(|absent| absent == name);
     if without("cgroup") {
-        world.berth(&["pause", "cc"]).refused(1, &["cannot freeze"]);
+        world.berth(&["pause", "one"]).refused(1, &["cannot freeze"]);
         let warned = world.run(&["--rm", "--memory", "64m", "box", "true"]).ok();
         assert!(warned.err().contains("memory"), "{warned}");
     } else if !without("cgroup-v1") && !without("cgroup-v2") {
-        world.berth(&["pause", "cc"]).ok();
-        world.berth(&["unpause", "cc"]).ok();
-        let count = world.berth(&["stats", "--no-stream", "--format", "{{.PIDs}}", "cc"]).ok().text();
+        world.berth(&["pause", "one"]).ok();
+        world.berth(&["unpause", "one"]).ok();
+        let count = world.berth(&["stats", "--no-stream", "--format", "{{.PIDs}}", "one"]).ok().text();
         assert!(count.parse::<u32>().unwrap() >= 1, "{count}");
-    } else if world.berth(&["pause", "cc"]).code == 0 {
+    } else if world.berth(&["pause", "one"]).code == 0 {
         // What the other version gives depends on the host.
-        world.berth(&["unpause", "cc"]).ok();
+        world.berth(&["unpause", "one"]).ok();
     }
 }
 
@@ -39,27 +39,27 @@ fn scenario(world: &World, absent: &str) {
         "1\ninner\n1\nx"
     );
     world.start(
-        &["--name", "cc", "-v", &format!("{}:/bound:ro", world.at("in")), "-w", "/tmp"],
+        &["--name", "one", "-v", &format!("{}:/bound:ro", world.at("in")), "-w", "/tmp"],
         "trap 'exit 6' TERM; echo up; while :; do sleep 0.05; done",
     );
-    eventually("it is up", Duration::from_secs(10), || world.berth(&["logs", "cc"]).text() == "up");
-    assert_eq!(world.berth(&["exec", "cc", "sh", "-c", "cat /bound; pwd"]).ok().text(), "from outside/tmp");
-    world.berth(&["exec", "cc", "sh", "-c", "echo x > /bound"]).ended(1);
-    world.berth(&["exec", "cc", "no-such-program"]).ended(127);
+    eventually("it is up", Duration::from_secs(10), || world.berth(&["logs", "one"]).text() == "up");
+    assert_eq!(world.berth(&["exec", "one", "sh", "-c", "cat /bound; pwd"]).ok().text(), "from outside/tmp");
+    world.berth(&["exec", "one", "sh", "-c", "echo x > /bound"]).ended(1);
+    world.berth(&["exec", "one", "no-such-program"]).ended(127);
     world.run(&["--rm", "box", "no-such-program"]).ended(127);
-    assert_eq!(world.feed(&["exec", "-i", "cc", "wc", "-c"], &[1; 100_000]).ok().text(), "100000");
-    world.berth(&["cp", &world.at("in"), "cc:/tmp/copied"]).ok();
+    assert_eq!(world.feed(&["exec", "-i", "one", "wc", "-c"], &[1; 100_000]).ok().text(), "100000");
+    world.berth(&["cp", &world.at("in"), "one:/tmp/copied"]).ok();
     world
         .berth(&[
             "exec",
-            "cc",
+            "one",
             "sh",
             "-c",
             "mkdir /made; ln -s /etc /made/link; rm /etc/group; truncate -s 1M /made/sparse",
         ])
         .ok();
-    assert_eq!(world.shell("berth cp cc:/tmp/copied - | tar -xO").ok().text(), "from outside");
-    let mut changes = world.berth(&["diff", "cc"]).ok().lines();
+    assert_eq!(world.shell("berth cp one:/tmp/copied - | tar -xO").ok().text(), "from outside");
+    let mut changes = world.berth(&["diff", "one"]).ok().lines();
     // Another test says what the engine's own files have to look like here.
     changes.retain(|line| !["/bound", "/etc/host", "/etc/resolv.conf"].iter().any(|name| line.contains(name)));
     changes.sort();
@@ -68,10 +68,10 @@ fn scenario(world: &World, absent: &str) {
         ["A /made", "A /made/link", "A /made/sparse", "A /tmp/copied", "C /etc", "C /tmp", "D /etc/group"]
     );
     try_groups(world, absent);
-    assert!(world.berth(&["top", "cc"]).ok().lines().len() >= 2);
-    world.berth(&["stop", "cc"]).ok();
-    assert_eq!(world.inspect("cc", "{{.State.ExitCode}}"), "6");
-    world.berth(&["commit", "cc", "made"]).ok();
+    assert!(world.berth(&["top", "one"]).ok().lines().len() >= 2);
+    world.berth(&["stop", "one"]).ok();
+    assert_eq!(world.inspect("one", "{{.State.ExitCode}}"), "6");
+    world.berth(&["commit", "one", "made"]).ok();
     assert_eq!(
         world
             .run(&[
@@ -85,7 +85,7 @@ fn scenario(world: &World, absent: &str) {
             .text(),
         "/etc\nfrom outside1048576"
     );
-    world.shell("berth save made > made.tar && berth rmi made && berth load < made.tar && berth export cc | tar -t > /dev/null").ok();
+    world.shell("berth save made > made.tar && berth rmi made && berth load < made.tar && berth export one | tar -t > /dev/null").ok();
     world.start(&["--name", "deaf"], "trap '' TERM; setsid sleep 1000 & while :; do sleep 0.05; done");
     world.berth(&["rm", "-f", "deaf"]).ok();
     world.run(&["--rm", "box", "sh", "-c", "sleep 1000 & setsid sleep 1000 & exit 3"]).ended(3);
@@ -174,14 +174,14 @@ fn unknown_names_are_refused() {
 fn an_old_state_is_read_with_and_without() {
     // What one engine wrote with everything there, another reads without, and the other way round.
     let world = World::new(Mode::Embedded);
-    world.run(&["--name", "cc", "box", "sh", "-c", "echo x > /x"]).ok();
+    world.run(&["--name", "one", "box", "sh", "-c", "echo x > /x"]).ok();
     let old = "clone3,close_range,copy_file_range,memfd,mount-api,openat2,pidfd,reflink,statx,wal";
     let without = |arguments: &[&str]| world.with(&[("BERTH_PRETEND_WITHOUT", old)], arguments).ok();
-    without(&["commit", "cc", "made"]);
-    without(&["start", "cc"]);
+    without(&["commit", "one", "made"]);
+    without(&["start", "one"]);
     assert_eq!(world.run(&["--rm", "made", "cat", "/x"]).ok().text(), "x");
-    let id = world.start(&["--name", "dd"], "sleep 1000");
-    assert_eq!(without(&["exec", "dd", "cat", "/proc/1/cmdline"]).text().replace('\0', " ").trim(), "sleep 1000");
+    let id = world.start(&["--name", "two"], "sleep 1000");
+    assert_eq!(without(&["exec", "two", "cat", "/proc/1/cmdline"]).text().replace('\0', " ").trim(), "sleep 1000");
     without(&["stop", "-t", "0", &id]);
     let asked = without(&["--storage-driver", "overlay", "info"]).text();
     if asked.is_empty() {

@@ -139,16 +139,16 @@ both! {
         let swap = format!(
             "mkdir -p /real/d; ln -s {victim} /link; echo up; while :; do mv /real/d /real/e; mv /link /real/d; mv /real/d /link; mv /real/e /real/d; done"
         );
-        world.start(&["--name", "cc"], &swap);
-        eventually("it swaps", Duration::from_secs(10), || world.berth(&["logs", "cc"]).text() == "up");
+        world.start(&["--name", "one"], &swap);
+        eventually("it swaps", Duration::from_secs(10), || world.berth(&["logs", "one"]).text() == "up");
         fs::write(world.path("harm"), "harm").unwrap();
         let payload = archive(&[file("file", b"harm"), file("sub/file", b"harm")]);
         let end = Instant::now() + Duration::from_secs(4);
         let mut tried = 0;
         while Instant::now() < end {
-            world.berth(&["cp", &world.at("harm"), "cc:/real/d/file"]);
-            world.feed(&["cp", "-", "cc:/real/d"], &payload);
-            let out = world.berth(&["cp", "cc:/real/d/file", "-"]);
+            world.berth(&["cp", &world.at("harm"), "one:/real/d/file"]);
+            world.feed(&["cp", "-", "one:/real/d"], &payload);
+            let out = world.berth(&["cp", "one:/real/d/file", "-"]);
             assert!(!out.out().contains("untouched"), "read from outside: {out}");
             unharmed(world);
             tried += 1;
@@ -264,12 +264,12 @@ both! {
 
     fn a_container_that_makes_its_mount_points_links_stays_inside(world) {
         let victim = victim(world);
-        world.run(&["--name", "cc", "box", "sh", "-c", &format!("rmdir /proc /sys /dev 2>/dev/null; mkdir /x; ln -s {victim} /x/proc; ln -s {victim}/file /x/hosts; rm -rf /etc; ln -s {victim} /etc")]).ok();
-        world.berth(&["commit", "cc", "links"]).ok();
+        world.run(&["--name", "one", "box", "sh", "-c", &format!("rmdir /proc /sys /dev 2>/dev/null; mkdir /x; ln -s {victim} /x/proc; ln -s {victim}/file /x/hosts; rm -rf /etc; ln -s {victim} /etc")]).ok();
+        world.berth(&["commit", "one", "links"]).ok();
         world.run(&["--rm", "links", "true"]);
         world.run(&["--rm", "-w", "/etc/made", "links", "true"]);
         world.run(&["--rm", "-v", "/tmp:/etc/bound", "links", "true"]);
-        world.berth(&["start", "-a", "cc"]);
+        world.berth(&["start", "-a", "one"]);
         unharmed(world);
     }
 }
@@ -289,10 +289,10 @@ fn very_many_entries_are_taken_in_with_little_memory() {
     world.surround(&mut command);
     command.env("PATH", world.path_with_berth()).args(["-c", "ulimit -v 1000000; berth import many.tar many"]);
     call(command, &[], Duration::from_secs(900)).ok();
-    world.berth(&["create", "--name", "cc", "many", "x"]).ok();
-    let exported = world.shell("berth export cc | tar -t | grep -c /f").ok();
+    world.berth(&["create", "--name", "one", "many", "x"]).ok();
+    let exported = world.shell("berth export one | tar -t | grep -c /f").ok();
     assert_eq!(exported.text(), count.to_string());
-    world.berth(&["rm", "cc"]).ok();
+    world.berth(&["rm", "one"]).ok();
     world.berth(&["rmi", "many"]).ok();
 }
 
@@ -329,15 +329,15 @@ fn requests_that_are_nonsense_get_an_answer_and_the_daemon_lives() {
     request(&world, "GET", "/containers/json?filters=%7B%22nonsense%22%3A%5B%22x%22%5D%7D", b"").refuses(400);
     request(&world, "POST", "/containers/nobody/start", b"").refuses(404);
     request(&world, "DELETE", "/images/..%2f..", b"");
-    let id = world.start(&["--name", "cc"], "sleep 1000");
-    request(&world, "GET", "/containers/cc/archive?path=..%2f..%2f..%2fetc%2fshadow", b"").refuses(404);
-    request(&world, "PUT", "/containers/cc/archive?path=/nowhere", b"x").refuses(404);
-    request(&world, "PUT", "/containers/cc/archive?path=/tmp", b"this is not a tar archive, and it is long enough")
+    let id = world.start(&["--name", "one"], "sleep 1000");
+    request(&world, "GET", "/containers/one/archive?path=..%2f..%2f..%2fetc%2fshadow", b"").refuses(404);
+    request(&world, "PUT", "/containers/one/archive?path=/nowhere", b"x").refuses(404);
+    request(&world, "PUT", "/containers/one/archive?path=/tmp", b"this is not a tar archive, and it is long enough")
         .refuses(400);
-    request(&world, "POST", "/containers/cc/kill?signal=999", b"").refuses(400);
-    request(&world, "POST", "/containers/cc/resize?h=-1&w=x", b"").refuses(400);
-    request(&world, "GET", "/containers/cc/logs", b"").refuses(400);
-    request(&world, "POST", "/containers/cc/exec", br#"{"Cmd":[]}"#).refuses(400);
+    request(&world, "POST", "/containers/one/kill?signal=999", b"").refuses(400);
+    request(&world, "POST", "/containers/one/resize?h=-1&w=x", b"").refuses(400);
+    request(&world, "GET", "/containers/one/logs", b"").refuses(400);
+    request(&world, "POST", "/containers/one/exec", br#"{"Cmd":[]}"#).refuses(400);
     request(&world, "POST", "/exec/nothing/start", b"{}").refuses(404);
     for garbage in [
         &b"\0\0\0\0"[..],
@@ -358,7 +358,7 @@ fn requests_that_are_nonsense_get_an_answer_and_the_daemon_lives() {
     let huge = [br#"{"Image":"box","Labels":{"a":""#.as_slice(), &vec![b'x'; 20 << 20], b"\"}}"].concat();
     assert!((400..500).contains(&request(&world, "POST", "/containers/create", &huge).status));
     assert_eq!(request(&world, "GET", "/_ping", b"").body, "OK");
-    assert_eq!(world.inspect("cc", "{{.Id}} {{.State.Running}}"), format!("{id} true"));
+    assert_eq!(world.inspect("one", "{{.Id}} {{.State.Running}}"), format!("{id} true"));
     assert_eq!(world.berth(&["ps", "-aq"]).ok().lines().len(), 1);
 }
 

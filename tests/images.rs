@@ -120,7 +120,7 @@ both! {
         world
             .run(&[
                 "--name",
-                "cc",
+                "one",
                 "-e",
                 "KEEP=1",
                 "box",
@@ -130,7 +130,7 @@ both! {
             ])
             .ok();
         let id = world
-            .berth(&["commit", "-a", "Somebody", "-m", "why", "-c", "CMD [\"cat\", \"/new\"]", "cc", "made:1"])
+            .berth(&["commit", "-a", "Somebody", "-m", "why", "-c", "CMD [\"cat\", \"/new\"]", "one", "made:1"])
             .ok()
             .text();
         assert!(id.starts_with("sha256:"), "{id}");
@@ -142,13 +142,13 @@ both! {
         assert_eq!(world.inspect("made:1", "{{.Author}} {{.Comment}} {{len .RootFS.Layers}}"), "Somebody why 2");
         assert_eq!(world.berth(&["history", "-q", "made:1"]).ok().lines().len(), 2);
         world.berth(&["rmi", "box"]).ended(1);
-        world.berth(&["rm", "cc"]).ok();
+        world.berth(&["rm", "one"]).ok();
         world.berth(&["rmi", "made:1"]).ok();
     }
 
     fn save_and_load_give_the_same_image(world) {
-        world.run(&["--name", "cc", "box", "sh", "-c", "echo more > /more"]).ok();
-        world.berth(&["commit", "cc", "two:v2"]).ok();
+        world.run(&["--name", "one", "box", "sh", "-c", "echo more > /more"]).ok();
+        world.berth(&["commit", "one", "two:v2"]).ok();
         let id = world.inspect("two:v2", "{{.Id}}");
         world.shell("berth save -o saved.tar two:v2 && berth save box | gzip > box.tar.gz").ok();
         let other = world.beside(world.mode());
@@ -195,9 +195,9 @@ both! {
     }
 
     fn export_is_the_root_as_it_is(world) {
-        world.run(&["--name", "cc", "box", "sh", "-c", "echo x > /added; rm /etc/group"]).ok();
+        world.run(&["--name", "one", "box", "sh", "-c", "echo x > /added; rm /etc/group"]).ok();
         world
-            .shell("berth export cc | tar -t > names; berth export -o c.tar cc && tar -xOf c.tar added > content")
+            .shell("berth export one | tar -t > names; berth export -o c.tar one && tar -xOf c.tar added > content")
             .ok();
         let names = fs::read_to_string(world.path("names")).unwrap();
         assert!(
@@ -211,31 +211,31 @@ both! {
 
     fn cp_copies_as_cp_does_both_ways(world) {
         world.start(
-            &["--name", "cc"],
+            &["--name", "one"],
             "mkdir -p /d/sub; echo one > /d/f; echo two > /d/sub/g; ln -s f /d/link; sleep 1000",
         );
         crate::support::eventually("it made its files", LIMIT, || {
-            world.berth(&["exec", "cc", "test", "-e", "/d/link"]).code == 0
+            world.berth(&["exec", "one", "test", "-e", "/d/link"]).code == 0
         });
-        world.shell("berth cp cc:/d out && berth cp cc:/d/f file && mkdir flat && berth cp cc:/d/. flat").ok();
+        world.shell("berth cp one:/d out && berth cp one:/d/f file && mkdir flat && berth cp one:/d/. flat").ok();
         assert_eq!(fs::read_to_string(world.path("out/sub/g")).unwrap(), "two\n");
         assert_eq!(fs::read_to_string(world.path("file")).unwrap(), "one\n");
         assert_eq!(fs::read_link(world.path("flat/link")).unwrap(), Path::new("f"));
-        world.shell("echo in > in && berth cp in cc:/tmp/ && berth cp in cc:/tmp/named && berth cp out cc:/tmp").ok();
+        world.shell("echo in > in && berth cp in one:/tmp/ && berth cp in one:/tmp/named && berth cp out one:/tmp").ok();
         assert_eq!(
-            world.berth(&["exec", "cc", "sh", "-c", "cat /tmp/in /tmp/named /tmp/out/sub/g"]).ok().text(),
+            world.berth(&["exec", "one", "sh", "-c", "cat /tmp/in /tmp/named /tmp/out/sub/g"]).ok().text(),
             "in\nin\ntwo"
         );
-        assert_eq!(world.shell("berth cp cc:/d/f - | tar -xO").ok().out(), "one\n");
-        world.shell("tar -c in | berth cp - cc:/root").ok();
-        assert_eq!(world.berth(&["exec", "cc", "cat", "/root/in"]).ok().text(), "in");
-        world.berth(&["cp", "cc:/nowhere", &world.at("x")]).refused(1, &["/nowhere"]);
-        world.berth(&["cp", &world.at("in"), "cc:/nowhere/x"]).refused(1, &["nowhere"]);
-        world.berth(&["cp", &world.at("missing"), "cc:/"]).refused(1, &["missing"]);
+        assert_eq!(world.shell("berth cp one:/d/f - | tar -xO").ok().out(), "one\n");
+        world.shell("tar -c in | berth cp - one:/root").ok();
+        assert_eq!(world.berth(&["exec", "one", "cat", "/root/in"]).ok().text(), "in");
+        world.berth(&["cp", "one:/nowhere", &world.at("x")]).refused(1, &["/nowhere"]);
+        world.berth(&["cp", &world.at("in"), "one:/nowhere/x"]).refused(1, &["nowhere"]);
+        world.berth(&["cp", &world.at("missing"), "one:/"]).refused(1, &["missing"]);
         world.berth(&["cp", "nobody:/", &world.at("x")]).refused(1, &["No such container: nobody"]);
         // Of one that does not run, and through what is mounted into one that does.
-        world.berth(&["stop", "-t", "0", "cc"]).ok();
-        assert_eq!(world.shell("berth cp cc:/tmp/named - | tar -xO").ok().out(), "in\n");
+        world.berth(&["stop", "-t", "0", "one"]).ok();
+        assert_eq!(world.shell("berth cp one:/tmp/named - | tar -xO").ok().out(), "in\n");
         world.start(
             &["--name", "mm", "-v", &format!("{}:/bound", world.at("out")), "--tmpfs", "/t"],
             "echo inside > /t/x; sleep 1000",
@@ -274,22 +274,22 @@ both! {
             ])
             .ok();
         assert_eq!(seen.text(), "129\n116\n129\n1");
-        world.run(&["--name", "cc", "deep:1", "sh", "-c", "echo top > /layer-50"]).ok();
-        world.berth(&["commit", "cc", "deep:2"]).ok();
+        world.run(&["--name", "one", "deep:1", "sh", "-c", "echo top > /layer-50"]).ok();
+        world.berth(&["commit", "one", "deep:2"]).ok();
         assert_eq!(world.run(&["--rm", "deep:2", "cat", "/layer-50"]).ok().text(), "top");
         world.berth(&["save", "-o", &world.at("out.tar"), "deep:2"]).ok();
-        world.berth(&["rm", "cc"]).ok();
+        world.berth(&["rm", "one"]).ok();
         world.berth(&["rmi", "deep:2", "deep:1"]).ok();
         world.berth(&["load", "-i", &world.at("out.tar")]).ok();
         assert_eq!(world.run(&["--rm", "deep:2", "sh", "-c", "cat /layer-50 /last"]).ok().text(), "top\n129");
     }
 
     fn used_space_is_told_and_given_back(world) {
-        world.run(&["--name", "cc", "box", "sh", "-c", "head -c 1000000 /dev/zero > /x"]).ok();
+        world.run(&["--name", "one", "box", "sh", "-c", "head -c 1000000 /dev/zero > /x"]).ok();
         let df = world.berth(&["system", "df"]).ok().out();
         assert!(df.contains("Images") && df.contains("Containers"), "{df}");
-        world.berth(&["commit", "cc", "x"]).ok();
-        world.berth(&["rm", "cc"]).ok();
+        world.berth(&["commit", "one", "x"]).ok();
+        world.berth(&["rm", "one"]).ok();
         world.berth(&["tag", "box", "x"]).ok();
         assert_eq!(world.berth(&["images", "-qf", "dangling=true"]).ok().lines().len(), 1);
         let pruned = world.berth(&["image", "prune", "-f"]).ok();
@@ -383,12 +383,12 @@ fn what_a_file_is_survives_import_commit_save_load_and_export() {
         .ok();
     compare("import and export", "exported.tar");
     // By cp into a container, commit, save, load, export.
-    world.shell("berth create --name cc -v /tmp:/unused base nothing 2>/dev/null; berth rm cc; berth create --name cc base nothing && \
-        tar -C tree --xattrs --xattrs-include='*' --format=posix --sparse -c . | berth cp -a - cc:/ && berth commit cc made && berth save -o saved.tar made").ok();
+    world.shell("berth create --name one -v /tmp:/unused base nothing 2>/dev/null; berth rm one; berth create --name one base nothing && \
+        tar -C tree --xattrs --xattrs-include='*' --format=posix --sparse -c . | berth cp -a - one:/ && berth commit one made && berth save -o saved.tar made").ok();
     let other = world.beside(Mode::Embedded);
     other.berth(&["load", "-i", &world.at("saved.tar")]).ok();
-    other.shell("berth create --name dd made nothing").ok();
-    other.berth(&["export", "-o", &world.at("second.tar"), "dd"]).ok();
+    other.shell("berth create --name two made nothing").ok();
+    other.berth(&["export", "-o", &world.at("second.tar"), "two"]).ok();
     world
         .shell(
             "mkdir all && tar -C all --xattrs --xattrs-include='*' --same-owner -xpf second.tar && rm -r all/bin && \
@@ -417,8 +417,8 @@ fn changes_made_inside_a_container_survive_commit() {
     let world = World::new(Mode::Embedded);
     let script = "echo x > /f; ln /f /g; touch -d '2005-05-05 05:05:05' /f; mkfifo /p; ln -s /nowhere /l; \
         dd if=/dev/zero of=/s bs=1 count=1 seek=3000000 2>/dev/null; chown 7:8 /f; chmod 4711 /f; mv /etc /etc2; mkdir /etc; echo y > /etc/only";
-    world.run(&["--name", "cc", "box", "sh", "-c", script]).ok();
-    world.berth(&["commit", "cc", "made"]).ok();
+    world.run(&["--name", "one", "box", "sh", "-c", script]).ok();
+    world.berth(&["commit", "one", "made"]).ok();
     let look = "stat -c '%n %a %u:%g %h %s %Y' /f /g /s; stat -c %F /p; readlink /l; ls /etc; ls /etc2/passwd; [ $(stat -c %i /f) = $(stat -c %i /g) ] && echo linked; du -k /s | cut -f1";
     let seen = world.run(&["--rm", "made", "sh", "-c", look]).ok().lines();
     assert_eq!(seen[0], "/f 4711 7:8 2 2 1115269505");

@@ -4,8 +4,8 @@ use crate::support::{Mode, World};
 
 both! {
     fn info_is_whole_in_both_formats(world) {
-        world.start(&["--name", "cc"], "sleep 1000");
-        world.run(&["--name", "dd", "box", "true"]).ok();
+        world.start(&["--name", "one"], "sleep 1000");
+        world.run(&["--name", "two", "box", "true"]).ok();
         let info = world.berth(&["info", "--format", "json"]).ok().json();
         assert_eq!(
             (&info["Containers"], &info["ContainersRunning"], &info["ContainersStopped"], &info["Images"]),
@@ -139,19 +139,19 @@ fn drivers_are_chosen_by_name() {
                 driver,
                 "run",
                 "--name",
-                "cc",
+                "one",
                 "box",
                 "sh",
                 "-c",
                 "echo x > /x; rm /etc/group",
             ])
             .ok();
-        world.berth(&["commit", "cc", "made"]).ok();
+        world.berth(&["commit", "one", "made"]).ok();
         assert_eq!(
             world.run(&["--rm", "made", "sh", "-c", "cat /x; ls /etc/group 2>/dev/null; exit 0"]).ok().text(),
             "x"
         );
-        assert_eq!(world.berth(&["diff", "cc"]).ok().lines(), ["C /etc", "D /etc/group", "A /x"]);
+        assert_eq!(world.berth(&["diff", "one"]).ok().lines(), ["C /etc", "D /etc/group", "A /x"]);
     }
     let world = World::bare(Mode::Embedded);
     world.berth(&["--storage-driver", "nonsense", "info"]).refused(1, &["nonsense", "overlay, vfs"]);
@@ -201,10 +201,10 @@ fn a_root_with_a_long_or_odd_path_works() {
         let mut command = world.command();
         command.args(["--root", root, "import", "-", "box"]);
         crate::support::call::call(command, crate::support::image::busybox(), crate::support::world::LIMIT).ok();
-        with(&["run", "-d", "--name", "cc", "box", "sleep", "1000"]).ok();
-        assert_eq!(with(&["exec", "cc", "echo", "inside"]).ok().text(), "inside");
+        with(&["run", "-d", "--name", "one", "box", "sleep", "1000"]).ok();
+        assert_eq!(with(&["exec", "one", "echo", "inside"]).ok().text(), "inside");
         assert_eq!(with(&["run", "--rm", "box", "echo", "run"]).ok().text(), "run");
-        with(&["rm", "-f", "cc"]).ok();
+        with(&["rm", "-f", "one"]).ok();
     }
 }
 
@@ -213,8 +213,8 @@ fn configuration_files_are_read_and_mistakes_named() {
     let world = World::new(Mode::Embedded);
     let config = world.at("berth.toml");
     std::fs::write(&config, "strict = true\n[log]\noptions = { max-size = \"1k\", max-file = \"2\" }\n").unwrap();
-    world.berth(&["--config", &config, "run", "--name", "cc", "box", "seq", "1000"]).ok();
-    assert!(world.berth(&["logs", "cc"]).ok().lines().len() < 900);
+    world.berth(&["--config", &config, "run", "--name", "one", "box", "seq", "1000"]).ok();
+    assert!(world.berth(&["logs", "one"]).ok().lines().len() < 900);
     std::fs::write(&config, "strict = true\nnonsense = 1\n").unwrap();
     world.berth(&["--config", &config, "ps"]).refused(1, &["berth.toml line 2", "nonsense"]);
     world.berth(&["--config", "/no/such/file", "ps"]).refused(1, &["/no/such/file"]);
@@ -223,7 +223,7 @@ fn configuration_files_are_read_and_mistakes_named() {
 #[test]
 fn hosts_are_named_by_flag_and_environment() {
     let world = World::new(Mode::Daemon);
-    let id = world.berth(&["create", "--name", "cc", "box", "true"]).ok().text();
+    let id = world.berth(&["create", "--name", "one", "box", "true"]).ok().text();
     let host = format!("unix://{}", world.socket().display());
     let plain = |variables: &[(&str, &str)], arguments: &[&str]| {
         let mut command = world.command();

@@ -121,26 +121,26 @@ fn the_daemon_is_killed_at_any_moment() {
 #[test]
 fn containers_outlive_the_daemon_and_are_found_again() {
     let world = World::new(Mode::Daemon);
-    world.start(&["--name", "cc"], "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done");
-    let mut follower = world.background(&["logs", "-f", "cc"]);
+    world.start(&["--name", "one"], "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done");
+    let mut follower = world.background(&["logs", "-f", "one"]);
     let wait = world.background(&["run", "--name", "front", "box", "sh", "-c", "sleep 1; exit 7"]);
     std::thread::sleep(Duration::from_millis(400));
-    let pid = world.inspect("cc", "{{.State.Pid}}");
+    let pid = world.inspect("one", "{{.State.Pid}}");
     world.kill_daemon();
     eventually("the follower ends", Duration::from_secs(20), || !follower.is_running());
     drop(wait);
     // An embedded engine sees the same container, and so does the next daemon.
-    assert_eq!(world.inspect("cc", "{{.State.Pid}} {{.State.Running}}"), format!("{pid} true"));
+    assert_eq!(world.inspect("one", "{{.State.Pid}} {{.State.Running}}"), format!("{pid} true"));
     world.start_daemon();
-    assert_eq!(world.inspect("cc", "{{.State.Pid}} {{.State.Running}}"), format!("{pid} true"));
-    let lines = world.berth(&["logs", "cc"]).ok().lines();
+    assert_eq!(world.inspect("one", "{{.State.Pid}} {{.State.Running}}"), format!("{pid} true"));
+    let lines = world.berth(&["logs", "one"]).ok().lines();
     let numbers: Vec<usize> = lines.iter().map(|line| line.parse().unwrap()).collect();
     assert!(numbers.iter().copied().eq(1..=numbers.len()), "the log has no hole");
     eventually("the other ended by itself", Duration::from_secs(20), || {
         world.inspect("front", "{{.State.Status}} {{.State.ExitCode}}") == "exited 7"
     });
     world.stop_daemon();
-    assert_eq!(world.inspect("cc", "{{.State.Pid}} {{.State.Running}}"), format!("{pid} true"), "an orderly end too");
+    assert_eq!(world.inspect("one", "{{.State.Pid}} {{.State.Running}}"), format!("{pid} true"), "an orderly end too");
 }
 
 /// The monitor of a container: the process that has its folder as an argument.
@@ -156,20 +156,20 @@ fn monitor_of(world: &World, id: &str) -> i32 {
 
 both! {
     fn a_killed_monitor_is_noticed_and_said(world) {
-        for flags in [&["--name", "cc"][..], &["--name", "dd", "--restart", "always"]] {
+        for flags in [&["--name", "one"][..], &["--name", "two", "--restart", "always"]] {
             let name = flags[1];
             let id = world.start(flags, "sleep 1000 & sleep 1000");
             let pid: i32 = world.inspect(name, "{{.State.Pid}}").parse().unwrap();
             kill(Pid::from_raw(monitor_of(world, &id)), Signal::SIGKILL).unwrap();
             eventually("the state is right", Duration::from_secs(10), || {
                 let state = world.inspect(name, "{{.State.Status}} {{.State.ExitCode}}");
-                state == "exited 137" || (name == "dd" && state.starts_with("running"))
+                state == "exited 137" || (name == "two" && state.starts_with("running"))
             });
-            if name == "cc" {
-                assert!(world.inspect("cc", "{{.State.Error}}").contains("monitor"), "it is said");
+            if name == "one" {
+                assert!(world.inspect("one", "{{.State.Error}}").contains("monitor"), "it is said");
             }
             eventually("its processes are gone", Duration::from_secs(10), || !is_alive(pid));
-            assert_eq!(world.berth(&["ps", "-q", "-f", "name=cc"]).ok().text(), "");
+            assert_eq!(world.berth(&["ps", "-q", "-f", "name=one"]).ok().text(), "");
             world.berth(&["start", name]).ok();
             assert_eq!(world.inspect(name, "{{.State.Running}} {{.State.Error}}"), "true");
             world.berth(&["rm", "-f", name]).ok();
@@ -177,9 +177,9 @@ both! {
     }
 
     fn a_wait_ends_when_the_monitor_is_killed(world) {
-        let id = world.start(&["--name", "cc"], "sleep 1000");
-        let wait = world.background(&["wait", "cc"]);
-        let follow = world.background(&["logs", "-f", "cc"]);
+        let id = world.start(&["--name", "one"], "sleep 1000");
+        let wait = world.background(&["wait", "one"]);
+        let follow = world.background(&["logs", "-f", "one"]);
         std::thread::sleep(Duration::from_millis(300));
         kill(Pid::from_raw(monitor_of(world, &id)), Signal::SIGKILL).unwrap();
         assert_eq!(wait.wait(Duration::from_secs(20)).text(), "137");
@@ -187,11 +187,11 @@ both! {
     }
 
     fn a_killed_monitor_of_an_rm_container_leaves_nothing_for_long(world) {
-        let id = world.start(&["--rm", "--name", "cc"], "sleep 1000");
+        let id = world.start(&["--rm", "--name", "one"], "sleep 1000");
         kill(Pid::from_raw(monitor_of(world, &id)), Signal::SIGKILL).unwrap();
         std::thread::sleep(Duration::from_millis(200));
         // Nobody is there to remove it but the next engine that starts to serve, or a user.
-        world.berth(&["rm", "-f", "cc"]);
+        world.berth(&["rm", "-f", "one"]);
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
     }
 }

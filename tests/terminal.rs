@@ -101,38 +101,38 @@ both! {
     }
 
     fn a_user_leaves_and_comes_back(world) {
-        let mut screen = shell(world, &["--name", "cc"]);
+        let mut screen = shell(world, &["--name", "one"]);
         screen.line("marker=kept");
         screen.expect("ready> ");
         screen.send(KEYS_DETACH);
         assert_eq!(screen.end(), 0);
-        assert_eq!(world.inspect("cc", "{{.State.Running}}"), "true");
+        assert_eq!(world.inspect("one", "{{.State.Running}}"), "true");
 
-        let mut screen = Screen::berth(world, &["attach", "cc"]);
+        let mut screen = Screen::berth(world, &["attach", "one"]);
         screen.line("");
         screen.expect("ready> ");
         assert_eq!(screen.ask("echo $marker"), "kept");
         screen.expect("ready> ");
         screen.line("exit 4");
         assert_eq!(screen.end(), 4);
-        assert_eq!(world.inspect("cc", "{{.State.ExitCode}}"), "4");
+        assert_eq!(world.inspect("one", "{{.State.ExitCode}}"), "4");
     }
 
     fn detach_keys_may_be_chosen(world) {
-        let mut screen = shell(world, &["--name", "cc", "--detach-keys", "ctrl-x,x"]);
+        let mut screen = shell(world, &["--name", "one", "--detach-keys", "ctrl-x,x"]);
         // The usual keys are ordinary ones now; the shell takes them as history keys.
         screen.send(KEYS_DETACH);
         screen.line("echo sti\"\"ll");
         screen.expect("still");
         screen.send("\x18x");
         assert_eq!(screen.end(), 0);
-        assert_eq!(world.inspect("cc", "{{.State.Running}}"), "true");
+        assert_eq!(world.inspect("one", "{{.State.Running}}"), "true");
         world.run(&["--rm", "--detach-keys", "nonsense", "box", "true"]).ended(125);
     }
 
     fn two_terminals_both_see_and_type(world) {
-        let mut first = shell(world, &["--name", "cc"]);
-        let mut second = Screen::berth(world, &["attach", "cc"]);
+        let mut first = shell(world, &["--name", "one"]);
+        let mut second = Screen::berth(world, &["attach", "one"]);
         std::thread::sleep(Duration::from_millis(300));
         first.line("echo from \"the\" first");
         first.expect("from the first");
@@ -147,9 +147,9 @@ both! {
     }
 
     fn a_terminal_that_does_not_read_blocks_nobody(world) {
-        let mut first = shell(world, &["--name", "cc"]);
+        let mut first = shell(world, &["--name", "one"]);
         // It never reads its terminal after this: the kernel's buffer fills up and its process blocks.
-        let stuck = Screen::berth(world, &["attach", "cc"]);
+        let stuck = Screen::berth(world, &["attach", "one"]);
         std::thread::sleep(Duration::from_millis(300));
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(stuck.pid()), nix::sys::signal::Signal::SIGSTOP).unwrap();
         first.line("seq 200000 | tail -c 1000000; echo all\"\" out");
@@ -160,8 +160,8 @@ both! {
     }
 
     fn exec_has_a_terminal_of_its_own(world) {
-        world.start(&["--name", "cc"], "sleep 1000");
-        let mut screen = Screen::berth(world, &["exec", "-it", "-e", "PS1=inner> ", "cc", "sh"]);
+        world.start(&["--name", "one"], "sleep 1000");
+        let mut screen = Screen::berth(world, &["exec", "-it", "-e", "PS1=inner> ", "one", "sh"]);
         screen.expect("inner> ");
         assert_eq!(screen.ask("tty; stty size"), "/dev/pts/0\r\n24 80");
         screen.expect("inner> ");
@@ -170,7 +170,7 @@ both! {
         screen.expect("resized");
         screen.line("exit 7");
         assert_eq!(screen.end(), 7);
-        let mut screen = Screen::berth(world, &["exec", "-it", "cc", "cat"]);
+        let mut screen = Screen::berth(world, &["exec", "-it", "one", "cat"]);
         std::thread::sleep(Duration::from_millis(300));
         screen.send(KEYS_DETACH);
         assert_eq!(screen.end(), 0);
@@ -189,11 +189,11 @@ both! {
     }
 
     fn a_terminal_that_goes_away_does_not_end_the_container(world) {
-        let screen = shell(world, &["--name", "cc"]);
+        let screen = shell(world, &["--name", "one"]);
         drop(screen);
         std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(world.inspect("cc", "{{.State.Running}}"), "true");
-        let mut screen = Screen::berth(world, &["attach", "cc"]);
+        assert_eq!(world.inspect("one", "{{.State.Running}}"), "true");
+        let mut screen = Screen::berth(world, &["attach", "one"]);
         screen.line("");
         screen.expect("ready> ");
         screen.line("exit");
@@ -201,10 +201,10 @@ both! {
     }
 
     fn the_log_of_a_terminal_is_what_it_drew(world) {
-        let mut screen = Screen::berth(world, &["run", "-it", "--name", "cc", "box", "sh", "-c", "printf 'a\\nb\\n'"]);
+        let mut screen = Screen::berth(world, &["run", "-it", "--name", "one", "box", "sh", "-c", "printf 'a\\nb\\n'"]);
         screen.expect("b\r\n");
         assert_eq!(screen.end(), 0);
-        assert_eq!(world.berth(&["logs", "cc"]).ok().out(), "a\r\nb\r\n");
+        assert_eq!(world.berth(&["logs", "one"]).ok().out(), "a\r\nb\r\n");
     }
 }
 
@@ -214,7 +214,7 @@ fn debians_bash_vim_and_top_draw() {
     if !world.import_debian() {
         return;
     }
-    let mut screen = Screen::berth(&world, &["run", "-it", "--name", "dd", "debian", "bash", "--norc"]);
+    let mut screen = Screen::berth(&world, &["run", "-it", "--name", "two", "debian", "bash", "--norc"]);
     screen.expect("bash-5");
     assert!(!screen.all().contains("no job control"), "{}", screen.all());
     screen.line("vim.tiny -u NONE -N /tmp/note");

@@ -6,10 +6,10 @@ use nix::sys::signal::Signal;
 
 both! {
     fn all_attached_clients_see_the_output_and_the_code(world) {
-        world.berth(&["create", "-i", "--name", "cc", "box", "sh", "-c", "read line; echo got $line; exit 8"]).ok();
-        world.berth(&["start", "cc"]).ok();
-        let mut first = world.background(&["attach", "cc"]);
-        let second = world.background(&["attach", "--no-stdin", "cc"]);
+        world.berth(&["create", "-i", "--name", "one", "box", "sh", "-c", "read line; echo got $line; exit 8"]).ok();
+        world.berth(&["start", "one"]).ok();
+        let mut first = world.background(&["attach", "one"]);
+        let second = world.background(&["attach", "--no-stdin", "one"]);
         std::thread::sleep(Duration::from_millis(500));
         first.write(b"hello\n");
         assert_eq!(second.wait(Duration::from_secs(20)).ended(8).text(), "got hello");
@@ -21,40 +21,40 @@ both! {
             .berth(&[
                 "create",
                 "--name",
-                "cc",
+                "one",
                 "box",
                 "sh",
                 "-c",
                 "sleep 0.7; seq 300000; echo done > /done; sleep 1000",
             ])
             .ok();
-        world.berth(&["start", "cc"]).ok();
-        let stopped = world.background(&["attach", "--no-stdin", "cc"]);
-        let reading = world.background(&["attach", "--no-stdin", "cc"]);
+        world.berth(&["start", "one"]).ok();
+        let stopped = world.background(&["attach", "--no-stdin", "one"]);
+        let reading = world.background(&["attach", "--no-stdin", "one"]);
         std::thread::sleep(Duration::from_millis(300));
         stopped.signal(Signal::SIGSTOP);
         reading.expect("\n300000\n", Duration::from_secs(30));
         let begin = Instant::now();
         crate::support::eventually("the container went on", Duration::from_secs(20), || {
-            world.berth(&["exec", "cc", "cat", "/done"]).text() == "done"
+            world.berth(&["exec", "one", "cat", "/done"]).text() == "done"
         });
         assert!(begin.elapsed() < Duration::from_secs(20));
-        let lines = world.berth(&["logs", "cc"]).ok().lines();
+        let lines = world.berth(&["logs", "one"]).ok().lines();
         assert_eq!(lines.len(), 300_000);
         stopped.signal(Signal::SIGCONT);
-        world.berth(&["kill", "cc"]).ok();
+        world.berth(&["kill", "one"]).ok();
         reading.wait(Duration::from_secs(20)).ended(137);
     }
 
     fn start_with_a_gives_output_input_and_code(world) {
-        world.berth(&["create", "-i", "--name", "cc", "box", "sh", "-c", "cat; exit 5"]).ok();
-        let outcome = world.feed(&["start", "-ai", "cc"], b"through\n");
+        world.berth(&["create", "-i", "--name", "one", "box", "sh", "-c", "cat; exit 5"]).ok();
+        let outcome = world.feed(&["start", "-ai", "one"], b"through\n");
         assert_eq!((outcome.code, outcome.out().as_str()), (5, "through\n"));
     }
 
     fn attaching_to_what_does_not_run_is_refused(world) {
-        world.run(&["--name", "cc", "box", "true"]).ok();
-        world.berth(&["attach", "cc"]).refused(1, &["cannot attach to a stopped container"]);
+        world.run(&["--name", "one", "box", "true"]).ok();
+        world.berth(&["attach", "one"]).refused(1, &["cannot attach to a stopped container"]);
         world.berth(&["attach", "nobody"]).refused(1, &["No such container: nobody"]);
     }
 
@@ -63,7 +63,7 @@ both! {
             "run",
             "-i",
             "--name",
-            "cc",
+            "one",
             "box",
             "sh",
             "-c",
@@ -74,7 +74,7 @@ both! {
         call.signal(Signal::SIGKILL);
         drop(call);
         std::thread::sleep(Duration::from_millis(200));
-        assert_eq!(world.inspect("cc", "{{.State.Running}}"), "true");
-        assert_eq!(world.berth(&["logs", "cc"]).ok().text(), "got one");
+        assert_eq!(world.inspect("one", "{{.State.Running}}"), "true");
+        assert_eq!(world.berth(&["logs", "one"]).ok().text(), "got one");
     }
 }

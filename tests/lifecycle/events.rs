@@ -9,12 +9,12 @@ both! {
             "--since",
             "0",
             "--filter",
-            "container=cc",
+            "container=one",
             "--format",
             "{{.Type}} {{.Action}}",
         ]);
-        world.run(&["--name", "cc", "box", "sh", "-c", "exit 3"]).ended(3);
-        world.berth(&["rm", "cc"]).ok();
+        world.run(&["--name", "one", "box", "sh", "-c", "exit 3"]).ended(3);
+        world.berth(&["rm", "one"]).ok();
         follow.expect("container destroy\n", Duration::from_secs(20));
         let lines = follow.so_far();
         let order: Vec<&str> = lines.lines().filter(|line| !line.ends_with("attach")).collect();
@@ -22,8 +22,8 @@ both! {
     }
 
     fn the_past_is_kept_and_chosen_from(world) {
-        world.run(&["--name", "cc", "-l", "a=b", "box", "sh", "-c", "exit 3"]).ended(3);
-        world.run(&["--rm", "--name", "dd", "box", "true"]).ok();
+        world.run(&["--name", "one", "-l", "a=b", "box", "sh", "-c", "exit 3"]).ended(3);
+        world.run(&["--rm", "--name", "two", "box", "true"]).ok();
         let past = |filters: &[&str], format: &str| {
             let mut call = vec!["events", "--since", "1h", "--until", "0s", "--format", format];
             for filter in filters {
@@ -33,18 +33,18 @@ both! {
         };
         assert_eq!(
             past(
-                &["event=die", "container=cc"],
+                &["event=die", "container=one"],
                 "{{.Actor.Attributes.exitCode}} {{.Actor.Attributes.image}} {{.Actor.Attributes.name}}"
             ),
-            ["3 box cc"]
+            ["3 box one"]
         );
-        assert_eq!(past(&["event=start", "label=a=b"], "{{.Actor.Attributes.name}}"), ["cc"]);
+        assert_eq!(past(&["event=start", "label=a=b"], "{{.Actor.Attributes.name}}"), ["one"]);
         assert_eq!(past(&["type=image"], "{{.Action}}"), ["import"]);
-        assert_eq!(past(&["event=die"], "{{.Actor.Attributes.name}}"), ["cc", "dd"]);
+        assert_eq!(past(&["event=die"], "{{.Actor.Attributes.name}}"), ["one", "two"]);
     }
 
     fn both_formats_are_complete(world) {
-        let id = world.berth(&["create", "--name", "cc", "box", "true"]).ok().text();
+        let id = world.berth(&["create", "--name", "one", "box", "true"]).ok().text();
         let lines = world
             .berth(&["events", "--since", "1h", "--until", "0s", "--filter", "event=create", "--format", "json"])
             .ok();

@@ -48,58 +48,58 @@ both! {
     }
 
     fn sizes_are_what_was_written(world) {
-        world.run(&["--name", "cc", "box", "sh", "-c", "head -c 3000000 /dev/zero > /big; sync"]).ok();
+        world.run(&["--name", "one", "box", "sh", "-c", "head -c 3000000 /dev/zero > /big; sync"]).ok();
         let size = world.berth(&["ps", "-as", "--format", "{{.Size}}"]).ok().text();
         assert!(size.starts_with("3") && size.contains("MB (virtual 4.9"), "{size}");
     }
 
     fn inspect_speaks_json_and_templates(world) {
-        let id = world.start(&["--name", "cc", "-e", "A=1"], "sleep 1000");
-        let whole = world.berth(&["inspect", "cc"]).ok().json();
+        let id = world.start(&["--name", "one", "-e", "A=1"], "sleep 1000");
+        let whole = world.berth(&["inspect", "one"]).ok().json();
         let one = &whole[0];
         assert_eq!(
             (one["Id"].as_str(), one["Name"].as_str(), one["Path"].as_str()),
-            (Some(&*id), Some("/cc"), Some("sh"))
+            (Some(&*id), Some("/one"), Some("sh"))
         );
         assert_eq!(one["Args"], serde_json::json!(["-c", "sleep 1000"]));
         assert_eq!(one["State"]["Running"], true);
         assert!(one["Config"]["Env"].as_array().unwrap().iter().any(|value| value == "A=1"));
-        assert_eq!(world.inspect("cc", "{{range .Args}}[{{.}}]{{end}}{{len .Args}}"), "[-c][sleep 1000]2");
+        assert_eq!(world.inspect("one", "{{range .Args}}[{{.}}]{{end}}{{len .Args}}"), "[-c][sleep 1000]2");
         assert_eq!(
             world.inspect(
-                "cc",
+                "one",
                 "{{if .State.Running}}up{{else}}down{{end}} {{json .State.Paused}} {{.Config.Image | upper}}"
             ),
             "up false BOX"
         );
-        world.berth(&["inspect", "-f", "{{.Nonsense.Field}}", "cc"]).ended(1);
-        world.berth(&["inspect", "-f", "{{", "cc"]).ended(1);
+        world.berth(&["inspect", "-f", "{{.Nonsense.Field}}", "one"]).ended(1);
+        world.berth(&["inspect", "-f", "{{", "one"]).ended(1);
         assert_eq!(world.berth(&["inspect", "nobody"]).ended(1).text(), "[]");
-        assert_eq!(world.berth(&["inspect", "--type", "image", "cc"]).code, 1);
+        assert_eq!(world.berth(&["inspect", "--type", "image", "one"]).code, 1);
         assert_eq!(world.berth(&["inspect", "box", "--format", "{{index .RepoTags 0}}"]).ok().text(), "box:latest");
     }
 
     fn the_name_of_an_image_stays_with_its_containers(world) {
-        world.berth(&["create", "--name", "cc", "box", "true"]).ok();
-        assert_eq!(world.inspect("cc", "{{.Image}}"), world.berth(&["inspect", "-f", "{{.Id}}", "box"]).ok().text());
+        world.berth(&["create", "--name", "one", "box", "true"]).ok();
+        assert_eq!(world.inspect("one", "{{.Image}}"), world.berth(&["inspect", "-f", "{{.Id}}", "box"]).ok().text());
         world.berth(&["rmi", "box"]).refused(1, &["must force", "container"]);
         world.berth(&["tag", "box", "second"]).ok();
         world.berth(&["rmi", "box"]).ok();
-        assert_eq!(world.berth(&["start", "-a", "cc"]).code, 0);
+        assert_eq!(world.berth(&["start", "-a", "one"]).code, 0);
     }
 
     fn diff_tells_what_changed(world) {
         world
             .run(&[
                 "--name",
-                "cc",
+                "one",
                 "box",
                 "sh",
                 "-c",
                 "echo x > /added; rm /etc/group; chmod 600 /etc/passwd; mkdir /tmp/d",
             ])
             .ok();
-        let mut lines = world.berth(&["diff", "cc"]).ok().lines();
+        let mut lines = world.berth(&["diff", "one"]).ok().lines();
         lines.sort();
         assert_eq!(lines, ["A /added", "A /tmp/d", "C /etc", "C /etc/passwd", "C /tmp", "D /etc/group"]);
     }

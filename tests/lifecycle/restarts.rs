@@ -6,21 +6,21 @@ use crate::support::eventually;
 
 both! {
     fn on_failure_tries_as_often_as_said_with_growing_pauses(world) {
-        world.start(&["--name", "cc", "--restart", "on-failure:3"], "cut -d' ' -f1 /proc/uptime; exit 9");
-        world.until_status("cc", "exited");
-        assert_eq!(world.inspect("cc", "{{.RestartCount}} {{.State.ExitCode}}"), "3 9");
+        world.start(&["--name", "one", "--restart", "on-failure:3"], "cut -d' ' -f1 /proc/uptime; exit 9");
+        world.until_status("one", "exited");
+        assert_eq!(world.inspect("one", "{{.RestartCount}} {{.State.ExitCode}}"), "3 9");
         let times: Vec<f64> =
-            world.berth(&["logs", "cc"]).ok().lines().iter().map(|line| line.parse().unwrap()).collect();
+            world.berth(&["logs", "one"]).ok().lines().iter().map(|line| line.parse().unwrap()).collect();
         assert_eq!(times.len(), 4);
         let pauses: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(pauses[0] >= 0.09 && pauses[1] >= 0.19 && pauses[2] >= 0.39 && pauses[2] < 5.0, "{pauses:?}");
     }
 
     fn on_failure_lets_a_success_be(world) {
-        world.start(&["--name", "cc", "--restart", "on-failure"], "exit 0");
-        world.until_status("cc", "exited");
+        world.start(&["--name", "one", "--restart", "on-failure"], "exit 0");
+        world.until_status("one", "exited");
         std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(world.inspect("cc", "{{.RestartCount}} {{.State.Status}}"), "0 exited");
+        assert_eq!(world.inspect("one", "{{.RestartCount}} {{.State.Status}}"), "0 exited");
     }
 
     fn always_runs_again_until_it_is_stopped(world) {
@@ -37,25 +37,25 @@ both! {
     }
 
     fn a_kill_from_outside_the_engine_is_a_failure(world) {
-        world.start(&["--name", "cc", "--restart", "always"], "sleep 1000");
-        let pid = world.inspect("cc", "{{.State.Pid}}");
+        world.start(&["--name", "one", "--restart", "always"], "sleep 1000");
+        let pid = world.inspect("one", "{{.State.Pid}}");
         world.shell(&format!("kill -9 {pid}")).ok();
         eventually("it runs anew", Duration::from_secs(10), || {
-            world.inspect("cc", "{{.State.Running}} {{.RestartCount}}") == "true 1"
+            world.inspect("one", "{{.State.Running}} {{.RestartCount}}") == "true 1"
         });
-        assert_ne!(world.inspect("cc", "{{.State.Pid}}"), pid);
+        assert_ne!(world.inspect("one", "{{.State.Pid}}"), pid);
     }
 
     fn a_policy_can_be_changed_while_it_restarts(world) {
-        world.start(&["--name", "cc", "--restart", "always"], "exit 1");
-        world.berth(&["update", "--restart", "no", "cc"]).ok();
-        world.until_status("cc", "exited");
-        assert_eq!(world.inspect("cc", "{{.HostConfig.RestartPolicy.Name}}"), "no");
+        world.start(&["--name", "one", "--restart", "always"], "exit 1");
+        world.berth(&["update", "--restart", "no", "one"]).ok();
+        world.until_status("one", "exited");
+        assert_eq!(world.inspect("one", "{{.HostConfig.RestartPolicy.Name}}"), "no");
     }
 
     fn removing_what_restarts_works(world) {
-        world.start(&["--name", "cc", "--restart", "always"], "exit 1");
-        world.berth(&["rm", "-f", "cc"]).ok();
+        world.start(&["--name", "one", "--restart", "always"], "exit 1");
+        world.berth(&["rm", "-f", "one"]).ok();
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
     }
 }

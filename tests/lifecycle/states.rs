@@ -8,25 +8,25 @@ const FOREVER: &str = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
 
 both! {
     fn create_start_wait_and_remove(world) {
-        let id = world.berth(&["create", "--name", "cc", "box", "sh", "-c", "sleep 0.2; exit 4"]).ok().text();
-        assert_eq!(world.inspect("cc", "{{.State.Status}} {{.State.Running}} {{.State.Pid}}"), "created false 0");
-        assert_eq!(world.berth(&["start", "cc"]).ok().text(), "cc");
-        let wait = world.background(&["wait", "cc"]);
+        let id = world.berth(&["create", "--name", "one", "box", "sh", "-c", "sleep 0.2; exit 4"]).ok().text();
+        assert_eq!(world.inspect("one", "{{.State.Status}} {{.State.Running}} {{.State.Pid}}"), "created false 0");
+        assert_eq!(world.berth(&["start", "one"]).ok().text(), "one");
+        let wait = world.background(&["wait", "one"]);
         assert_eq!(wait.wait(Duration::from_secs(20)).ok().text(), "4");
-        assert_eq!(world.inspect("cc", "{{.State.Status}} {{.State.ExitCode}} {{.State.Pid}}"), "exited 4 0");
-        assert_eq!(world.berth(&["wait", "cc"]).ok().text(), "4", "of a container that has ended already");
-        assert_eq!(world.berth(&["start", "-a", "cc"]).code, 4);
-        assert_eq!(world.berth(&["rm", "cc"]).ok().text(), "cc");
+        assert_eq!(world.inspect("one", "{{.State.Status}} {{.State.ExitCode}} {{.State.Pid}}"), "exited 4 0");
+        assert_eq!(world.berth(&["wait", "one"]).ok().text(), "4", "of a container that has ended already");
+        assert_eq!(world.berth(&["start", "-a", "one"]).code, 4);
+        assert_eq!(world.berth(&["rm", "one"]).ok().text(), "one");
         world.berth(&["inspect", &id]).refused(1, &["No such"]);
-        world.berth(&["rm", "cc"]).refused(1, &["No such container: c"]);
-        world.berth(&["start", "cc"]).refused(1, &["No such container: c"]);
+        world.berth(&["rm", "one"]).refused(1, &["No such container: c"]);
+        world.berth(&["start", "one"]).refused(1, &["No such container: c"]);
     }
 
     fn starting_what_runs_changes_nothing(world) {
-        world.start(&["--name", "cc"], FOREVER);
-        let pid = world.inspect("cc", "{{.State.Pid}}");
-        world.berth(&["start", "cc"]).ok();
-        assert_eq!(world.inspect("cc", "{{.State.Pid}}"), pid);
+        world.start(&["--name", "one"], FOREVER);
+        let pid = world.inspect("one", "{{.State.Pid}}");
+        world.berth(&["start", "one"]).ok();
+        assert_eq!(world.inspect("one", "{{.State.Pid}}"), pid);
         assert!(world.shell(&format!("kill -0 {pid}")).code == 0);
     }
 
@@ -52,74 +52,74 @@ both! {
     }
 
     fn kill_sends_any_signal(world) {
-        world.start(&["--name", "cc"], "trap 'echo usr1' USR1; echo up; while :; do sleep 0.05; done");
-        eventually("it is up", Duration::from_secs(10), || world.berth(&["logs", "cc"]).text() == "up");
+        world.start(&["--name", "one"], "trap 'echo usr1' USR1; echo up; while :; do sleep 0.05; done");
+        eventually("it is up", Duration::from_secs(10), || world.berth(&["logs", "one"]).text() == "up");
         for name in ["USR1", "SIGUSR1", "10"] {
-            world.berth(&["kill", "-s", name, "cc"]).ok();
+            world.berth(&["kill", "-s", name, "one"]).ok();
             std::thread::sleep(Duration::from_millis(200));
         }
         eventually("it heard three", Duration::from_secs(10), || {
-            world.berth(&["logs", "cc"]).text() == "up\nusr1\nusr1\nusr1"
+            world.berth(&["logs", "one"]).text() == "up\nusr1\nusr1\nusr1"
         });
-        world.berth(&["kill", "-s", "NONSENSE", "cc"]).refused(1, &["NONSENSE"]);
-        world.berth(&["kill", "cc"]).ok();
-        world.until_status("cc", "exited");
-        assert_eq!(world.inspect("cc", "{{.State.ExitCode}}"), "137");
-        world.berth(&["kill", "cc"]).refused(1, &["is not running"]);
+        world.berth(&["kill", "-s", "NONSENSE", "one"]).refused(1, &["NONSENSE"]);
+        world.berth(&["kill", "one"]).ok();
+        world.until_status("one", "exited");
+        assert_eq!(world.inspect("one", "{{.State.ExitCode}}"), "137");
+        world.berth(&["kill", "one"]).refused(1, &["is not running"]);
     }
 
     fn a_running_container_is_removed_by_force_only(world) {
-        world.start(&["--name", "cc"], FOREVER);
-        world.berth(&["rm", "cc"]).refused(1, &["cc", "stop the container before"]);
-        assert_eq!(world.inspect("cc", "{{.State.Running}}"), "true");
-        world.berth(&["rm", "-f", "cc"]).ok();
+        world.start(&["--name", "one"], FOREVER);
+        world.berth(&["rm", "one"]).refused(1, &["one", "stop the container before"]);
+        assert_eq!(world.inspect("one", "{{.State.Running}}"), "true");
+        world.berth(&["rm", "-f", "one"]).ok();
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
-        world.berth(&["rm", "-f", "cc"]).ended(0);
+        world.berth(&["rm", "-f", "one"]).ended(0);
     }
 
     fn restart_makes_it_run_anew(world) {
-        world.start(&["--name", "cc"], "echo up; trap 'exit 0' TERM; while :; do sleep 0.05; done");
-        let first = world.inspect("cc", "{{.State.Pid}} {{.State.StartedAt}}");
-        world.berth(&["restart", "-t", "5", "cc"]).ok();
-        let second = world.inspect("cc", "{{.State.Pid}} {{.State.StartedAt}}");
+        world.start(&["--name", "one"], "echo up; trap 'exit 0' TERM; while :; do sleep 0.05; done");
+        let first = world.inspect("one", "{{.State.Pid}} {{.State.StartedAt}}");
+        world.berth(&["restart", "-t", "5", "one"]).ok();
+        let second = world.inspect("one", "{{.State.Pid}} {{.State.StartedAt}}");
         assert_ne!(first, second);
         eventually("both runs are in the log", Duration::from_secs(10), || {
-            world.berth(&["logs", "cc"]).text() == "up\nup"
+            world.berth(&["logs", "one"]).text() == "up\nup"
         });
-        world.berth(&["stop", "cc"]).ok();
-        world.berth(&["restart", "cc"]).ok();
-        assert_eq!(world.inspect("cc", "{{.State.Status}}"), "running");
+        world.berth(&["stop", "one"]).ok();
+        world.berth(&["restart", "one"]).ok();
+        assert_eq!(world.inspect("one", "{{.State.Status}}"), "running");
     }
 
     fn the_files_of_a_container_survive_its_runs(world) {
-        world.run(&["--name", "cc", "box", "sh", "-c", "echo x >> /count; wc -l < /count"]).ok();
-        assert_eq!(world.berth(&["start", "-a", "cc"]).ok().text(), "2");
-        assert_eq!(world.berth(&["start", "-a", "cc"]).ok().text(), "3");
+        world.run(&["--name", "one", "box", "sh", "-c", "echo x >> /count; wc -l < /count"]).ok();
+        assert_eq!(world.berth(&["start", "-a", "one"]).ok().text(), "2");
+        assert_eq!(world.berth(&["start", "-a", "one"]).ok().text(), "3");
     }
 
     fn paused_processes_stand_still(world) {
-        world.start(&["--name", "cc"], "i=0; while :; do i=$((i+1)); echo $i > /n; sleep 0.02; done");
-        eventually("it counts", Duration::from_secs(10), || world.berth(&["exec", "cc", "cat", "/n"]).code == 0);
-        let paused = world.berth(&["pause", "cc"]);
+        world.start(&["--name", "one"], "i=0; while :; do i=$((i+1)); echo $i > /n; sleep 0.02; done");
+        eventually("it counts", Duration::from_secs(10), || world.berth(&["exec", "one", "cat", "/n"]).code == 0);
+        let paused = world.berth(&["pause", "one"]);
         if paused.err().contains("freezer") {
             return crate::support::skip("this host has no freezer");
         }
         paused.ok();
-        assert_eq!(world.inspect("cc", "{{.State.Status}} {{.State.Paused}}"), "paused true");
-        let count = || world.shell(&format!("cat /proc/{}/root/n", world.inspect("cc", "{{.State.Pid}}"))).ok().text();
+        assert_eq!(world.inspect("one", "{{.State.Status}} {{.State.Paused}}"), "paused true");
+        let count = || world.shell(&format!("cat /proc/{}/root/n", world.inspect("one", "{{.State.Pid}}"))).ok().text();
         let before = count();
         std::thread::sleep(Duration::from_millis(300));
         assert_eq!(count(), before);
-        world.berth(&["pause", "cc"]).refused(1, &["already paused"]);
-        world.berth(&["exec", "cc", "true"]).refused(1, &["paused"]);
-        world.berth(&["unpause", "cc"]).ok();
+        world.berth(&["pause", "one"]).refused(1, &["already paused"]);
+        world.berth(&["exec", "one", "true"]).refused(1, &["paused"]);
+        world.berth(&["unpause", "one"]).ok();
         eventually("it goes on", Duration::from_secs(10), || count() != before);
-        world.berth(&["unpause", "cc"]).refused(1, &["not paused"]);
-        world.berth(&["pause", "cc"]).ok();
-        world.berth(&["stop", "-t", "1", "cc"]).ok();
-        world.berth(&["start", "cc"]).ok();
-        world.berth(&["pause", "cc"]).ok();
-        world.berth(&["rm", "-f", "cc"]).ok();
+        world.berth(&["unpause", "one"]).refused(1, &["not paused"]);
+        world.berth(&["pause", "one"]).ok();
+        world.berth(&["stop", "-t", "1", "one"]).ok();
+        world.berth(&["start", "one"]).ok();
+        world.berth(&["pause", "one"]).ok();
+        world.berth(&["rm", "-f", "one"]).ok();
     }
 
     fn names_can_be_changed(world) {
@@ -144,10 +144,10 @@ both! {
     }
 
     fn rm_of_a_detached_run_happens_by_itself(world) {
-        world.start(&["--rm", "--name", "cc"], "sleep 0.2");
+        world.start(&["--rm", "--name", "one"], "sleep 0.2");
         eventually("it is gone", Duration::from_secs(20), || world.berth(&["ps", "-aq"]).ok().text().is_empty());
-        world.start(&["--rm", "--name", "cc"], "sleep 1000");
-        world.berth(&["stop", "-t", "0", "cc"]).ok();
+        world.start(&["--rm", "--name", "one"], "sleep 1000");
+        world.berth(&["stop", "-t", "0", "one"]).ok();
         eventually("it is gone", Duration::from_secs(20), || world.berth(&["ps", "-aq"]).ok().text().is_empty());
     }
 
@@ -163,16 +163,16 @@ both! {
     }
 
     fn ports_top_and_stats_tell(world) {
-        world.start(&["--name", "cc"], "sleep 1000 & sleep 1000 & wait");
-        assert_eq!(world.berth(&["port", "cc"]).ok().text(), "");
-        let top = world.berth(&["top", "cc"]).ok();
+        world.start(&["--name", "one"], "sleep 1000 & sleep 1000 & wait");
+        assert_eq!(world.berth(&["port", "one"]).ok().text(), "");
+        let top = world.berth(&["top", "one"]).ok();
         assert!(top.out().starts_with("UID") && top.out().matches("sleep 1000").count() >= 2, "{top}");
-        let top = world.berth(&["top", "cc", "-o", "pid,args"]).ok().lines();
+        let top = world.berth(&["top", "one", "-o", "pid,args"]).ok().lines();
         assert_eq!((top.len(), top[0].split_whitespace().collect::<Vec<_>>()), (4, vec!["PID", "COMMAND"]));
         let stats =
-            world.berth(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemUsage}}", "cc"]).ok().text();
-        assert!(stats.starts_with("cc 3 ") && stats.contains('/') && !stats.contains(" 0B /"), "{stats}");
-        world.berth(&["stop", "-t", "0", "cc"]).ok();
-        world.berth(&["top", "cc"]).refused(1, &["is not running"]);
+            world.berth(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemUsage}}", "one"]).ok().text();
+        assert!(stats.starts_with("one 3 ") && stats.contains('/') && !stats.contains(" 0B /"), "{stats}");
+        world.berth(&["stop", "-t", "0", "one"]).ok();
+        world.berth(&["top", "one"]).refused(1, &["is not running"]);
     }
 }

@@ -59,10 +59,10 @@ both! {
 
     fn without_sig_proxy_only_the_command_ends(world) {
         let call =
-            world.background(&["run", "--sig-proxy=false", "--name", "cc", "box", "sh", "-c", "echo up; sleep 100"]);
+            world.background(&["run", "--sig-proxy=false", "--name", "one", "box", "sh", "-c", "echo up; sleep 100"]);
         call.expect("up", Duration::from_secs(20));
         call.signal(Signal::SIGINT);
         call.wait(Duration::from_secs(20));
-        assert_eq!(world.inspect("cc", "{{.State.Running}}"), "true");
+        assert_eq!(world.inspect("one", "{{.State.Running}}"), "true");
     }
 }

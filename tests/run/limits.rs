@@ -27,15 +27,15 @@ both! {
         if has_controller(world, "memory") {
             // It keeps the last line in memory, and this one has no end.
             let outcome =
-                world.run(&["--name", "cc", "--memory", "16m", "--memory-swap", "16m", "box", "tail", "/dev/zero"]);
+                world.run(&["--name", "one", "--memory", "16m", "--memory-swap", "16m", "box", "tail", "/dev/zero"]);
             assert_eq!(outcome.ended(137).out(), "");
-            assert_eq!(world.inspect("cc", "{{.State.OOMKilled}} {{.State.ExitCode}}"), "true 137");
+            assert_eq!(world.inspect("one", "{{.State.OOMKilled}} {{.State.ExitCode}}"), "true 137");
             let events = world
                 .berth(&["events", "--since", "0", "--until", "0s", "--filter", "event=oom", "--format", "{{.Action}}"])
                 .ok();
             assert_eq!(events.text(), "oom");
-            world.run(&["--name", "dd", "--memory", "64m", "box", "sh", "-c", "exit 137"]).ended(137);
-            assert_eq!(world.inspect("dd", "{{.State.OOMKilled}}"), "false");
+            world.run(&["--name", "two", "--memory", "64m", "box", "sh", "-c", "exit 137"]).ended(137);
+            assert_eq!(world.inspect("two", "{{.State.OOMKilled}}"), "false");
         }
     }
 

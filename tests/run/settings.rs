@@ -43,8 +43,8 @@ both! {
             "example.org"
         );
         assert_eq!(std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), before);
-        let id = world.start(&["--name", "cc"], "sleep 100");
-        assert_eq!(world.berth(&["exec", "cc", "hostname"]).ok().text(), id[..12]);
+        let id = world.start(&["--name", "one"], "sleep 100");
+        assert_eq!(world.berth(&["exec", "one", "hostname"]).ok().text(), id[..12]);
     }
 
     fn hosts_and_resolver_files_are_as_asked(world) {
@@ -62,9 +62,9 @@ both! {
 
     fn entrypoint_and_command_are_joined_and_replaced(world) {
         assert_eq!(world.run(&["--rm", "--entrypoint", "echo", "box", "a", "b"]).ok().text(), "a b");
-        world.berth(&["create", "--name", "cc", "box", "true"]).ok();
+        world.berth(&["create", "--name", "one", "box", "true"]).ok();
         world
-            .berth(&["commit", "-c", "ENTRYPOINT [\"echo\", \"entry\"]", "-c", "CMD [\"default\"]", "cc", "entry"])
+            .berth(&["commit", "-c", "ENTRYPOINT [\"echo\", \"entry\"]", "-c", "CMD [\"default\"]", "one", "entry"])
             .ok();
         assert_eq!(world.run(&["--rm", "entry"]).ok().text(), "entry default");
         assert_eq!(world.run(&["--rm", "entry", "own"]).ok().text(), "entry own");
@@ -73,17 +73,17 @@ both! {
     }
 
     fn the_id_is_written_to_a_new_file_only(world) {
-        world.run(&["--cidfile", &world.at("id"), "--name", "cc", "box", "true"]).ok();
-        assert_eq!(std::fs::read_to_string(world.path("id")).unwrap(), world.inspect("cc", "{{.Id}}"));
-        world.run(&["--cidfile", &world.at("id"), "--name", "dd", "box", "true"]).refused(125, &["container ID file found", "id"]);
-        world.berth(&["inspect", "dd"]).ended(1);
+        world.run(&["--cidfile", &world.at("id"), "--name", "one", "box", "true"]).ok();
+        assert_eq!(std::fs::read_to_string(world.path("id")).unwrap(), world.inspect("one", "{{.Id}}"));
+        world.run(&["--cidfile", &world.at("id"), "--name", "two", "box", "true"]).refused(125, &["container ID file found", "id"]);
+        world.berth(&["inspect", "two"]).ended(1);
     }
 
     fn rm_leaves_nothing(world) {
-        world.run(&["--rm", "--name", "cc", "-v", "/tmp:/x", "box", "touch", "/file"]).ok();
+        world.run(&["--rm", "--name", "one", "-v", "/tmp:/x", "box", "touch", "/file"]).ok();
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
         // The name is free again at once.
-        world.run(&["--rm", "--name", "cc", "box", "true"]).ok();
+        world.run(&["--rm", "--name", "one", "box", "true"]).ok();
     }
 
     fn a_name_has_one_owner(world) {
@@ -112,7 +112,7 @@ both! {
             .berth(&[
                 "create",
                 "--name",
-                "cc",
+                "one",
                 "-l",
                 "a=1",
                 "--label",
@@ -123,15 +123,15 @@ both! {
                 "true",
             ])
             .ok();
-        assert_eq!(world.inspect("cc", "{{json .Config.Labels}}"), r#"{"a":"1","b":"","c":"3"}"#);
+        assert_eq!(world.inspect("one", "{{json .Config.Labels}}"), r#"{"a":"1","b":"","c":"3"}"#);
     }
 
     fn an_init_reaps_and_passes_signals_on(world) {
         let inside = "sh -c 'sleep 0.01 & exec true'; sleep 0.3; ps -o pid,stat,comm | grep -c ' Z' ; cat /proc/1/comm";
         let seen = world.sh(&["--init"], inside);
         assert!(seen.starts_with("0\n") && !seen.ends_with("\nsh"), "{seen}");
-        world.start(&["--init", "--name", "cc"], "trap 'exit 7' TERM; while :; do sleep 0.1; done");
-        world.berth(&["kill", "-s", "TERM", "cc"]).ok();
-        assert_eq!(world.berth(&["wait", "cc"]).ok().text(), "7");
+        world.start(&["--init", "--name", "one"], "trap 'exit 7' TERM; while :; do sleep 0.1; done");
+        world.berth(&["kill", "-s", "TERM", "one"]).ok();
+        assert_eq!(world.berth(&["wait", "one"]).ok().text(), "7");
     }
 }
