@@ -2,7 +2,7 @@
 //! first program of a container and for further ones. System calls only.
 
 use std::ffi::{CStr, c_ulong};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, Result};
@@ -160,10 +160,18 @@ fn last_steps(plan: &ProcessPlan, channel: &Channel) -> Done {
     Ok(())
 }
 
+/// This process's descriptors, below the host's /proc. Opened before the root changes; `None` without that /proc.
+pub(super) fn list_descriptors(proc: BorrowedFd<'_>, path: &CStr) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(proc, path, flags, Mode::empty()).ok()
+}
+
 /// Only the program's streams and the channel are left open, so that no name below /proc/self/fd leads out.
-pub(super) fn close_rest(channel: &Channel) -> Done<Channel> {
+pub(super) fn close_rest(channel: &Channel, listed: Option<OwnedFd>) -> Done<Channel> {
+    // Out of the way of the channel's number.
+    let listed = listed.and_then(|list| rustix::io::fcntl_dupfd_cloexec(list, CHANNEL + 1).ok());
     let low = sys::install_cloexec(channel.as_fd(), CHANNEL).at(Step::Streams)?;
-    let _ = sys::close_from(CHANNEL + 1);
+    let _ = sys::close_from(CHANNEL + 1, listed);
     Ok(Channel::from_fd(low))
 }
 

@@ -12,7 +12,8 @@ use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 
 use super::become_program::{
-    clean_slate, close_rest, enter_groups, label, limits, oom_score, run as run_program, streams, surroundings,
+    clean_slate, close_rest, enter_groups, label, limits, list_descriptors, oom_score, run as run_program, streams,
+    surroundings,
 };
 use super::clone;
 use super::plan::{entries, forbid_nodes};
@@ -204,5 +205,6 @@ fn prepare(plan: &ProcessPlan, proc: BorrowedFd<'_>, channel: &Channel) -> Done<
     surroundings(plan)?;
     // Closed by the next step, all at once.
     std::mem::forget(terminal);
-    close_rest(channel)
+    let listed = list_descriptors(proc, c"self/fd");
+    close_rest(channel, listed)
 }

@@ -4,7 +4,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::become_program::{
-    clean_slate, close_rest, enter_groups, label, limits, oom_score, run, streams, surroundings, write_file,
+    clean_slate, close_rest, enter_groups, label, limits, list_descriptors, oom_score, run, streams, surroundings,
+    write_file,
 };
 use super::clone::Entered;
 use super::plan::Plan;
@@ -58,6 +59,7 @@ fn prepare(plan: &Plan, channel: &Channel, root: OwnedFd) -> Done<Channel> {
     let inside = Root { directory: root.as_fd(), openat2: plan.root.openat2 };
     let terminal = open_terminal(plan, inside, channel)?;
     make_directory(plan, &inside);
+    let listed = list_descriptors(rustix::fs::CWD, c"/proc/self/fd");
     rootfs::pivot(&plan.root, root.as_fd())?;
     streams(&plan.process, terminal.as_ref())?;
     limits(&plan.process, channel)?;
@@ -65,7 +67,7 @@ fn prepare(plan: &Plan, channel: &Channel, root: OwnedFd) -> Done<Channel> {
     let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _, 0);
     // Closed by the next step, all at once.
     std::mem::forget((root, terminal));
-    let channel = close_rest(channel)?;
+    let channel = close_rest(channel, listed)?;
     channel.ready().at(Step::Clone)?;
     // The creator has ended: there is nobody to run for.
     if channel.wait_for_go().is_err() {

@@ -117,14 +117,29 @@ pub(super) fn exit(code: c_int) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Closes every descriptor from `first` up (5.9). On older kernels they stay until exec.
-pub(super) fn close_from(first: c_int) -> Result<()> {
+/// Closes every descriptor from `first` up: close_range (5.9), else one by one as `listed`, /proc/self/fd of this
+/// process, has them. Without both they stay until exec.
+pub(super) fn close_from(first: c_int, listed: Option<OwnedFd>) -> Result<()> {
     const SYS_CLOSE_RANGE: c_long = 436;
-    if berth_arch::pretend::without("close_range") {
-        return Err(Errno::NOSYS);
+    if !berth_arch::pretend::without("close_range") {
+        // SAFETY: only called right before exec, when no owned descriptor above `first` is used any more.
+        let closed = unsafe { libc::syscall(SYS_CLOSE_RANGE, first as libc::c_uint, libc::c_uint::MAX, 0) };
+        if closed == 0 {
+            std::mem::forget(listed);
+            return Ok(());
+        }
     }
-    // SAFETY: only called right before exec, when no owned descriptor above `first` is used any more.
-    check(unsafe { libc::syscall(SYS_CLOSE_RANGE, first as libc::c_uint, libc::c_uint::MAX, 0) }).map(drop)
+    let list = listed.ok_or(Errno::NOSYS)?;
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 2048];
+    let mut entries = rustix::fs::RawDir::new(list.as_fd(), &mut buffer);
+    while let Some(entry) = entries.next() {
+        let number = entry?.file_name().to_str().ok().and_then(|name| name.parse::<c_int>().ok());
+        if let Some(number) = number.filter(|&number| number >= first && number != list.as_raw_fd()) {
+            // SAFETY: as above; the list itself is closed last, by its owner.
+            unsafe { libc::close(number) };
+        }
+    }
+    Ok(())
 }
 
 /// Makes `fd` the close-on-exec descriptor `number` too, whatever that was before.
