@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod fd;
 pub mod host;
 pub mod kernel;
+pub mod kernel_file;
 pub mod mount;
 pub mod pretend;
 pub mod probe;

@@ -146,7 +146,7 @@ pub fn children(pid: i32) -> io::Result<Vec<i32>> {
 fn children_listed(pid: i32) -> io::Result<Vec<i32>> {
     let mut children = Vec::new();
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let list = std::fs::read_to_string(task?.path().join("children"))?;
+        let list = crate::kernel_file::read_to_string(task?.path().join("children"))?;
         children.extend(list.split_ascii_whitespace().filter_map(|number| number.parse::<i32>().ok()));
     }
     Ok(children)
@@ -166,7 +166,7 @@ pub fn all() -> io::Result<Vec<i32>> {
 /// `pid` (as this process sees it) as every nested pid namespace down to its own sees it, outermost first
 /// (`NSpid`, 4.1). `None` on older kernels.
 pub fn numbers_inside(pid: i32) -> io::Result<Option<Vec<i32>>> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let status = crate::kernel_file::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     Ok(line.map(|line| line.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()))
 }

@@ -1,30 +1,31 @@
 //! The system call ABIs that berth knows.
 
+use super::syscalls::{Syscalls, count, parse};
+
 /// One way to call the kernel: what seccomp sees in `seccomp_data.arch` and `seccomp_data.nr`.
 #[derive(Debug)]
 pub struct Abi {
     pub name: &'static str,
     /// AUDIT_ARCH_* of linux/audit.h. x32 shares x86_64's; its numbers have bit 30 set.
     pub audit_arch: u32,
-    /// Sorted by name. From the kernel's asm/unistd*.h, Linux 7.2.
-    pub syscalls: &'static [(&'static str, u32)],
+    /// From the kernel's asm/unistd*.h, Linux 7.2.
+    pub syscalls: Syscalls,
 }
 
 impl Abi {
     /// The number of the call `name`, if this ABI has it.
     pub fn number(&self, name: &str) -> Option<u32> {
-        let index = self.syscalls.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
-        Some(self.syscalls[index].1)
+        self.syscalls.search(name).ok().map(|index| self.syscalls.at(index).1)
     }
 
     /// For messages; a search through the whole table.
     pub fn name_of(&self, number: u32) -> Option<&'static str> {
-        self.syscalls.iter().find(|(_, known)| *known == number).map(|(name, _)| *name)
+        self.syscalls.iter().find(|(_, known)| *known == number).map(|(name, _)| name)
     }
 
     /// The highest number in the table: the kernel may have calls above that nobody here knew.
     pub fn highest(&self) -> u32 {
-        self.syscalls.iter().map(|(_, number)| *number).max().unwrap_or(0)
+        self.syscalls.iter().map(|(_, number)| number).max().unwrap_or(0)
     }
 }
 
@@ -38,16 +39,20 @@ const AUDIT_ARCH_X86_64: u32 = 62 | BITS_64 | LITTLE_ENDIAN;
 const AUDIT_ARCH_AARCH64: u32 = 183 | BITS_64 | LITTLE_ENDIAN;
 const AUDIT_ARCH_RISCV64: u32 = 243 | BITS_64 | LITTLE_ENDIAN;
 
-pub static X86_64: Abi =
-    Abi { name: "x86_64", audit_arch: AUDIT_ARCH_X86_64, syscalls: include!("syscalls/x86_64.in") };
-pub static I386: Abi = Abi { name: "i386", audit_arch: AUDIT_ARCH_I386, syscalls: include!("syscalls/i386.in") };
-pub static X32: Abi = Abi { name: "x32", audit_arch: AUDIT_ARCH_X86_64, syscalls: include!("syscalls/x32.in") };
-pub static AARCH64: Abi =
-    Abi { name: "aarch64", audit_arch: AUDIT_ARCH_AARCH64, syscalls: include!("syscalls/aarch64.in") };
+macro_rules! calls {
+    ($name:literal) => {{
+        const TEXT: &str = include_str!(concat!("syscalls/", $name, ".txt"));
+        Syscalls::new(TEXT, &const { parse::<{ count(TEXT) }>(TEXT) })
+    }};
+}
+
+pub static X86_64: Abi = Abi { name: "x86_64", audit_arch: AUDIT_ARCH_X86_64, syscalls: calls!("x86_64") };
+pub static I386: Abi = Abi { name: "i386", audit_arch: AUDIT_ARCH_I386, syscalls: calls!("i386") };
+pub static X32: Abi = Abi { name: "x32", audit_arch: AUDIT_ARCH_X86_64, syscalls: calls!("x32") };
+pub static AARCH64: Abi = Abi { name: "aarch64", audit_arch: AUDIT_ARCH_AARCH64, syscalls: calls!("aarch64") };
 /// EABI, with the private calls of asm/unistd.h (`cacheflush`, `set_tls`, ...) from 0xf0001 on.
-pub static ARM: Abi = Abi { name: "arm", audit_arch: AUDIT_ARCH_ARM, syscalls: include!("syscalls/arm.in") };
-pub static RISCV64: Abi =
-    Abi { name: "riscv64", audit_arch: AUDIT_ARCH_RISCV64, syscalls: include!("syscalls/riscv64.in") };
+pub static ARM: Abi = Abi { name: "arm", audit_arch: AUDIT_ARCH_ARM, syscalls: calls!("arm") };
+pub static RISCV64: Abi = Abi { name: "riscv64", audit_arch: AUDIT_ARCH_RISCV64, syscalls: calls!("riscv64") };
 
 pub static ABIS: &[&Abi] = &[&X86_64, &I386, &X32, &AARCH64, &ARM, &RISCV64];
 
@@ -63,8 +68,8 @@ mod tests {
     #[test]
     fn every_table_is_sorted_and_names_no_call_twice() {
         for abi in ABIS {
-            assert!(abi.syscalls.windows(2).all(|pair| pair[0].0 < pair[1].0), "{}", abi.name);
-            let mut numbers: Vec<u32> = abi.syscalls.iter().map(|(_, number)| *number).collect();
+            assert!(abi.syscalls.iter().map(|(name, _)| name).is_sorted_by(|a, b| a < b), "{}", abi.name);
+            let mut numbers: Vec<u32> = abi.syscalls.iter().map(|(_, number)| number).collect();
             numbers.sort_unstable();
             // ARM's sync_file_range2 is another name of arm_sync_file_range.
             let doubled = numbers.windows(2).filter(|pair| pair[0] == pair[1]).count();

@@ -5,8 +5,10 @@
 //! architecture other than the one at hand.
 
 mod abi;
+mod syscalls;
 
 pub use abi::{AARCH64, ABIS, ARM, Abi, I386, RISCV64, X32, X86_64, table};
+pub use syscalls::Syscalls;
 
 cfg_if::cfg_if! {
     if #[cfg(target_arch = "x86_64")] {

@@ -58,7 +58,7 @@ impl MountInfo {
 
 /// The mounts that this process sees, in the order they were made.
 pub fn mounts() -> io::Result<Vec<MountInfo>> {
-    Ok(parse_mounts(&std::fs::read("/proc/self/mountinfo")?).collect())
+    Ok(parse_mounts(&crate::kernel_file::read("/proc/self/mountinfo")?).collect())
 }
 
 /// Lines that are not understood are left out.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -26,9 +26,7 @@ pub(super) fn refused(dir: &Path, file: &str, value: &str, source: io::Error) ->
 }
 
 pub(super) fn read(dir: &Path, file: &str) -> io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(dir.join(file))?.read_to_string(&mut text)?;
-    Ok(text)
+    berth_arch::kernel_file::read_to_string(dir.join(file))
 }
 
 /// A file that holds one number; `max` and absence are `None`.

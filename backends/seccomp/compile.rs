@@ -75,7 +75,7 @@ pub(super) fn views(policy: &LinuxSeccomp) -> Result<Vec<View>> {
 
 pub(super) fn view(abi: &'static Abi, policy: &LinuxSeccomp) -> Result<View> {
     let default = action(policy.default_action(), policy.default_errno_ret())?;
-    let mut numbers: Vec<u32> = abi.syscalls.iter().map(|(_, number)| *number).collect();
+    let mut numbers: Vec<u32> = abi.syscalls.iter().map(|(_, number)| number).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let decision = Decision { rules: Vec::new(), otherwise: default };
@@ -129,22 +129,22 @@ struct Lookup {
 
 impl Lookup {
     fn number(&mut self, name: &str) -> Option<u32> {
-        let table = self.abi.syscalls;
-        for (step, (known, number)) in table[self.at..].iter().take(8).enumerate() {
-            match (*known).cmp(name) {
+        let table = &self.abi.syscalls;
+        for (step, (known, number)) in (self.at..table.len()).map(|at| table.at(at)).take(8).enumerate() {
+            match known.cmp(name) {
                 Ordering::Less => {}
                 Ordering::Equal => {
                     self.at += step;
-                    return Some(*number);
+                    return Some(number);
                 }
                 // Before this one only if the names are in order.
                 Ordering::Greater if step > 0 => return None,
                 Ordering::Greater => break,
             }
         }
-        let found = table.binary_search_by(|(known, _)| (*known).cmp(name));
+        let found = table.search(name);
         self.at = found.unwrap_or_else(|at| at).min(table.len() - 1);
-        found.ok().map(|at| table[at].1)
+        found.ok().map(|at| table.at(at).1)
     }
 }
 

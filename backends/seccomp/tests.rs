@@ -176,7 +176,7 @@ fn check(policy: &LinuxSeccomp, random: &mut Random) -> usize {
         {
             continue; // Always added by `compile`, and not in the policy.
         }
-        let mut numbers: Vec<u32> = abi.syscalls.iter().map(|(_, number)| *number).collect();
+        let mut numbers: Vec<u32> = abi.syscalls.iter().map(|(_, number)| number).collect();
         numbers.extend(numbers.clone().iter().flat_map(|&number| [number.wrapping_sub(1), number + 1]));
         numbers.extend([0, 9999, 511, 512, X32_BIT - 1, X32_BIT, X32_BIT + 9999, u32::MAX, 0xf_0000, 0xf_0006]);
         numbers.sort_unstable();
@@ -222,7 +222,7 @@ fn the_default_policy_is_what_the_filter_does_on_every_architecture() {
 fn random_policies_are_what_their_filters_do() {
     use LinuxSeccompOperator::*;
     let mut random = Random(88_172_645_463_325_252);
-    let names: Vec<&str> = ABIS.iter().flat_map(|abi| abi.syscalls).map(|(name, _)| *name).collect();
+    let names: Vec<&str> = ABIS.iter().flat_map(|abi| abi.syscalls.iter()).map(|(name, _)| name).collect();
     let operators = [ScmpCmpNe, ScmpCmpLt, ScmpCmpLe, ScmpCmpEq, ScmpCmpGe, ScmpCmpGt, ScmpCmpMaskedEq];
     let actions = [
         LinuxSeccompAction::ScmpActAllow,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 use serde::Serialize;
 
-use crate::{Probe, mount, pretend};
+use crate::{Probe, kernel_file, mount, pretend};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -77,15 +77,15 @@ impl Cgroups {
             return Ok(Self { layout: Layout::None, hierarchies: Vec::new(), unmounted: Vec::new() });
         }
         let table = mount::mounts()?;
-        let memberships = match std::fs::read_to_string("/proc/self/cgroup") {
+        let memberships = match kernel_file::read_to_string("/proc/self/cgroup") {
             Ok(text) => text,
             // A kernel without CONFIG_CGROUPS.
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error),
         };
-        let enabled = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
+        let enabled = kernel_file::read_to_string("/proc/cgroups").unwrap_or_default();
         let offered = |mount_point: &Path| {
-            let list = std::fs::read_to_string(mount_point.join("cgroup.controllers")).unwrap_or_default();
+            let list = kernel_file::read_to_string(mount_point.join("cgroup.controllers")).unwrap_or_default();
             list.split_ascii_whitespace().map(str::to_owned).collect()
         };
         let mut hierarchies = parse::hierarchies(&table, &memberships, offered);
