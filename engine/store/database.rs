@@ -12,9 +12,11 @@ use crate::{Error, Paths, Result};
 
 const SCHEMA: &str = include_str!("schema.sql");
 const VERSION: i64 = 1;
-/// Pages of the log at which it is folded into the database (two syncs). An engine that opens the store alone reads the
-/// whole log first, so it is kept shorter than SQLite's 1,000.
-const LOG_PAGES: u32 = 250;
+/// Bytes. Of a page that changes, all is written to the log and read again by the next engine that opens the store alone;
+/// most changes are a few words, and a container's row still fits.
+const PAGE: u32 = 2048;
+/// Pages of the log at which it is folded into the database (two syncs).
+const LOG_PAGES: u32 = 400;
 /// How long a writer waits for the others before it gives up.
 const BUSY: Duration = Duration::from_secs(60);
 
@@ -51,7 +53,7 @@ impl Store {
         let journal = if pretend::without("wal") { "TRUNCATE" } else { "WAL" };
         connection
             .execute_batch(&format!(
-                "PRAGMA journal_mode={journal}; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; \
+                "PRAGMA page_size={PAGE}; PRAGMA journal_mode={journal}; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; \
                  PRAGMA wal_autocheckpoint={LOG_PAGES};"
             ))
             .map_err(database("configure"))?;

@@ -36,6 +36,11 @@ impl Paths {
         self.run.join("containers").join(id)
     }
 
+    /// An empty folder, on which each container's root is mounted in a mount namespace of its own.
+    pub fn mount_point(&self) -> PathBuf {
+        self.run.join("rootfs")
+    }
+
     /// The stream of events of all engines and monitors, JSON lines.
     pub fn events(&self) -> PathBuf {
         self.run.join("events.jsonl")

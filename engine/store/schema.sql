@@ -53,7 +53,6 @@ CREATE TABLE containers (
     layer       INTEGER REFERENCES layers (number),
     config      TEXT NOT NULL,                   -- JSON: the container's configuration as the API shows it
     host_config TEXT NOT NULL                    -- JSON
-) STRICT, WITHOUT ROWID;
-CREATE INDEX containers_image ON containers (image);
+) STRICT;                                        -- long rows: by row ID they need no overflow pages
 CREATE INDEX containers_layer ON containers (layer);
 CREATE INDEX containers_unsettled ON containers (phase) WHERE phase <> 'ready';
