@@ -4,7 +4,6 @@ use std::path::Path;
 
 use berth_monitor::protocol::Request;
 use berth_monitor::{State, Status, client};
-use rusqlite::OptionalExtension;
 
 use super::reconcile::wait_for_monitor;
 use super::record::{self, Container, Phase};
@@ -115,21 +114,19 @@ impl Engine {
         self.clear_stillborn(container);
         remove_folder(&self.run_folder(container))?;
         remove_folder(&self.paths().container(&container.id))?;
-        let layer = self.store().write(|transaction| {
-            let layer: Option<Option<i64>> = transaction
-                .prepare_cached("SELECT layer FROM containers WHERE id = ?1")?
-                .query_row([&container.id], |row| row.get(0))
-                .optional()?;
-            transaction.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([&container.id])?;
-            let layer = layer.flatten();
-            if let Some(number) = layer {
-                self.images().release_container_layer(transaction, number)?;
+        if let Some(number) = container.layer {
+            self.images().remove_container_layer(number)?;
+        }
+        let unneeded = self.store().write(|transaction| {
+            let gone = transaction.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([&container.id])?;
+            match container.layer {
+                Some(number) if gone > 0 => Ok(self.images().forget_container_layer(transaction, number)?),
+                _ => Ok::<_, Error>(Vec::new()),
             }
-            Ok::<_, Error>(layer)
         })?;
         self.waiting().remove(&container.id);
         // From here on it is the image store's: what is not done now, its next sweep does.
-        if let Some(number) = layer {
+        for number in unneeded {
             self.images().discard_layer(number)?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use berth_fs_drivers::diff;
 use berth_fs_drivers::{Access, Change, LayerId, Usage, mount};
 use berth_store::rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::graph::{chain_ids, layer_id};
+use super::graph::{chain_ids, layer_id, release_unneeded};
 use super::mount_points::MountPoints;
 use crate::{Error, ImageId, ImageStore, Result};
 
@@ -41,32 +41,44 @@ impl ImageStore {
 
     /// Makes the recorded layer on disk. On an error nothing of it is left but the record.
     pub fn prepare_container_layer(&self, layer: &ContainerLayer) -> Result<()> {
-        self.prepare_fresh(&layer.id, &layer.parents)
+        self.prepare_fresh(&layer.id, &self.all_parents(layer)?)
     }
 
     pub fn container_layer(&self, number: i64) -> Result<ContainerLayer> {
         self.store.read(|connection| container_layer(connection, number))
     }
 
+    /// What the driver stacks the layer on: the image, and the places to mount on.
+    fn all_parents(&self, layer: &ContainerLayer) -> Result<Vec<LayerId>> {
+        Ok(layer.parents.iter().cloned().chain([self.mount_points()?]).collect())
+    }
+
     /// The mounts that show the container's files; the first one's target is `/`.
     pub fn container_mounts(&self, number: i64, access: Access) -> Result<Vec<Mount>> {
         let layer = self.container_layer(number)?;
-        Ok(self.driver.mounts(&layer.id, &layer.parents, access)?)
+        Ok(self.driver.mounts(&layer.id, &self.all_parents(&layer)?, access)?)
     }
 
-    /// Marks the layer as going, in the transaction that takes the container's record away (or its `layer`).
-    /// [`ImageStore::discard_layer`] removes it after the transaction; if nobody does, the next sweep.
-    pub fn release_container_layer(&self, transaction: &Transaction<'_>, number: i64) -> Result<()> {
-        transaction
-            .prepare_cached("UPDATE layers SET state = 'removing' WHERE number = ?1 AND chain_id IS NULL")?
-            .execute([number])?;
-        Ok(())
+    /// Removes the layer's data, for the owner of the container's record, who calls [`Self::forget_container_layer`]
+    /// next. Idempotent.
+    pub fn remove_container_layer(&self, number: i64) -> Result<()> {
+        Ok(self.driver.remove(&layer_id(number)?)?)
+    }
+
+    /// Takes the layer's record away, in the transaction that takes the container's. Returns image layers that nobody
+    /// needs any more: [`ImageStore::discard_layer`] removes them after the transaction; if nobody does, the next sweep.
+    pub fn forget_container_layer(&self, transaction: &Transaction<'_>, number: i64) -> Result<Vec<i64>> {
+        let parent: Option<Option<i64>> = transaction
+            .prepare_cached("DELETE FROM layers WHERE number = ?1 AND chain_id IS NULL RETURNING parent")?
+            .query_row([number], |row| row.get(0))
+            .optional()?;
+        Ok(release_unneeded(transaction, parent.flatten())?.into_iter().map(|(number, _)| number).collect())
     }
 
     /// What the container changed, parents before children, sorted by name.
     pub fn changes(&self, number: i64, visit: &mut Visit<'_>) -> Result<()> {
         let layer = self.container_layer(number)?;
-        Ok(self.own_changes(&layer, visit)?)
+        Ok(self.own_changes(&layer.id, &self.all_parents(&layer)?, visit)?)
     }
 
     /// Bytes and inodes of what the container wrote.
@@ -77,28 +89,31 @@ impl ImageStore {
     /// Writes what the container changed as a layer archive.
     pub fn pack_changes(&self, number: i64, out: impl Write + Send) -> Result<()> {
         let layer = self.container_layer(number)?;
-        diff::pack_changes(&*self.driver, &layer.id, out, &mut |visit| self.own_changes(&layer, visit))?;
+        let parents = self.all_parents(&layer)?;
+        diff::pack_changes(&*self.driver, &layer.id, out, &mut |visit| self.own_changes(&layer.id, &parents, visit))?;
         Ok(())
     }
 
-    /// Without the places for what is mounted into every container, which are made where the image lacks them.
+    /// Without the places for what is mounted into every container, where they had to be made in its layer.
     fn own_changes(
         &self,
-        layer: &ContainerLayer,
+        id: &LayerId,
+        parents: &[LayerId],
         visit: &mut dyn FnMut(Change<'_>) -> std::io::Result<()>,
     ) -> berth_fs_drivers::Result<()> {
         let mut kept = MountPoints::default();
-        diff::changes(&*self.driver, &layer.id, &layer.parents, &mut |change| kept.pass(change, visit))?;
+        diff::changes(&*self.driver, id, parents, &mut |change| kept.pass(change, visit))?;
         kept.end(visit).map_err(|source| berth_fs_drivers::Error::Io {
             action: "tell changes of",
-            path: layer.id.as_str().into(),
+            path: id.as_str().into(),
             source,
         })
     }
 
-    /// Writes the container's whole tree as an archive (`export`).
+    /// Writes the container's whole tree as an archive (`export`): the image's and its own files.
     pub fn export(&self, number: i64, out: impl Write + Send) -> Result<()> {
-        let mounts = self.container_mounts(number, Access::ReadOnly)?;
+        let layer = self.container_layer(number)?;
+        let mounts = self.driver.mounts(&layer.id, &layer.parents, Access::ReadOnly)?;
         mount::with_mounted(&mounts, |root| diff::pack_tree(root, out))??;
         Ok(())
     }

@@ -1,14 +1,64 @@
-//! Telling a container's changes from the places that were made in its layer to mount something on. Docker has those
-//! in a layer of their own between image and container.
+//! The places that every container mounts something on. Docker has them in a layer of each container's own; here one
+//! layer below all images has them, so that those that an image lacks are not made in each container's layer.
+//!
+//! With a driver that shows the nearest parent alone (vfs), and where an image hides one, the backend makes them at the
+//! start: [`MountPoints`] tells a container's changes from these.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use berth_fs_drivers::{Change, ChangeKind};
+use berth_fs_drivers::{Change, ChangeKind, LayerId};
+use berth_store::Lock;
+
+use super::graph::LOCK_PREFIX;
+use crate::{Error, ImageStore, Result};
 
 /// Directories that the kernel's file systems are mounted on, and that of the files.
 const DIRECTORIES: &[&str] = &["dev", "etc", "proc", "sys"];
 const FILES: &[&str] = &["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+/// What is made last: all is there if this is.
+const LAST: &str = "etc/resolv.conf";
+
+/// No number in base 36, as the names of layers with a record are.
+const LAYER: &str = "mount-points";
+
+impl ImageStore {
+    /// The lowest layer of every container, made by whoever needs it first.
+    pub(super) fn mount_points(&self) -> Result<LayerId> {
+        let id: LayerId = LAYER.parse()?;
+        if !self.has_mount_points(&id) {
+            let _lock = Lock::acquire(&self.store.paths().locks(), &format!("{LOCK_PREFIX}{id}"))?;
+            if !self.has_mount_points(&id) {
+                self.make_mount_points(&id)?;
+            }
+        }
+        Ok(id)
+    }
+
+    fn has_mount_points(&self, id: &LayerId) -> bool {
+        self.driver.unpack_target(id).is_ok_and(|target| target.directory.join(LAST).exists())
+    }
+
+    fn make_mount_points(&self, id: &LayerId) -> Result<()> {
+        self.prepare_fresh(id, &[])?;
+        let root = self.driver.unpack_target(id)?.directory;
+        let create = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io { action: "create", path, source }
+        };
+        for path in DIRECTORIES.iter().map(|name| root.join(name)) {
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::create_dir(&path).and_then(|()| fs::set_permissions(&path, mode)).map_err(create(&path))?;
+        }
+        for path in FILES.iter().map(|name| root.join(name)) {
+            let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
+            file.and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o644))).map_err(create(&path))?;
+        }
+        Ok(self.driver.commit(id)?)
+    }
+}
 
 type Visit<'a> = &'a mut dyn FnMut(Change<'_>) -> io::Result<()>;
 

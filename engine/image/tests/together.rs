@@ -92,9 +92,10 @@ fn layers_half_removed_are_removed_by_the_next_sweep() {
     on_each_driver(|fixture| {
         let id = fixture.import("demo", &archive(&[("a", b"1")]));
         let layer = fixture.container(&id);
-        fixture.store.write(|transaction| fixture.images.release_container_layer(transaction, layer.number)).unwrap();
-        fixture.images.driver().remove(&layer.id).unwrap();
+        fixture.images.remove_container_layer(layer.number).unwrap();
         fixture.images.sweep().unwrap();
+        assert_eq!(fixture.count("layers"), 2, "it is its container's to take away");
+        fixture.discard(&layer);
         fixture.assert_no_leftovers();
         assert_eq!(fixture.count("layers"), 1);
         // The image goes while a container stands on it; its layer goes with the container.
