@@ -2,7 +2,7 @@
 
 use berth_core::{AttachOptions, Error, LogOptions, Tail};
 
-use crate::blocking::run;
+use crate::blocking::briefly;
 use crate::call::Call;
 use crate::hijack::{self, Hijack};
 use crate::logs;
@@ -19,7 +19,7 @@ pub(crate) async fn attach(call: Call, name: &str) -> Result<Reply, Failure> {
     };
     let (replay, live, stdin) = (query.flag("logs"), query.flag("stream"), options.stdin && query.flag("stream"));
     let (engine, name) = (call.engine.clone(), name.to_owned());
-    let (tty, stream, before) = run(move || {
+    let (tty, stream, before) = briefly(move || {
         // First the stream, then the log: what comes in between is shown twice rather than never.
         let stream = if live { Some(engine.attach(&name, &options)?) } else { None };
         let before = if replay {

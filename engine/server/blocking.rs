@@ -32,6 +32,20 @@ where
     }
 }
 
+/// As [`run`], for work of some milliseconds that every container is waiting for: a process with one client, the command
+/// line's own, has nothing else to do meanwhile, and is spared a thread and the way there and back.
+pub(crate) async fn briefly<T, E, F>(f: F) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Into<Failure> + Send + 'static,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+{
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::CurrentThread => f().map_err(Into::into),
+        _ => run(f).await,
+    }
+}
+
 /// An answer that `f` writes on a blocking thread. A write fails with BrokenPipe once the client has gone.
 pub(crate) fn stream<E, F>(kind: HeaderValue, f: F) -> Reply
 where

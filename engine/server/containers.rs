@@ -8,7 +8,7 @@ use berth_core::{Engine, Error, ListOptions, RemoveOptions, WaitCondition};
 use hyper::StatusCode;
 use serde_json::Value;
 
-use crate::blocking::run;
+use crate::blocking::{briefly, run};
 use crate::call::Call;
 use crate::reply::{self, Reply};
 use crate::status::Failure;
@@ -38,14 +38,14 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Failure> {
         size: call.query.flag("size"),
         filters: filters.into_lists(),
     };
-    Ok(reply::ok(&run(move || call.engine.list(&options)).await?))
+    Ok(reply::ok(&briefly(move || call.engine.list(&options)).await?))
 }
 
 pub(crate) async fn create(mut call: Call) -> Result<Reply, Failure> {
     let bytes = call.json_bytes().await?;
     let body = parse_create(&bytes)?;
     let Call { engine, query, .. } = call;
-    let created = run(move || engine.create(query.get("name"), query.get("platform"), body)).await?;
+    let created = briefly(move || engine.create(query.get("name"), query.get("platform"), body)).await?;
     Ok(reply::json(StatusCode::CREATED, &created))
 }
 
@@ -123,7 +123,9 @@ pub(crate) async fn resize(call: Call, name: &str) -> Result<Reply, Failure> {
 }
 
 pub(crate) async fn start(call: Call, name: &str) -> Result<Reply, Failure> {
-    done(&call, name, |engine, name| engine.start(name)).await
+    let name = name.to_owned();
+    briefly(move || call.engine.start(&name)).await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
 pub(crate) async fn stop(call: Call, name: &str) -> Result<Reply, Failure> {
@@ -184,7 +186,7 @@ pub(crate) async fn wait(call: Call, name: &str) -> Result<Reply, Failure> {
         other => return Err(Failure::bad_request(format!("invalid condition: {other:?}"))),
     };
     let name = name.to_owned();
-    let waited = run(move || call.engine.wait(&name, condition)).await?;
+    let waited = briefly(move || call.engine.wait(&name, condition)).await?;
     Ok(reply::later(async move {
         let abandon = Abandon(Arc::default());
         let abandoned = Arc::clone(&abandon.0);

@@ -348,11 +348,13 @@ fn perform(verb: &Verb, arguments: &ArgMatches, globals: Globals) -> anyhow::Res
     if globals.debug {
         log_to_stderr(true);
     }
+    crate::sys::keep_the_heap();
     let session = Session::open(&globals)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on((verb.act)(arguments, session));
-    // What still reads a terminal or waits for a container must not hold up the end.
-    runtime.shutdown_background();
+    // What still reads a terminal or waits for a container must not hold up the end, nor need what the end of the
+    // process takes away anyway be taken down first.
+    std::mem::forget(runtime);
     outcome
 }
 

@@ -59,7 +59,8 @@ impl Engine {
         // The last monitor may still be saying goodbye.
         wait_for_monitor(&run_folder);
         self.clear_stillborn(container);
-        let mount_point = folder.join("rootfs");
+        // Each monitor's mounts are its own, so one place serves all.
+        let mount_point = self.paths().mount_point();
         for path in [&run_folder, &mount_point] {
             std::fs::create_dir_all(path).map_err(Error::io("create", path))?;
         }

@@ -73,7 +73,7 @@ const ALL: [Capability; 41] = [
 /// Every capability that this process can hand on: a privileged container has them all, and asking for one that
 /// the host does not give would fail.
 pub(crate) fn available() -> HashSet<Capability> {
-    let bounding = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+    let bounding = berth_arch::kernel_file::read_to_string("/proc/self/status").ok().and_then(|status| {
         let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
         u64::from_str_radix(line.trim(), 16).ok()
     });

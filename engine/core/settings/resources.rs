@@ -107,12 +107,14 @@ fn cpu(host: &mut HostConfig) -> Result<()> {
     if nano > 0 && quota > 0 {
         return Err(Error::invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set"));
     }
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let online = online_processors().unwrap_or(processors);
-    if nano < 0 || nano > i64::try_from(online).unwrap_or(1).saturating_mul(1_000_000_000) {
-        return Err(Error::invalid(format!(
-            "Range of CPUs is from 0.01 to {online}.00, as there are only {online} CPUs available"
-        )));
+    if nano != 0 {
+        let usable = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let online = online_processors().unwrap_or_else(usable);
+        if nano < 0 || nano > i64::try_from(online).unwrap_or(1).saturating_mul(1_000_000_000) {
+            return Err(Error::invalid(format!(
+                "Range of CPUs is from 0.01 to {online}.00, as there are only {online} CPUs available"
+            )));
+        }
     }
     if period != 0 && !(1000..=1_000_000).contains(&period) {
         return Err(Error::invalid(
@@ -133,7 +135,7 @@ fn cpu(host: &mut HostConfig) -> Result<()> {
 
 /// All that are online, not only those this process may use.
 fn online_processors() -> Option<usize> {
-    let text = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    let text = berth_arch::kernel_file::read_to_string("/sys/devices/system/cpu/online").ok()?;
     Some(cpuset(text.trim())?.len())
 }
 
