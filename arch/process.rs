@@ -21,8 +21,11 @@ impl Process {
     /// Fails with ESRCH if there is none, or if `start_time` is given and differs. A zombie can be opened.
     pub fn open(pid: i32, start_time: Option<u64>) -> io::Result<Self> {
         let number = if pid > 0 { Pid::from_raw(pid) } else { None }.ok_or(Errno::SRCH)?;
-        let pidfd = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
-            _ if pretend::without("pidfd") => None,
+        let opened = match pretend::without("pidfd") {
+            true => Err(Errno::NOSYS),
+            false => rustix::process::pidfd_open(number, PidfdFlags::empty()),
+        };
+        let pidfd = match opened {
             Ok(fd) => Some(fd),
             Err(Errno::SRCH) => return Err(Errno::SRCH.into()),
             Err(_) => None,

@@ -94,7 +94,9 @@ fn scenario(world: &World, absent: &str) {
 
 fn try_without(absent: &str) {
     let world = World::bare(Mode::Embedded);
-    scenario(&world, absent);
+    // Only vfs copies files.
+    let copies = ["copy_file_range", "reflink"].contains(&absent);
+    scenario(&world, &if copies { format!("{absent},overlay") } else { absent.to_owned() });
 }
 
 macro_rules! without {
