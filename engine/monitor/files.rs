@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,17 +14,31 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// Readers see the old or the new contents, never a part. Not synced: a power cut ends the container as well.
+/// Readers see the old or the new contents, never a part, while there is room for both. Not synced: a power cut ends the container as well.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let bytes = serde_json::to_vec(value).map_err(|error| Error::io("encode", path)(error.into()))?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".monitor.tmp");
     let temporary = PathBuf::from(temporary);
-    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|error| {
+    let written = std::fs::write(&temporary, &bytes).and_then(|()| std::fs::rename(&temporary, path));
+    written.or_else(|error| {
         let _ = std::fs::remove_file(&temporary);
-        Error::io("write", path)(error)
+        let full = matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
+        if full && overwrite(path, bytes).is_ok() { Ok(()) } else { Err(Error::io("write", path)(error)) }
     })
+}
+
+/// For a file system without room: how a container ended is not to be lost for want of a block. In one write, into
+/// blocks that the file has; the space after a JSON text means nothing, and is not cut off in a second step.
+fn overwrite(path: &Path, mut bytes: Vec<u8>) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    let found = file.metadata()?;
+    if bytes.len() as u64 > found.blocks() * 512 {
+        return Err(Errno::NOSPC.into());
+    }
+    let length = usize::try_from(found.len()).unwrap_or_default().max(bytes.len());
+    bytes.resize(length, b' ');
+    file.write_all_at(&bytes, 0)
 }
 
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
@@ -80,4 +94,23 @@ impl Drop for Lock {
 pub(crate) fn is_locked(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_in_place_is_the_whole_text() {
+        let folder = std::env::temp_dir().join(format!("berth-files-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("state.json");
+        write_json(&path, &vec!["long"; 100]).unwrap();
+        overwrite(&path, br#"["short"]"#.to_vec()).unwrap();
+        assert_eq!(read_json::<Vec<String>>(&path).unwrap(), ["short"]);
+        // What has no block yet is refused before anything is lost.
+        assert!(overwrite(&path, vec![b' '; 1 << 20]).is_err());
+        assert_eq!(read_json::<Vec<String>>(&path).unwrap(), ["short"]);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -17,6 +17,9 @@ const VERSION: i64 = 1;
 const PAGE: u32 = 2048;
 /// Pages of the log at which it is folded into the database (two syncs).
 const LOG_PAGES: u32 = 400;
+/// Bytes of disk that the log has from the start, a bit more than it grows to: a container can be removed when there is
+/// no room for anything else, and makes some.
+const LOG_RESERVE: u64 = (LOG_PAGES as u64 + 70) * (PAGE as u64 + 24);
 /// How long a writer waits for the others before it gives up.
 const BUSY: Duration = Duration::from_secs(60);
 
@@ -70,6 +73,7 @@ impl Store {
                 }
                 transaction.commit().map_err(database("set up"))?;
                 private_folder(&paths.run)?;
+                reserve_log(&file);
             }
             found => return Err(Error::Newer { path: paths.state.clone(), found, known: VERSION }),
         }
@@ -107,6 +111,15 @@ impl Store {
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the file system cannot, the log takes its room as it grows.
+fn reserve_log(database: &std::path::Path) {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    if let Ok(log) = std::fs::File::options().write(true).open(&path) {
+        let _ = rustix::fs::fallocate(&log, rustix::fs::FallocateFlags::KEEP_SIZE, 0, LOG_RESERVE);
     }
 }
 

@@ -85,7 +85,11 @@ impl Engine {
             self.end_sandbox(container, &state);
         }
         let state = lost(state);
-        self.write_state(container, &state)?;
+        if let Err(error) = self.write_state(container, &state) {
+            // No room, or read-only: it is true all the same. Whoever looks next tries again.
+            tracing::warn!("note that container {} was lost: {error}", container.short_id());
+            return Ok(state);
+        }
         self.emit_container(container, "die", &[("exitCode", &state.exit_code.to_string())]);
         Ok(state)
     }
