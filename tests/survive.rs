@@ -220,3 +220,38 @@ fn monitors_are_killed_at_any_moment() {
         world.berth(&["rm", "-f", &id]).ok();
     }
 }
+
+/// A small file system of the test's own, gone before its world is.
+struct Small(std::path::PathBuf);
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_full_disk_loses_no_exit_code_and_containers_can_be_removed() {
+    let world = World::bare(Mode::Embedded);
+    std::fs::create_dir(world.root()).unwrap();
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("tmpfs"), &world.root(), Some("tmpfs"), flags, Some("size=64m")).unwrap();
+    let small = Small(world.root());
+    world.import_box();
+    world.start(&["--name", "one"], "sleep 2; exit 7");
+    world.start(&["--name", "two", "--restart", "always"], "trap 'exit 9' TERM; while :; do sleep 0.05; done");
+    let filler = world.root().join("filler");
+    let full = std::fs::File::create(&filler).and_then(|mut file| std::io::copy(&mut std::io::repeat(0), &mut file));
+    assert_eq!(full.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    world.run(&["--rm", "--network", "none", "box", "true"]).refused(125, &["No space left"]);
+    world.berth(&["stop", "two"]).ok();
+    eventually("one has ended", Duration::from_secs(10), || {
+        world.inspect("one", "{{.State.Status}} {{.State.ExitCode}}{{.State.Error}}") == "exited 7"
+    });
+    assert_eq!(world.inspect("two", "{{.State.Status}} {{.State.ExitCode}}{{.State.Error}}"), "exited 9");
+    world.berth(&["rm", "one", "two"]).ok();
+    std::fs::remove_file(&filler).unwrap();
+    assert_eq!(world.sh(&[], "echo works"), "works");
+    assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
+    drop(small);
+}

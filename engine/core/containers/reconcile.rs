@@ -49,11 +49,12 @@ impl Engine {
         if !needs_monitor(&state) {
             return Ok(state);
         }
-        match self.try_lock(&container.id)? {
-            Some(_lock) => self.settle(container),
+        match self.try_lock(&container.id) {
+            Ok(Some(_lock)) => self.settle(container),
             // Somebody else is about to find the same, or to start it.
-            None if client::is_alive(&self.run_folder(container)) => self.written_state(container),
-            None => Ok(lost(state)),
+            Ok(None) if client::is_alive(&self.run_folder(container)) => self.written_state(container),
+            // Or there is no room for a lock, or all is read-only: true, though it cannot be noted.
+            Ok(None) | Err(_) => Ok(lost(state)),
         }
     }
 
@@ -152,7 +153,7 @@ impl Engine {
     /// Everything that dead engines and monitors can have left. `serve` calls it when it starts.
     pub fn sweep(&self) -> Result<()> {
         self.sweep_unsettled()?;
-        self.driver().sweep()?;
+        self.images().sweep_files()?;
         for container in self.containers()? {
             let state = self.state(&container)?;
             if container.auto_remove() && state.status == Status::Exited {

@@ -82,6 +82,21 @@ pub(crate) fn a_container_without_monitor_is_recorded_as_killed() {
     machine.engine.remove(&id, RemoveOptions::default()).unwrap();
 }
 
+pub(crate) fn a_loss_that_cannot_be_noted_is_told() {
+    let machine = Machine::new();
+    let id = machine.create(&[], HostConfig::default());
+    std::fs::write(machine.engine.paths().container(&id).join("state.json"), running_state()).unwrap();
+    // As on a file system that has become read-only, no lock can be made.
+    let locks = machine.engine.paths().locks();
+    std::fs::remove_dir_all(&locks).unwrap();
+    std::fs::write(&locks, "").unwrap();
+    let state = machine.engine.inspect(&id, false).unwrap().state.unwrap();
+    assert_eq!((state.exit_code, state.running), (Some(137), Some(false)));
+    assert_eq!(machine.engine.list(&ALL()).unwrap().len(), 1);
+    std::fs::remove_file(&locks).unwrap();
+    machine.engine.remove(&id, RemoveOptions::default()).unwrap();
+}
+
 fn running_state() -> Vec<u8> {
     state_of(Status::Running, "")
 }

@@ -34,7 +34,7 @@ impl ImageStore {
     }
 
     /// Files without a meaning that were left in the moment between two system calls.
-    fn sweep_files(&self) -> Result<()> {
+    pub fn sweep_files(&self) -> Result<()> {
         let paths = self.store.paths();
         crate::spool::sweep(&paths.scratch());
         for entry in std::fs::read_dir(paths.locks()).into_iter().flatten().flatten() {
