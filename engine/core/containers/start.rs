@@ -157,16 +157,13 @@ impl Engine {
         };
         let noted = self.settled_state(container).and_then(|state| {
             self.end_sandbox(container, &state);
-            let state = State { exit_code: code, error: error.to_string(), pid: 0, sandbox: None, ..state };
-            self.write_state(container, &state)
-        });
-        let noted = noted.and_then(|()| {
-            if !container.auto_remove() {
+            if container.auto_remove() {
+                self.erase(container)?;
+                self.emit_container(container, "destroy", &[]);
                 return Ok(());
             }
-            self.erase(container)?;
-            self.emit_container(container, "destroy", &[]);
-            Ok(())
+            let state = State { exit_code: code, error: error.to_string(), pid: 0, sandbox: None, ..state };
+            self.write_state(container, &state)
         });
         if let Err(left) = noted {
             tracing::warn!("note why container {} did not start: {left}", container.short_id());
