@@ -18,8 +18,8 @@ both! {
         assert_eq!(world.berth(&["start", "-a", "one"]).code, 4);
         assert_eq!(world.berth(&["rm", "one"]).ok().text(), "one");
         world.berth(&["inspect", &id]).refused(1, &["No such"]);
-        world.berth(&["rm", "one"]).refused(1, &["No such container: c"]);
-        world.berth(&["start", "one"]).refused(1, &["No such container: c"]);
+        world.berth(&["rm", "one"]).refused(1, &["No such container: one"]);
+        world.berth(&["start", "one"]).refused(1, &["No such container: one"]);
     }
 
     fn starting_what_runs_changes_nothing(world) {
