@@ -67,7 +67,11 @@ pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
         ("DELETE", ["images", name @ ..]) => images::remove(call, &name.join("/")).await,
         ("GET", ["distribution", _, .., "json"]) => Err(Failure::unsupported(images::NO_REGISTRY)),
         ("POST", ["commit"]) => images::commit(call).await,
-        ("POST", ["build"] | ["build", "prune" | "cancel"] | ["session"]) => {
+        // There is no cache to prune; `docker system prune` asks for it.
+        ("POST", ["build", "prune"]) => {
+            Ok(crate::reply::ok(&serde_json::json!({ "CachesDeleted": [], "SpaceReclaimed": 0 })))
+        }
+        ("POST", ["build"] | ["build", "cancel"] | ["session"]) => {
             Err(Failure::unsupported("building images is not supported yet; import or load one instead"))
         }
 

@@ -7,6 +7,7 @@ both! {
         world.run(&["--rm", "--network", "bridge", "box", "true"]).refused(125, &["bridge", "--network none, host"]);
         world.run(&["--rm", "--network", "mine", "box", "true"]).refused(125, &["mine"]);
         world.run(&["--rm", "--link", "a:b", "box", "true"]).ended(125);
+        world.run(&["--rm", "--network", "none", "--network", "host", "box", "true"]).refused(125, &["host", "none"]);
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
     }
 

@@ -48,8 +48,9 @@ pub(crate) fn check(
     let explicit_health = explicit_health(&body);
     endpoints(&body, &host)?;
     let mut config = merge::own(body);
-    // The image's own are folders of the container's layer for now.
-    if let Some(path) = config.volumes.iter().flatten().next() {
+    // Clients list the destinations of bind mounts here too. The image's own are folders of the container's layer for
+    // now.
+    if let Some(path) = volume_of_its_own(&config, &host)? {
         return Err(Error::Unsupported(format!("-v {path}: {VOLUMES}")));
     }
     merge::image(&mut config, image);
@@ -220,6 +221,11 @@ fn endpoints(body: &ContainerCreateBody, host: &HostConfig) -> Result<()> {
     for (name, settings) in endpoints {
         if name != mode && !(matches!(name.as_str(), "" | "default") && matches!(mode, "" | "default")) {
             modes::network(name)?;
+            let mode = if mode.is_empty() { "default" } else { mode };
+            return Err(Error::Unsupported(format!(
+                "network {name} beside {mode}: a container in several networks comes with a later version of berth; name \
+                 one with --network"
+            )));
         }
         let addresses = settings.ipam_config.as_ref().is_some_and(|ipam| *ipam != Default::default());
         let aliases = settings.aliases.as_ref().is_some_and(|list| !list.is_empty());
@@ -233,6 +239,17 @@ fn endpoints(body: &ContainerCreateBody, host: &HostConfig) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A volume that nothing else is mounted on.
+fn volume_of_its_own<'a>(config: &'a ContainerConfig, host: &HostConfig) -> Result<Option<&'a String>> {
+    let Some(volumes) = config.volumes.as_ref().filter(|list| !list.is_empty()) else { return Ok(None) };
+    let points = mounts::parse(host)?;
+    let covered = |path: &String| {
+        let path = mounts::clean(path);
+        path.is_some_and(|path| points.iter().any(|point| point.destination == path))
+    };
+    Ok(volumes.iter().find(|path| !covered(path)))
 }
 
 fn refuse_what_is_to_come(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
