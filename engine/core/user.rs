@@ -86,6 +86,9 @@ pub(crate) fn resolve(user: &str, add: &[String], passwd: &[u8], group: &[u8]) -
     for wanted in add {
         identity.groups.push(find_group(wanted, &group)?);
     }
+    // Without it among the others, a program that changes its group is no longer kept out by permissions that a
+    // file takes from that group (CVE-2022-36109).
+    identity.groups.insert(0, identity.gid);
     // Some kernels take no more than 32 (before 2.6.4) or 65536; a file of millions is an attack.
     identity.groups.dedup();
     if identity.groups.len() > 65_536 {
@@ -119,13 +122,13 @@ mod tests {
     #[test]
     fn names_numbers_and_groups_are_found() {
         let root = || "/root".to_owned();
-        assert_eq!(ids("", &[]), (0, 0, vec![4], root()));
-        assert_eq!(ids("web", &[]), (33, 33, vec![4, 5, 6], "/srv/web".to_owned()));
-        assert_eq!(ids("33", &[]), (33, 33, vec![4, 5, 6], "/srv/web".to_owned()));
-        assert_eq!(ids("web:adm", &[]), (33, 4, vec![], "/srv/web".to_owned()));
-        assert_eq!(ids("root:77", &["log", "78"]), (0, 77, vec![5, 78], root()));
-        assert_eq!(ids("1234", &[]), (1234, 0, vec![], "/".to_owned()));
-        assert_eq!(ids("nohome", &[]), (40, 40, vec![], "/".to_owned()));
+        assert_eq!(ids("", &[]), (0, 0, vec![0, 4], root()));
+        assert_eq!(ids("web", &[]), (33, 33, vec![33, 4, 5, 6], "/srv/web".to_owned()));
+        assert_eq!(ids("33", &[]), (33, 33, vec![33, 4, 5, 6], "/srv/web".to_owned()));
+        assert_eq!(ids("web:adm", &[]), (33, 4, vec![4], "/srv/web".to_owned()));
+        assert_eq!(ids("root:77", &["log", "78"]), (0, 77, vec![77, 5, 78], root()));
+        assert_eq!(ids("1234", &[]), (1234, 0, vec![0], "/".to_owned()));
+        assert_eq!(ids("nohome", &[]), (40, 40, vec![40], "/".to_owned()));
     }
 
     #[test]

@@ -24,6 +24,8 @@ both! {
         assert_eq!(world.sh(&[], "id -u; id -g"), "0\n0");
         assert_eq!(world.sh(&["-u", "user"], "id -u; id -g; id -G; echo $HOME"), "1000\n1000\n1000 29\n/home/user");
         assert_eq!(world.sh(&["-u", "1234:4321"], "id -u; id -g"), "1234\n4321");
+        // The group is among the supplementary ones: CVE-2022-36109.
+        assert_eq!(world.sh(&["-u", "1234:4321"], "grep Groups /proc/self/status | xargs"), "Groups: 4321");
         assert_eq!(world.sh(&["-u", "user:daemon"], "id -u; id -g"), "1000\n1");
         assert_eq!(
             world.sh(
