@@ -192,7 +192,7 @@ fn docker_handles_images_and_files() {
     assert!(docker.call(&["import", &world.at("export.tar"), "again"]).ok().text().starts_with("sha256:"));
     docker.call(&["system", "df"]).ok();
     docker.call(&["rm", "-f", "two"]).ok();
-    docker.call(&["image", "prune", "-af"]).ok();
+    docker.call(&["system", "prune", "-af"]).ok();
     assert_eq!(docker.call(&["images", "-q"]).ok().text(), "");
 }
 
@@ -223,9 +223,12 @@ try:
     c.images.get('nothing'); assert False
 except docker.errors.ImageNotFound: pass
 k = c.containers.run('box', ['sh', '-c', 'echo one; echo two >&2; sleep 1000'], detach=True, name='kk',
-    environment={'A': '1'}, labels={'x': 'y'}, mem_limit='64m', tmpfs={'/t': 'size=1m'}, cap_drop=['ALL'], init=True)
+    environment={'A': '1'}, labels={'x': 'y'}, mem_limit='64m', tmpfs={'/t': 'size=1m'}, cap_drop=['ALL'], init=True,
+    volumes={'/tmp': {'bind': '/h', 'mode': 'ro'}})
 assert k.status in ('created', 'running'); k.reload(); assert k.status == 'running'
 assert [x.name for x in c.containers.list(filters={'label': 'x=y'})] == ['kk']
+assert k.attrs['Mounts'][0]['Destination'] == '/h' and k.attrs['Config']['Entrypoint'] is None and k.attrs['NetworkSettings']['IPAddress'] == ''
+assert k.exec_run('sleep 1000', detach=True).exit_code is None
 code, out = k.exec_run(['sh', '-c', 'sleep .3; echo $A; exit 4']); assert (code, out) == (4, b'1\n')
 code, (out, err) = k.exec_run(['sh', '-c', 'sleep .3; echo o; echo e >&2'], demux=True); assert (out, err) == (b'o\n', b'e\n')
 s = k.exec_run('cat', stdin=True, socket=True).output; time.sleep(.3); s._sock.sendall(b'hello'); s._sock.shutdown(1); assert s.read()[8:] == b'hello'

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::blocking::{briefly, run};
 use crate::call::Call;
+use crate::complete;
 use crate::reply::{self, Reply};
 use crate::status::Failure;
 
@@ -78,13 +79,11 @@ pub(crate) async fn inspect(call: Call, name: &str) -> Result<Reply, Failure> {
         Ok::<_, Error>((found, call.engine.state(&container)?.warnings))
     })
     .await?;
-    if warnings.is_empty() {
-        return Ok(reply::ok(&found));
+    let mut found = complete::container(&found).map_err(Failure::encode)?;
+    if !warnings.is_empty() {
+        // Not Docker's: what was asked for and is not in force, as the backend found out at the start.
+        found["State"]["Warnings"] = warnings.into();
     }
-    // Not Docker's: what was asked for and is not in force, as the backend found out at the start.
-    let broken = |error: serde_json::Error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
-    let mut found = serde_json::to_value(&found).map_err(broken)?;
-    found["State"]["Warnings"] = warnings.into();
     Ok(reply::ok(&found))
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::blocking::run;
 use crate::call::Call;
+use crate::complete;
 use crate::containers::size;
 use crate::hijack::{self, Hijack};
 use crate::reply::{self, Reply};
@@ -69,5 +70,6 @@ pub(crate) async fn resize(call: Call, id: &str) -> Result<Reply, Failure> {
 
 pub(crate) async fn inspect(call: Call, id: &str) -> Result<Reply, Failure> {
     let id = id.to_owned();
-    Ok(reply::ok(&run(move || call.engine.exec_inspect(&id)).await?))
+    let found = run(move || call.engine.exec_inspect(&id)).await?;
+    Ok(reply::ok(&complete::execution(&found).map_err(Failure::encode)?))
 }

@@ -3,9 +3,7 @@
 use std::io::Write;
 
 use berth_api::Filters;
-use berth_api::models::{
-    ContainerConfig, ImageDeleteResponseItem, ImageHistoryResponseItem, ImagePruneResponse, ImageSummary,
-};
+use berth_api::models::{ContainerConfig, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageSummary};
 use berth_arch::host::Platform;
 use berth_core::{CommitOptions, Engine, Error, parse_time, rfc3339};
 use berth_image::{
@@ -165,10 +163,8 @@ pub(crate) async fn prune(call: Call) -> Result<Reply, Failure> {
     let all = !filters.flag("dangling", true)?;
     let pruned = run(move || call.engine.prune_images(all, &filter)).await?;
     let deleted = removed(pruned.removed);
-    Ok(reply::ok(&ImagePruneResponse {
-        images_deleted: (!deleted.is_empty()).then_some(deleted),
-        space_reclaimed: Some(signed(pruned.reclaimed)),
-    }))
+    let deleted = (!deleted.is_empty()).then_some(deleted);
+    Ok(reply::ok(&json!({ "ImagesDeleted": deleted, "SpaceReclaimed": signed(pruned.reclaimed) })))
 }
 
 /// `linux/arm64/v8`, or an OCI platform as JSON.

@@ -10,6 +10,7 @@ mod attach;
 mod berth;
 mod blocking;
 mod call;
+mod complete;
 mod connection;
 mod containers;
 mod daemon;

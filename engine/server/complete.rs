@@ -1,0 +1,81 @@
+//! Fields that Docker's answers have even where there is nothing to say: clients read them without asking first
+//! (docker-py's `exec_run(detach=True)`, `{{.NetworkSettings.IPAddress}}`). The wire types leave out what is unset.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// `value` with the fields of `defaults` that it lacks, in objects within objects too.
+fn fill(value: &mut Value, defaults: Value) {
+    let (Value::Object(fields), Value::Object(defaults)) = (value, defaults) else { return };
+    for (name, default) in defaults {
+        match fields.get_mut(&name) {
+            Some(field) => fill(field, default),
+            None => drop(fields.insert(name, default)),
+        }
+    }
+}
+
+fn filled(value: &impl Serialize, defaults: Value) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(value)?;
+    fill(&mut value, defaults);
+    Ok(value)
+}
+
+/// `GET /containers/{id}/json`.
+pub(crate) fn container(found: &impl Serialize) -> serde_json::Result<Value> {
+    let mut value = filled(
+        found,
+        json!({
+            "ExecIDs": null,
+            "HostConfig": {
+                "Binds": null, "VolumesFrom": null, "CapAdd": null, "CapDrop": null, "ExtraHosts": null,
+                "GroupAdd": null, "Links": null, "SecurityOpt": null, "BlkioWeightDevice": null,
+                "BlkioDeviceReadBps": null, "BlkioDeviceWriteBps": null, "BlkioDeviceReadIOps": null,
+                "BlkioDeviceWriteIOps": null, "DeviceCgroupRules": null, "DeviceRequests": null,
+                "MemorySwappiness": null, "PidsLimit": null, "Isolation": "", "CpuCount": 0, "CpuPercent": 0,
+                "IOMaximumIOps": 0, "IOMaximumBandwidth": 0,
+            },
+            "Config": { "Cmd": null, "Entrypoint": null, "Volumes": null, "OnBuild": null },
+            "NetworkSettings": {
+                "Bridge": "", "HairpinMode": false, "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0,
+                "SecondaryIPAddresses": null, "SecondaryIPv6Addresses": null, "EndpointID": "", "Gateway": "",
+                "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "", "IPPrefixLen": 0,
+                "IPv6Gateway": "", "MacAddress": "",
+            },
+        }),
+    )?;
+    if let Some(Value::Object(networks)) = value.pointer_mut("/NetworkSettings/Networks") {
+        for endpoint in networks.values_mut() {
+            fill(
+                endpoint,
+                json!({
+                    "IPAMConfig": null, "Links": null, "Aliases": null, "DriverOpts": null, "GwPriority": 0,
+                    "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": null,
+                }),
+            );
+        }
+    }
+    Ok(value)
+}
+
+/// `GET /exec/{id}/json`: a program that runs has no exit code yet.
+pub(crate) fn execution(found: &impl Serialize) -> serde_json::Result<Value> {
+    filled(found, json!({ "ExitCode": null }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_stays_and_what_is_not_is_null() {
+        let found =
+            json!({ "Config": { "Cmd": ["a"] }, "NetworkSettings": { "Networks": { "none": { "MacAddress": "m" } } } });
+        let found = container(&found).unwrap();
+        assert_eq!(found["Config"]["Cmd"], json!(["a"]));
+        assert_eq!(found["Config"].get("Entrypoint"), Some(&Value::Null));
+        assert_eq!(found["NetworkSettings"]["IPAddress"], "");
+        let endpoint = &found["NetworkSettings"]["Networks"]["none"];
+        assert_eq!((&endpoint["MacAddress"], endpoint.get("Aliases")), (&json!("m"), Some(&Value::Null)));
+    }
+}
