@@ -188,6 +188,33 @@ both! {
         assert_eq!(screen.end(), 0);
     }
 
+    fn a_signal_to_the_command_line_leaves_the_terminal_as_it_was(world) {
+        world.berth(&["run", "-dit", "--name", "one", "box", "sh"]).ok();
+        let script = "stty -a > before; \
+            for verb in 'attach one' 'exec -it one sh'; do \
+                (sleep 0.5; kill -TERM $(cat pid)) & \
+                sh -c 'echo $$ > pid; exec berth $*' sh $verb; echo code $?; \
+                stty -a > after; cmp before after && echo same; \
+            done";
+        let mut command = std::process::Command::new("bash");
+        world.surround(&mut command);
+        command.env("PATH", world.path_with_berth()).current_dir(world.path("")).args(["-c", script]);
+        let mut screen = Screen::start(&command, 80, 24);
+        for _ in 0..2 {
+            screen.expect("code 143");
+            screen.expect("same");
+        }
+        assert_eq!(screen.end(), 0);
+    }
+
+    fn a_signal_to_run_reaches_a_program_on_a_terminal(world) {
+        let program = "trap 'exit 9' TERM; echo u\"\"p; while :; do sleep 0.05; done";
+        let mut screen = Screen::berth(world, &["run", "--rm", "-it", "box", "sh", "-c", program]);
+        screen.expect("up");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(screen.pid()), nix::sys::signal::Signal::SIGTERM).unwrap();
+        assert_eq!(screen.end(), 9);
+    }
+
     fn a_terminal_that_goes_away_does_not_end_the_container(world) {
         let screen = shell(world, &["--name", "one"]);
         drop(screen);

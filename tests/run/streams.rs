@@ -92,6 +92,12 @@ both! {
         assert!(outcome.err().ends_with("err\n"), "{outcome}");
     }
 
+    fn input_alone_prints_the_id(world) {
+        let outcome = world.feed(&["run", "-i", "-a", "stdin", "--name", "one", "box", "cat"], b"in").ok();
+        assert_eq!(outcome.text(), world.inspect("one", "{{.Id}}"));
+        assert_eq!(world.berth(&["logs", "one"]).ok().out(), "in");
+    }
+
     fn a_gibibyte_goes_through_byte_for_byte(world) {
         through(world, 1024);
     }

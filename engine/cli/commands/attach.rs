@@ -41,7 +41,7 @@ impl Act for Attach {
         let terminal = config.tty == Some(true);
         let stdin = !self.no_stdin && config.open_stdin == Some(true);
         ensure!(!(terminal && stdin) || std::io::stdin().is_terminal(), "the input device is not a TTY");
-        let detach_keys = self.detach_keys.as_deref().unwrap_or(DEFAULT_DETACH_KEYS);
+        let detach_keys = self.detach_keys.as_deref().filter(|keys| !keys.is_empty()).unwrap_or(DEFAULT_DETACH_KEYS);
         let streams =
             Streams { stdin, stdout: true, stderr: true, terminal, detach_keys: parse_detach_keys(detach_keys)? };
         let ended = wait(client, &id, "not-running").await?;
@@ -50,10 +50,13 @@ impl Act for Attach {
         let helpers = async {
             if terminal {
                 let target = Target::Container(id.clone());
-                signals::redraw(client, &target).await;
-                signals::follow_size(client, &target).await
+                let size = async {
+                    signals::redraw(client, &target).await;
+                    signals::follow_size(client, &target).await
+                };
+                tokio::try_join!(size, signals::give_back(raw.as_ref())).map(|_| ())
             } else if self.sig_proxy {
-                signals::proxy(client, &id).await
+                signals::proxy(client, &id, None).await
             } else {
                 std::future::pending().await
             }

@@ -62,7 +62,7 @@ impl Act for Exec {
         for text in &self.env {
             environment.extend(variable(text)?);
         }
-        let detach_keys = self.detach_keys.as_deref().unwrap_or(DEFAULT_DETACH_KEYS);
+        let detach_keys = self.detach_keys.as_deref().filter(|keys| !keys.is_empty()).unwrap_or(DEFAULT_DETACH_KEYS);
         let key_bytes = parse_detach_keys(detach_keys)?;
         let size = terminal::size().filter(|_| self.tty).map(|(columns, rows)| vec![rows.into(), columns.into()]);
         let config = ExecConfig {
@@ -89,8 +89,14 @@ impl Act for Exec {
         let (connection, kind) = client.upgrade(&path, &(), Some(&start)).await.map_err(not_started)?;
         let raw = if self.tty && stdin { RawMode::enter().context("set up the terminal")? } else { None };
         let target = Target::Exec(made.id.clone());
-        let helpers =
-            async { if self.tty { signals::follow_size(client, &target).await } else { std::future::pending().await } };
+        let helpers = async {
+            if self.tty {
+                let size = signals::follow_size(client, &target);
+                tokio::try_join!(size, signals::give_back(raw.as_ref())).map(|_| ())
+            } else {
+                std::future::pending().await
+            }
+        };
         let ended = signals::beside(carry(connection, kind.as_deref(), streams), helpers).await;
         drop(raw);
         if ended? == Ended::Detached {

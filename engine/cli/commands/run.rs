@@ -41,7 +41,7 @@ impl Act for Run {
 }
 
 async fn run(arguments: Run, client: &Client) -> anyhow::Result<u8> {
-    let detach_keys = arguments.detach_keys.as_deref().unwrap_or(DEFAULT_DETACH_KEYS);
+    let detach_keys = arguments.detach_keys.as_deref().filter(|keys| !keys.is_empty()).unwrap_or(DEFAULT_DETACH_KEYS);
     let key_bytes = parse_detach_keys(detach_keys)?;
     let creation = arguments.container.creation(Some(arguments.detach))?;
     let terminal = creation.body.tty == Some(true);
@@ -59,6 +59,9 @@ async fn run(arguments: Run, client: &Client) -> anyhow::Result<u8> {
     let (connection, kind) = attach(client, &id, &streams, detach_keys, false).await?;
     // The wait begins before the start, so that no end is missed.
     let ended = wait(client, &id, if remove { "removed" } else { "next-exit" }).await?;
+    if !stdout && !stderr {
+        println!("{id}");
+    }
     let raw = if terminal && stdin { RawMode::enter().context("set up the terminal")? } else { None };
     if let Err(error) = start(client, &id).await {
         drop(raw);
@@ -73,10 +76,10 @@ async fn run(arguments: Run, client: &Client) -> anyhow::Result<u8> {
             }
         };
         let proxy = async {
-            if arguments.sig_proxy && !terminal {
-                signals::proxy(client, &id).await
+            if arguments.sig_proxy {
+                signals::proxy(client, &id, raw.as_ref()).await
             } else {
-                std::future::pending().await
+                signals::give_back(raw.as_ref()).await
             }
         };
         tokio::try_join!(resize, proxy).map(|_| ())

@@ -49,7 +49,7 @@ impl Start {
         let id = inspected.id.context("the engine named no container")?;
         let config = inspected.config.unwrap_or_default();
         let terminal = config.tty == Some(true);
-        let detach_keys = self.detach_keys.as_deref().unwrap_or(DEFAULT_DETACH_KEYS);
+        let detach_keys = self.detach_keys.as_deref().filter(|keys| !keys.is_empty()).unwrap_or(DEFAULT_DETACH_KEYS);
         let streams = Streams {
             stdin: self.interactive && config.open_stdin == Some(true),
             stdout: true,
@@ -64,9 +64,11 @@ impl Start {
         client.act(&container(&id, "start"), &()).await?;
         let helpers = async {
             if terminal {
-                signals::follow_size(client, &Target::Container(id.clone())).await
+                let target = Target::Container(id.clone());
+                let size = signals::follow_size(client, &target);
+                tokio::try_join!(size, signals::give_back(raw.as_ref())).map(|_| ())
             } else {
-                signals::proxy(client, &id).await
+                signals::proxy(client, &id, None).await
             }
         };
         let foreground = async {

@@ -1,11 +1,12 @@
 //! What happens to the command line while a container runs in front of it: signals and resizes.
 
 use std::future::Future;
+use std::task::Poll;
 
 use berth_client::{Client, segment};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::terminal;
+use super::terminal::{self, RawMode};
 
 /// Passed on to the container by `--sig-proxy`. The ones about children, terminals' stops and crashes are our own.
 const PROXIED: &[(i32, &str)] = &[
@@ -61,25 +62,54 @@ pub(crate) async fn follow_size(client: &Client, target: &Target) -> anyhow::Res
     }
 }
 
-/// Passes signals on to the container. Never ends.
-pub(crate) async fn proxy(client: &Client, id: &str) -> anyhow::Result<()> {
-    let path = format!("/containers/{}/kill", segment(id));
-    let mut watched = Vec::new();
-    for &(number, name) in PROXIED {
-        watched.push((signal(SignalKind::from_raw(number))?, name));
+/// Signals that are caught from now on.
+struct Caught(Vec<(Signal, i32, &'static str)>);
+
+impl Caught {
+    fn new(wanted: impl Fn(i32) -> bool) -> std::io::Result<Self> {
+        let wanted = PROXIED.iter().filter(|(number, _)| wanted(*number));
+        let caught = wanted.map(|&(number, name)| Ok((signal(SignalKind::from_raw(number))?, number, name)));
+        Ok(Self(caught.collect::<std::io::Result<_>>()?))
     }
-    loop {
-        let name = std::future::poll_fn(|context| {
-            for (signal, name) in &mut watched {
+
+    /// The next one's number and name.
+    async fn next(&mut self) -> (i32, &'static str) {
+        std::future::poll_fn(|context| {
+            for (signal, number, name) in &mut self.0 {
                 if signal.poll_recv(context).is_ready() {
-                    return std::task::Poll::Ready(*name);
+                    return Poll::Ready((*number, *name));
                 }
             }
-            std::task::Poll::Pending
+            Poll::Pending
         })
-        .await;
-        let _ = client.act(&path, &[("signal", name)]).await;
+        .await
     }
+}
+
+/// Passes signals on to the container. Never ends. A terminal that goes away takes us with it and not the container.
+pub(crate) async fn proxy(client: &Client, id: &str, raw: Option<&RawMode>) -> anyhow::Result<()> {
+    let path = format!("/containers/{}/kill", segment(id));
+    let mut caught = Caught::new(|_| true)?;
+    loop {
+        let (number, name) = caught.next().await;
+        match raw {
+            Some(raw) if number == libc::SIGHUP => end(raw, number),
+            _ => drop(client.act(&path, &[("signal", name)]).await),
+        }
+    }
+}
+
+/// Sees to it that a signal that ends us does not leave the user's terminal in raw mode. Never ends.
+pub(crate) async fn give_back(raw: Option<&RawMode>) -> anyhow::Result<()> {
+    let Some(raw) = raw else { return std::future::pending().await };
+    let mut caught = Caught::new(|number| number != libc::SIGCONT)?;
+    let (number, _) = caught.next().await;
+    end(raw, number)
+}
+
+fn end(raw: &RawMode, signal: i32) -> ! {
+    raw.leave();
+    std::process::exit(128 + signal)
 }
 
 /// Runs `work` until it ends, with helpers beside it that never end by themselves.

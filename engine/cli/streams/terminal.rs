@@ -35,8 +35,14 @@ impl RawMode {
     }
 }
 
+impl RawMode {
+    pub(super) fn leave(&self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.former);
+    }
+}
+
 impl Drop for RawMode {
     fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.former);
+        self.leave();
     }
 }
