@@ -22,6 +22,8 @@ both! {
         );
         assert_eq!(world.sh(&["-v", &format!("{data}/in:/file")], "cat /file"), "from outside");
         assert!(!world.path("data/x").exists());
+        // The engine does not know the user's folder: it may be elsewhere.
+        assert_eq!(world.shell(&format!("cd {data}; berth run --rm -v ./:/m box cat /m/in")).ok().out(), "from outside");
     }
 
     fn v_makes_its_source_and_mount_refuses(world) {

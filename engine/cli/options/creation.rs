@@ -33,6 +33,8 @@ pub(crate) struct Attached {
     pub(crate) stderr: bool,
 }
 
+const BARE_SYSTEM_PATHS: &str = "systempaths=unconfined";
+
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
@@ -47,7 +49,7 @@ impl ContainerArgs {
         ensure!(!image.starts_with('-'), "unknown flag: {}", image.split('=').next().unwrap_or(&image));
         let command: Vec<String> = command.cloned().collect();
         let (exposed, port_bindings) = self.ports()?;
-        let (binds, anonymous) = self.volumes();
+        let (binds, anonymous) = self.volumes()?;
         let body = ContainerCreateBody {
             hostname: self.hostname.clone(),
             domainname: self.domainname.clone(),
@@ -171,6 +173,8 @@ impl ContainerArgs {
             publish_all_ports: Some(self.publish_all),
             readonly_rootfs: Some(self.read_only),
             security_opt: some(self.security_opts()?),
+            masked_paths: self.system_paths_are_bare().then(Vec::new),
+            readonly_paths: self.system_paths_are_bare().then(Vec::new),
             storage_opt: (!self.storage_opt.is_empty())
                 .then(|| pairs(&self.storage_opt, "storage option"))
                 .transpose()?,
@@ -220,6 +224,9 @@ impl ContainerArgs {
             all.extend(variables_file(path, false)?);
         }
         all.extend(self.label.iter().cloned());
+        if let Some(nameless) = all.iter().find(|text| text.is_empty() || text.starts_with('=')) {
+            bail!("invalid label format: {nameless:?}");
+        }
         Ok(all
             .into_iter()
             .map(|text| match text.split_once('=') {
@@ -229,8 +236,13 @@ impl ContainerArgs {
             .collect())
     }
 
-    fn volumes(&self) -> (Vec<String>, Vec<String>) {
-        self.volume.iter().cloned().partition(|text| text.contains(':'))
+    fn volumes(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+        let whole = |text: &String| match text.split_once(':') {
+            Some((source, rest)) => Ok(format!("{}:{rest}", mount::from_here(source)?)),
+            None => Ok(text.clone()),
+        };
+        let volumes = self.volume.iter().map(whole).collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(volumes.into_iter().partition(|text| text.contains(':')))
     }
 
     #[expect(clippy::type_complexity, reason = "the two maps of the API")]
@@ -316,7 +328,12 @@ impl ContainerArgs {
                 .with_context(|| format!("compacting json for seccomp profile ({value}) failed"))?;
             Ok(format!("seccomp={compact}"))
         };
-        self.security_opt.iter().map(read).collect()
+        self.security_opt.iter().filter(|text| *text != BARE_SYSTEM_PATHS).map(read).collect()
+    }
+
+    /// The one security option that is no option of the API.
+    fn system_paths_are_bare(&self) -> bool {
+        self.security_opt.iter().any(|text| text == BARE_SYSTEM_PATHS)
     }
 }
 

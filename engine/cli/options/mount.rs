@@ -42,6 +42,15 @@ fn propagation(word: &str) -> anyhow::Result<MountBindOptionsPropagationEnum> {
     })
 }
 
+/// A source that begins with a dot is meant from the user's folder, which the engine does not know.
+pub(crate) fn from_here(source: &str) -> anyhow::Result<String> {
+    if !source.starts_with('.') {
+        return Ok(source.to_owned());
+    }
+    let path = std::path::absolute(source).with_context(|| format!("find {source}"))?;
+    path.into_os_string().into_string().map_err(|path| anyhow::anyhow!("mount source {path:?} is not in UTF-8"))
+}
+
 pub(crate) fn parse(text: &str) -> anyhow::Result<Mount> {
     ensure!(!text.trim().is_empty(), "value is empty");
     let mut mount = Mount { typ: Some(MountType::VOLUME), ..Mount::default() };
@@ -70,7 +79,7 @@ pub(crate) fn parse(text: &str) -> anyhow::Result<Mount> {
                     other => bail!("invalid mount type {other:?}: expected bind, volume, tmpfs or image"),
                 });
             }
-            "source" | "src" => mount.source = Some(needed()?.to_owned()),
+            "source" | "src" => mount.source = Some(from_here(needed()?)?),
             "target" | "dst" | "destination" => mount.target = Some(needed()?.to_owned()),
             "consistency" => mount.consistency = Some(needed()?.to_ascii_lowercase()),
             "bind-propagation" => bind.propagation = Some(propagation(&needed()?.to_ascii_lowercase())?),
@@ -140,6 +149,13 @@ mod tests {
         assert_eq!(mount.target.as_deref(), Some("/c"));
         assert_eq!(mount.read_only, Some(true));
         assert_eq!(mount.bind_options.unwrap().propagation, Some(MountBindOptionsPropagationEnum::RSLAVE));
+    }
+
+    #[test]
+    fn a_source_with_a_dot_is_meant_from_here() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(parse("type=bind,src=./a,dst=/c").unwrap().source.unwrap(), here.join("a").to_str().unwrap());
+        assert_eq!(from_here("name").unwrap(), "name");
     }
 
     #[test]
