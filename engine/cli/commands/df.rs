@@ -67,7 +67,7 @@ impl Act for Df {
             row("Local Volumes", list(&usage, "Volumes").len(), 0, 0, 0),
             row("Build Cache", list(&usage, "BuildCache").len(), 0, 0, 0),
         ];
-        table::print(Style { format: self.format.as_deref(), quiet: None }, COLUMNS, &[], &rows)?;
+        table::print(Style { format: self.format.as_deref(), quiet: None, labels: &[] }, COLUMNS, &[], &rows)?;
         Ok(0)
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Act;
 use super::each::filters;
 use crate::options::moment;
-use crate::output::template::{Missing, Template};
+use crate::output::template::Template;
 use crate::session::Session;
 use crate::streams::chunks;
 
@@ -28,6 +28,16 @@ pub(crate) struct Events {
     until: Option<String>,
 }
 
+/// Fields whose name in a template is another than in the JSON.
+const GO_NAMES: &[(&str, &str)] = &[
+    (".Status", "status"),
+    (".ID", "id"),
+    (".From", "from"),
+    (".Scope", "scope"),
+    (".Time", "time"),
+    (".TimeNano", "timeNano"),
+];
+
 impl Act for Events {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
         let mut query = Vec::new();
@@ -38,16 +48,22 @@ impl Act for Events {
             None | Some("" | "json") => None,
             Some(format) => Some(Template::parse(format)?),
         };
-        let as_json = self.format.as_deref() == Some("json");
+        let format = self.format.as_deref().unwrap_or_default();
+        let as_json = format == "json";
         let response = session.client.stream(Method::GET, "/events", &query, None, None).await?;
         let mut pending = Vec::new();
         chunks(response.into_body(), |chunk| {
             pending.extend_from_slice(chunk);
             while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = pending.drain(..=end).collect();
-                let Ok(event) = serde_json::from_slice::<Value>(&line) else { continue };
+                let Ok(mut event) = serde_json::from_slice::<Value>(&line) else { continue };
                 let text = match &template {
-                    Some(template) => template.render(&event, Missing::NoValue).map_err(std::io::Error::other)?,
+                    Some(template) => {
+                        for (name, field) in GO_NAMES.iter().filter(|(name, _)| format.contains(name)) {
+                            event[name.trim_start_matches('.')] = event[field].clone();
+                        }
+                        template.render(&event).map_err(std::io::Error::other)?
+                    }
                     None if as_json => event.to_string(),
                     None => plain(&event),
                 };

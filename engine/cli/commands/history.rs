@@ -36,8 +36,12 @@ impl Act for History {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
         let steps: Vec<Value> = session.client.get(&format!("/images/{}/history", self.image), &()).await?;
         let rows: Vec<Value> = steps.iter().map(|step| self.row(step)).collect();
-        let style = Style { format: self.format.as_deref(), quiet: self.quiet.then_some("ID") };
-        table::print(style, COLUMNS, &[("CREATED AT", "CreatedAt")], &rows)?;
+        let style = Style { format: self.format.as_deref(), quiet: self.quiet.then_some("ID"), labels: &[] };
+        let mut columns = COLUMNS.to_vec();
+        if !self.human {
+            columns[1].0 = "CREATED AT";
+        }
+        table::print(style, &columns, &[("CREATED AT", "CreatedAt")], &rows)?;
         Ok(0)
     }
 }

@@ -56,7 +56,7 @@ impl Act for Images {
         if self.digests {
             columns.insert(2, ("DIGEST", "Digest"));
         }
-        let style = Style { format: self.format.as_deref(), quiet: self.quiet.then_some("ID") };
+        let style = Style { format: self.format.as_deref(), quiet: self.quiet.then_some("ID"), labels: &[] };
         table::print(style, &columns, FURTHER, &rows)?;
         Ok(0)
     }

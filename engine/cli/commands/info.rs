@@ -3,10 +3,11 @@
 use std::io::IsTerminal;
 
 use berth_api::doctor::{Choice, Finding, Report};
+use berth_api::models::SystemInfo;
 use serde_json::Value;
 
 use super::Act;
-use crate::output;
+use crate::output::{self, known};
 use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
@@ -25,8 +26,11 @@ pub(crate) struct Doctor {
 
 impl Act for Info {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
-        let info: Value = session.client.get("/info", &()).await?;
+        let mut info: Value = session.client.get("/info", &()).await?;
         if let Some(format) = &self.format {
+            if format != "json" {
+                known::fill::<SystemInfo>(&mut info);
+            }
             output::print_formatted(format, &info)?;
             return Ok(0);
         }

@@ -1,11 +1,15 @@
 //! `berth inspect`, `berth container inspect`, `berth image inspect`: everything that is known of an object, as JSON.
 
 use anyhow::bail;
+use berth_api::models::{
+    ContainerConfig, ContainerInspectResponse, ContainerState, HostConfig, ImageConfig, ImageInspect,
+};
 use berth_client::{Client, segment};
 use serde_json::Value;
 
 use super::Act;
-use crate::output::template::{Missing, Template};
+use crate::output::known;
+use crate::output::template::Template;
 use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +86,19 @@ async fn find(client: &Client, kinds: &[&str], size: bool, name: &str) -> anyhow
     bail!("Error: No such object: {name}")
 }
 
+/// So that `{{if .State.Health}}` is no error where there is none.
+fn name_what_is_unset(value: &mut Value) {
+    if value.get("HostConfig").is_some() {
+        known::fill::<ContainerInspectResponse>(value);
+        known::fill::<ContainerState>(&mut value["State"]);
+        known::fill::<HostConfig>(&mut value["HostConfig"]);
+        known::fill::<ContainerConfig>(&mut value["Config"]);
+    } else if value.get("RootFS").is_some() {
+        known::fill::<ImageInspect>(value);
+        known::fill::<ImageConfig>(&mut value["Config"]);
+    }
+}
+
 async fn inspect(
     client: &Client,
     kinds: &[&str],
@@ -97,8 +114,11 @@ async fn inspect(
     let mut code = 0;
     for name in names {
         match find(client, kinds, size, name).await {
-            Ok(value) => match &template {
-                Some(template) => println!("{}", template.render(&value, Missing::Error)?),
+            Ok(mut value) => match &template {
+                Some(template) => {
+                    name_what_is_unset(&mut value);
+                    println!("{}", template.render(&value)?);
+                }
                 None => found.push(value),
             },
             Err(error) => {

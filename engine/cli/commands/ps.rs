@@ -67,12 +67,13 @@ impl Act for Ps {
         }
         query.extend(filters(&self.filter)?.map(|filters| ("filters", filters)));
         let containers: Vec<ContainerSummary> = session.client.get("/containers/json", &query).await?;
+        let labels: Vec<Value> = containers.iter().map(|container| json!(container.labels)).collect();
         let rows: Vec<Value> = containers.into_iter().map(|container| row(container, self.no_trunc)).collect();
         let mut columns = COLUMNS.to_vec();
         if self.size {
             columns.push(("SIZE", "Size"));
         }
-        let style = Style { format: self.format.as_deref(), quiet: self.quiet.then_some("ID") };
+        let style = Style { format: self.format.as_deref(), quiet: self.quiet.then_some("ID"), labels: &labels };
         table::print(style, &columns, FURTHER, &rows)?;
         Ok(0)
     }
@@ -122,18 +123,30 @@ fn row(container: ContainerSummary, whole: bool) -> Value {
     })
 }
 
+/// Published ports one by one; of the others, those in a row as a range.
 fn ports(mut ports: Vec<PortSummary>) -> String {
+    let kind = |port: &PortSummary| port.typ.map(|kind| kind.to_string()).unwrap_or_default();
     ports.sort_by_key(|port| (port.private_port, port.public_port));
-    let text = |port: PortSummary| {
-        let kind = port.typ.map(|kind| kind.to_string()).unwrap_or_default();
-        match port.public_port {
-            Some(public) if public > 0 => {
-                let ip = port.ip.unwrap_or_default();
-                let ip = if ip.contains(':') { format!("[{ip}]") } else { ip };
-                format!("{ip}:{public}->{}/{kind}", port.private_port)
-            }
-            _ => format!("{}/{kind}", port.private_port),
+    let (published, exposed): (Vec<_>, Vec<_>) =
+        ports.into_iter().partition(|port| port.public_port.is_some_and(|public| public > 0));
+    // (first, last, protocol)
+    let mut ranges: Vec<(u16, u16, String)> = Vec::new();
+    for port in &exposed {
+        let (number, kind) = (port.private_port, kind(port));
+        match ranges.iter_mut().find(|(_, last, of)| *of == kind && last.checked_add(1) == Some(number)) {
+            Some((_, last, _)) => *last = number,
+            None => ranges.push((number, number, kind)),
         }
-    };
-    ports.into_iter().map(text).collect::<Vec<_>>().join(", ")
+    }
+    let ranges = ranges.into_iter().map(|(first, last, kind)| match first == last {
+        true => format!("{first}/{kind}"),
+        false => format!("{first}-{last}/{kind}"),
+    });
+    let published = published.into_iter().map(|port| {
+        let kind = kind(&port);
+        let ip = port.ip.unwrap_or_default();
+        let ip = if ip.contains(':') { format!("[{ip}]") } else { ip };
+        format!("{ip}:{}->{}/{kind}", port.public_port.unwrap_or_default(), port.private_port)
+    });
+    ranges.chain(published).collect::<Vec<_>>().join(", ")
 }

@@ -56,7 +56,7 @@ impl Act for Stats {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let rows = self.sample(client, &mut before).await?;
-            let style = Style { format: self.format.as_deref(), quiet: None };
+            let style = Style { format: self.format.as_deref(), quiet: None, labels: &[] };
             let text = table::render(style, COLUMNS, &[("CONTAINER", "Container")], &rows)?;
             if terminal && !self.no_stream {
                 print!("\x1b[2J\x1b[H");

@@ -3,7 +3,7 @@
 use berth_api::models::SystemVersion;
 
 use super::Act;
-use crate::output;
+use crate::output::{self, known};
 use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
@@ -22,8 +22,11 @@ impl Act for Version {
             "Os": std::env::consts::OS,
             "Arch": server.arch.clone().unwrap_or_default(),
         });
-        let value = serde_json::json!({ "Client": client, "Server": server });
+        let mut value = serde_json::json!({ "Client": client, "Server": server });
         if let Some(format) = &self.format {
+            if format != "json" {
+                known::fill::<SystemVersion>(&mut value["Server"]);
+            }
             output::print_formatted(format, &value)?;
             return Ok(0);
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::template::{Missing, Template};
+use super::template::Template;
 
 /// A column: its heading and the field of a row.
 pub(crate) type Column = (&'static str, &'static str);
@@ -13,6 +13,8 @@ pub(crate) struct Style<'a> {
     pub(crate) format: Option<&'a str>,
     /// Only this field of each row.
     pub(crate) quiet: Option<&'a str>,
+    /// One object a row, for `.Label "name"`; empty where rows have no labels.
+    pub(crate) labels: &'a [Value],
 }
 
 /// Prints `rows` (objects with one text a field). `columns` are those of the plain table; `headings` name the
@@ -48,13 +50,16 @@ pub(crate) fn render(
     };
     let template = Template::parse(&template.replace("\\t", "\t").replace("\\n", "\n"))?;
     if !table {
-        return rows.iter().map(|row| Ok(format!("{}\n", template.render(row, Missing::Error)?))).collect();
+        let line = |(index, row)| Ok(format!("{}\n", template.render_row(row, style.labels.get(index))?));
+        return rows.iter().enumerate().map(line).collect();
     }
     let heading: serde_json::Map<String, Value> =
         columns.iter().chain(headings).map(|(heading, field)| ((*field).to_owned(), Value::from(*heading))).collect();
     let heading = Value::Object(heading);
-    let lines = std::iter::once(&heading).chain(rows).map(|row| {
-        let line = template.render(row, Missing::Error)?;
+    let no_labels = Value::Null;
+    let labels = std::iter::once(Some(&no_labels)).chain((0..rows.len()).map(|index| style.labels.get(index)));
+    let lines = std::iter::once(&heading).chain(rows).zip(labels).map(|(row, labels)| {
+        let line = template.render_row(row, labels)?;
         Ok(line.split('\t').map(str::to_owned).collect())
     });
     Ok(align(lines.collect::<anyhow::Result<_>>()?))
@@ -95,7 +100,7 @@ mod tests {
     fn shown(format: Option<&str>, quiet: Option<&str>) -> String {
         let rows =
             [json!({"ID": "abc", "Names": "first", "Size": "1B"}), json!({"ID": "d", "Names": "s", "Size": "2B"})];
-        render(Style { format, quiet }, COLUMNS, &[("SIZE", "Size")], &rows).unwrap()
+        render(Style { format, quiet, labels: &[] }, COLUMNS, &[("SIZE", "Size")], &rows).unwrap()
     }
 
     #[test]
@@ -107,6 +112,10 @@ mod tests {
             shown(Some("table {{.Size}}\\t{{.ID}}"), None),
             "SIZE      CONTAINER ID\n1B        abc\n2B        d\n"
         );
+        let labels = [json!({"a": "1,b=2"}), json!({})];
+        let style = Style { format: Some("{{.ID}}={{.Label \"a\"}}"), quiet: None, labels: &labels };
+        let rows = [json!({"ID": "abc"}), json!({"ID": "d"})];
+        assert_eq!(render(style, COLUMNS, &[], &rows).unwrap(), "abc=1,b=2\nd=\n");
         assert!(shown(Some("json"), None).starts_with("{\"ID\":\"abc\""));
     }
 }

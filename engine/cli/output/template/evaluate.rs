@@ -2,16 +2,20 @@
 
 use serde_json::Value;
 
-use super::Missing;
 use super::parser::{Node, Operand, Pipeline};
 
 type Result<T> = std::result::Result<T, String>;
 
-struct Run {
+/// Fields that hold maps whose keys users choose: any key may be asked for.
+const OPEN: &[&str] =
+    &["Annotations", "Attributes", "Labels", "Networks", "Options", "PortBindings", "Ports", "Sysctls"];
+
+struct Run<'a> {
     output: String,
+    /// What `.Label "name"` looks in.
+    labels: Option<&'a Value>,
     /// Innermost last; the first is `$`.
     variables: Vec<(String, Value)>,
-    missing: Missing,
 }
 
 #[derive(PartialEq, Eq)]
@@ -21,8 +25,8 @@ enum Flow {
     Continue,
 }
 
-pub(super) fn render(nodes: &[Node], data: &Value, missing: Missing) -> Result<String> {
-    let mut run = Run { output: String::new(), variables: vec![(String::new(), data.clone())], missing };
+pub(super) fn render(nodes: &[Node], data: &Value, labels: Option<&Value>) -> Result<String> {
+    let mut run = Run { output: String::new(), labels, variables: vec![(String::new(), data.clone())] };
     run.list(nodes, data)?;
     Ok(run.output)
 }
@@ -53,7 +57,7 @@ pub(super) fn print(value: &Value) -> String {
     }
 }
 
-impl Run {
+impl Run<'_> {
     fn list(&mut self, nodes: &[Node], dot: &Value) -> Result<Flow> {
         for node in nodes {
             let flow = match node {
@@ -153,6 +157,17 @@ impl Run {
             arguments.extend(piped);
             return function(&arguments);
         }
+        if let (Operand::Dot(names), Some(labels), [wanted]) = (first, self.labels, others)
+            && names.as_slice() == ["Label"]
+        {
+            let wanted = print(&self.operand(wanted, dot)?);
+            // The heading is named after the label.
+            let heading = || wanted.rsplit('.').next().unwrap_or_default().replace(['-', '_'], " ");
+            return Ok(match labels {
+                Value::Null => heading().into(),
+                labels => labels[&wanted].as_str().unwrap_or_default().into(),
+            });
+        }
         if !others.is_empty() || piped.is_some() {
             return Err("can't give argument to non-function".to_owned());
         }
@@ -161,35 +176,35 @@ impl Run {
 
     fn operand(&mut self, operand: &Operand, dot: &Value) -> Result<Value> {
         match operand {
-            Operand::Dot(names) => self.fields(dot, names),
+            Operand::Dot(names) => Self::fields(dot, names),
             Operand::Variable(name, names) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
                 let value = found.map(|(_, value)| value.clone()).unwrap_or(Value::Null);
-                self.fields(&value, names)
+                Self::fields(&value, names)
             }
             Operand::Function(function) => function(&[]),
             Operand::Literal(value) => Ok(value.clone()),
             Operand::Group(pipeline, names) => {
                 let value = self.pipeline(pipeline, dot)?;
-                self.fields(&value, names)
+                Self::fields(&value, names)
             }
         }
     }
 
-    fn fields(&self, value: &Value, names: &[String]) -> Result<Value> {
+    fn fields(value: &Value, names: &[String]) -> Result<Value> {
         let mut value = value;
+        let mut open = false;
         for name in names {
             value = match value {
-                Value::Object(map) => match (map.get(name), self.missing) {
-                    (Some(inner), _) => inner,
-                    (None, Missing::NoValue) => &Value::Null,
-                    (None, Missing::Error) => {
-                        return Err(format!("executing at <.{name}>: can't evaluate field {name}"));
-                    }
+                Value::Object(map) => match map.get(name) {
+                    Some(inner) => inner,
+                    None if open => &Value::Null,
+                    None => return Err(format!("executing at <.{name}>: can't evaluate field {name}")),
                 },
                 Value::Null => &Value::Null,
                 _ => return Err(format!("executing at <.{name}>: can't evaluate field {name} in {}", print(value))),
             };
+            open = OPEN.contains(&name.as_str());
         }
         Ok(value.clone())
     }

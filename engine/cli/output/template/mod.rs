@@ -13,23 +13,20 @@ use serde_json::Value;
 /// A parsed template.
 pub(crate) struct Template(Vec<parser::Node>);
 
-/// What a field that is not there gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// Go's `<no value>` (what is inspected is open-ended).
-    NoValue,
-    /// An error that names the field (rows of a table have fixed fields).
-    Error,
-}
-
 impl Template {
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let parsed = lexer::tokens(text).and_then(parser::parse);
         parsed.map(Self).map_err(|message| anyhow::anyhow!("template parsing error: template: {message}"))
     }
 
-    pub(crate) fn render(&self, data: &Value, missing: Missing) -> anyhow::Result<String> {
-        evaluate::render(&self.0, data, missing).map_err(|message| anyhow::anyhow!("template: {message}"))
+    /// A field that is not there is an error that names it.
+    pub(crate) fn render(&self, data: &Value) -> anyhow::Result<String> {
+        self.render_row(data, None)
+    }
+
+    /// A row of a list; `labels` is what its `.Label "name"` looks in.
+    pub(crate) fn render_row(&self, row: &Value, labels: Option<&Value>) -> anyhow::Result<String> {
+        evaluate::render(&self.0, row, labels).map_err(|message| anyhow::anyhow!("template: {message}"))
     }
 }
 
@@ -44,7 +41,7 @@ mod tests {
             "ID": "abc", "Names": ["one", "two"], "State": {"Running": true, "ExitCode": 0, "Error": ""},
             "Labels": {"b": "2", "a": "1"}, "Size": 1024, "None": null,
         });
-        Template::parse(template).unwrap().render(&data, Missing::NoValue).unwrap()
+        Template::parse(template).unwrap().render(&data).unwrap()
     }
 
     #[test]
@@ -63,7 +60,7 @@ mod tests {
             ("a {{- \" b \" -}} c", "a b c"),
             ("{{printf \"%s-%d-%q-%5d|%-5s|%v\" .ID .Size .ID 7 \"x\" true}}", "abc-1024-\"abc\"-    7|x    |true"),
             ("{{/* nothing */}}{{$x := .ID}}{{$x}}", "abc"),
-            ("{{.Names}} {{.None}} {{.Nowhere}}", "[one two] <no value> <no value>"),
+            ("{{.Names}} {{.None}} {{.Labels.nowhere}}", "[one two] <no value> <no value>"),
             ("{{range .None}}x{{else}}empty{{end}}", "empty"),
             ("{{slice .ID 0 2}}{{println}}{{title \"abc\"}}{{truncate .ID 1}}{{pad .ID 1 1}}", "ab\nAbca abc "),
             ("{{.Labels}} {{not true}} {{or .None .ID}}", "map[a:1 b:2] false abc"),
@@ -91,7 +88,7 @@ mod tests {
             let error = Template::parse(template).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.contains(word), "{template}: {error}");
         }
-        let strict = Template::parse("{{.Nowhere}}").unwrap().render(&json!({"ID": 1}), Missing::Error).unwrap_err();
+        let strict = Template::parse("{{.Nowhere}}").unwrap().render(&json!({"ID": 1})).unwrap_err();
         assert!(strict.to_string().contains("Nowhere"));
     }
 }
