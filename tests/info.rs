@@ -87,7 +87,21 @@ both! {
             assert!(top.contains(&format!("  {verb} ")), "{verb} is not in the list");
             assert!(world.berth(&[verb, "--help"]).ok().out().contains("Usage: berth"), "{verb}");
         }
-        world.berth(&["nonsense"]).refused(125, &["nonsense"]);
+        world.berth(&["nonsense"]).refused(1, &["nonsense"]);
+        world.berth(&["ps", "nonsense"]).refused(1, &["nonsense"]);
+        world.berth(&["exec", "only-a-name"]).refused(1, &["COMMAND"]);
+        world.berth(&["ps", "--nonsense"]).refused(125, &["--nonsense"]);
+        world.berth(&[]).ok();
+    }
+
+    fn a_template_names_what_does_not_exist(world) {
+        world.berth(&["create", "--name", "one", "-l", "a=b,c=d", "box", "true"]).ok();
+        assert_eq!(world.berth(&["ps", "-a", "--format", "{{.Label \"a\"}}"]).ok().text(), "b,c=d");
+        assert_eq!(world.inspect("one", "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}"), "none");
+        assert_eq!(world.inspect("one", "{{.NetworkSettings.IPAddress}}{{.Config.Labels.nowhere}}"), "<no value>");
+        for verb in [&["info"][..], &["version"], &["inspect", "one"], &["events", "--since", "1h", "--until", "0s"]] {
+            world.berth(&[verb, &["--format", "{{.Nonsense}}"]].concat()).refused(1, &["Nonsense"]);
+        }
     }
 }
 

@@ -16,11 +16,11 @@ pub(crate) struct Globals {
     /// Engine to talk to (unix:///PATH or tcp://HOST:PORT)
     #[arg(short = 'H', long, value_name = "HOST")]
     pub(crate) host: Option<String>,
-    /// Keep all state below this folder
-    #[arg(long, value_name = "FOLDER", env = "BERTH_ROOT", global = true)]
+    /// Keep all state below this folder [env: BERTH_ROOT]
+    #[arg(long, value_name = "FOLDER", global = true)]
     pub(crate) root: Option<PathBuf>,
-    /// Configuration file
-    #[arg(long, value_name = "FILE", env = "BERTH_CONFIG", global = true)]
+    /// Configuration file [env: BERTH_CONFIG]
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// Storage driver for this call (runs the engine in this process)
     #[arg(long, value_name = "NAME", global = true)]
@@ -43,6 +43,15 @@ impl Session {
 }
 
 impl Globals {
+    /// What was not said, from the environment; an empty variable says nothing. (clap would count the variables as
+    /// arguments that were given: no help without any, and a usage line that names them.)
+    pub(crate) fn or_environment(mut self) -> Self {
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        self.root = self.root.or_else(|| path("BERTH_ROOT"));
+        self.config = self.config.or_else(|| path("BERTH_CONFIG"));
+        self
+    }
+
     pub(crate) fn engine_config(&self) -> anyhow::Result<EngineConfig> {
         Ok(EngineConfig::load(&Overrides {
             root: self.root.clone(),

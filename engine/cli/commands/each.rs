@@ -5,7 +5,7 @@ use std::future::Future;
 
 use berth_client::segment;
 
-/// Does `action` to each name and prints what it returns. Exit code 1 if any failed.
+/// Does `action` to each name and prints what it returns, unless that is empty. Exit code 1 if any failed.
 pub(super) async fn each<'a, F>(names: &'a [String], action: impl Fn(&'a str) -> F) -> anyhow::Result<u8>
 where
     F: Future<Output = anyhow::Result<String>>,
@@ -13,6 +13,7 @@ where
     let mut code = 0;
     for name in names {
         match action(name).await {
+            Ok(text) if text.is_empty() => {}
             Ok(text) => println!("{text}"),
             Err(error) => {
                 eprintln!("{}{error:#}", super::daemon_prefix(&error));

@@ -23,7 +23,7 @@ pub(crate) struct Logs {
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Number of lines to show from the end of the logs
-    #[arg(short = 'n', long, value_name = "LINES", default_value = "all")]
+    #[arg(short = 'n', long, value_name = "LINES", default_value = "all", allow_negative_numbers = true)]
     tail: String,
     /// Show timestamps
     #[arg(short, long)]

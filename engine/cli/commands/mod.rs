@@ -242,9 +242,10 @@ const HIDDEN: &[Verb] = &[
     verb::<reap::Reap>("monitor-reap", &[], "Remove a container that has ended"),
 ];
 
-/// Docker's flags can be turned off and on again (`--rm=false`): a switch takes an optional value after `=`.
+/// Docker's flags can be turned off and on again (`--rm=false`): a switch takes an optional value after `=`, and the
+/// last of several counts.
 fn docker_flags(command: Command) -> Command {
-    command.mut_args(|argument| {
+    command.args_override_self(true).mut_args(|argument| {
         if !matches!(argument.get_action(), ArgAction::SetTrue) {
             return argument;
         }
@@ -314,16 +315,34 @@ fn find<'a>(verbs: &'static [Verb], matches: &'a ArgMatches) -> Option<(&'static
     Some((verbs.iter().find(|verb| verb.name == name)?, matches))
 }
 
+/// As Docker has them: a flag that is wrong is 125, too few or too many words or a verb that does not exist is 1.
+fn code_of_usage(error: &clap::Error) -> u8 {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_flag = |value: &ContextValue| matches!(value, ContextValue::String(text) if text.starts_with('-'));
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => 0,
+        ErrorKind::MissingRequiredArgument | ErrorKind::MissingSubcommand | ErrorKind::InvalidSubcommand => 1,
+        ErrorKind::UnknownArgument => {
+            if error.get(ContextKind::InvalidArg).is_some_and(is_flag) {
+                125
+            } else {
+                1
+            }
+        }
+        _ => 125,
+    }
+}
+
 pub(crate) fn main() -> ExitCode {
     let matches = match root_command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 125 } else { 0 });
+            return ExitCode::from(code_of_usage(&error));
         }
     };
     let globals = match Globals::from_arg_matches(&matches) {
-        Ok(globals) => globals,
+        Ok(globals) => globals.or_environment(),
         Err(error) => error.exit(),
     };
     let found = find(TOP, &matches).or_else(|| find(HIDDEN, &matches)).or_else(|| {

@@ -31,7 +31,7 @@ impl Act for Rm {
                 // What is not there need not be removed.
                 Err(error) if self.force && error.status() == Some(404) => {
                     eprintln!("Error response from daemon: {error}");
-                    Ok(name.to_owned())
+                    Ok(String::new())
                 }
                 other => other.map(|()| name.to_owned()).map_err(Into::into),
             }
