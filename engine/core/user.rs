@@ -32,7 +32,7 @@ fn accounts(text: &str) -> impl Iterator<Item = Account<'_>> {
         let mut fields = line.trim().split(':');
         let name = fields.next().filter(|name| !name.is_empty())?;
         let (_, uid, gid, _) = (fields.next()?, fields.next()?, fields.next()?, fields.next());
-        Some(Account { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: fields.next().unwrap_or_default() })
+        Some(Account { name, uid: id(uid)?, gid: id(gid)?, home: fields.next().unwrap_or_default() })
     })
 }
 
@@ -41,11 +41,16 @@ fn groups(text: &str) -> impl Iterator<Item = Group<'_>> {
         let mut fields = line.trim().split(':');
         let name = fields.next().filter(|name| !name.is_empty())?;
         let (_, gid) = (fields.next()?, fields.next()?);
-        Some(Group { name, gid: gid.parse().ok()?, members: fields.next().unwrap_or_default() })
+        Some(Group { name, gid: id(gid)?, members: fields.next().unwrap_or_default() })
     })
 }
 
-/// A number as a name can be one: no sign, and within what the kernel takes (-1 means "leave it").
+/// A number in a table. The kernel takes -1 for "leave it", which would leave root.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|&id| id != u32::MAX)
+}
+
+/// A number as a name can be one: no sign, and within what Docker takes.
 fn number(text: &str) -> Result<Option<u32>> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
@@ -56,18 +61,22 @@ fn number(text: &str) -> Result<Option<u32>> {
     }
 }
 
-/// `user`, `user:group`, names or numbers, with the rules that runc has.
+/// `user`, `user:group`, names or numbers, with the rules that Docker has. What can be a number is one: the image's
+/// tables must not give another meaning to the number that the user asked for.
 pub(crate) fn resolve(user: &str, add: &[String], passwd: &[u8], group: &[u8]) -> Result<Identity> {
     let (passwd, group) = (String::from_utf8_lossy(passwd), String::from_utf8_lossy(group));
     let (user, wanted_group) = user.split_once(':').unwrap_or((user, ""));
     let user = if user.is_empty() { "0" } else { user };
     let uid = number(user)?;
     let mut identity = Identity { uid: uid.unwrap_or(0), gid: 0, groups: Vec::new(), home: "/".to_owned() };
-    let account = accounts(&passwd).find(|account| account.name == user || uid == Some(account.uid));
-    let mut name = user;
+    let account = accounts(&passwd).find(|account| match uid {
+        Some(uid) => account.uid == uid,
+        None => account.name == user,
+    });
+    let mut name = None;
     match account {
         Some(account) => {
-            (identity.uid, identity.gid, name) = (account.uid, account.gid, account.name);
+            (identity.uid, identity.gid, name) = (account.uid, account.gid, Some(account.name));
             if account.home.starts_with('/') {
                 account.home.clone_into(&mut identity.home);
             }
@@ -77,18 +86,20 @@ pub(crate) fn resolve(user: &str, add: &[String], passwd: &[u8], group: &[u8]) -
         }
         None => {}
     }
+    let mut more = Vec::new();
     if wanted_group.is_empty() {
-        let member = |group: &Group<'_>| group.members.split(',').any(|member| member == name);
-        identity.groups.extend(groups(&group).filter(member).map(|group| group.gid));
+        let member = |group: &Group<'_>| name.is_some_and(|name| group.members.split(',').any(|member| member == name));
+        more.extend(groups(&group).filter(member).map(|group| group.gid));
     } else {
         identity.gid = find_group(wanted_group, &group)?;
     }
+    // The primary one is among them, or a program could leave it by one that is set-group-ID and get past files that
+    // are closed to it (CVE-2022-36109).
+    identity.groups.push(identity.gid);
+    identity.groups.append(&mut more);
     for wanted in add {
         identity.groups.push(find_group(wanted, &group)?);
     }
-    // Without it among the others, a program that changes its group is no longer kept out by permissions that a
-    // file takes from that group (CVE-2022-36109).
-    identity.groups.insert(0, identity.gid);
     // Some kernels take no more than 32 (before 2.6.4) or 65536; a file of millions is an attack.
     identity.groups.dedup();
     if identity.groups.len() > 65_536 {
@@ -98,11 +109,11 @@ pub(crate) fn resolve(user: &str, add: &[String], passwd: &[u8], group: &[u8]) -
 }
 
 fn find_group(wanted: &str, text: &str) -> Result<u32> {
-    let gid = number(wanted)?;
-    let found = groups(text).find(|group| group.name == wanted || gid == Some(group.gid)).map(|group| group.gid);
-    found
-        .or(gid)
-        .ok_or_else(|| Error::invalid(format!("unable to find group {wanted}: no matching entries in group file")))
+    if let Some(gid) = number(wanted)? {
+        return Ok(gid);
+    }
+    let found = groups(text).find(|group| group.name == wanted).map(|group| group.gid);
+    found.ok_or_else(|| Error::invalid(format!("unable to find group {wanted}: no matching entries in group file")))
 }
 
 #[cfg(test)]
@@ -129,6 +140,18 @@ mod tests {
         assert_eq!(ids("root:77", &["log", "78"]), (0, 77, vec![77, 5, 78], root()));
         assert_eq!(ids("1234", &[]), (1234, 0, vec![0], "/".to_owned()));
         assert_eq!(ids("nohome", &[]), (40, 40, vec![40], "/".to_owned()));
+    }
+
+    #[test]
+    fn no_table_gives_a_number_another_meaning() {
+        let passwd = b"1000:x:0:0::/:/bin/sh\nall:x:4294967295:4294967295::/:\n";
+        let group = b"1000:x:0:\nwheel:x:0:1000\nall:x:4294967295:\n";
+        let identity = resolve("1000:1000", &["1000".to_owned()], passwd, group).unwrap();
+        assert_eq!((identity.uid, identity.gid, identity.groups), (1000, 1000, vec![1000]));
+        let identity = resolve("1000", &[], passwd, group).unwrap();
+        assert_eq!((identity.uid, identity.groups), (1000, vec![0]));
+        assert!(resolve("all", &[], passwd, group).is_err());
+        assert!(resolve("0:all", &[], passwd, group).is_err());
     }
 
     #[test]
