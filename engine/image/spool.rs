@@ -28,7 +28,7 @@ impl Spool {
         let open = || File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path);
         let opened = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(scratch).and_then(|()| open())
+                berth_store::create_private(scratch).and_then(|()| open())
             }
             other => other,
         };

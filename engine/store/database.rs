@@ -1,12 +1,15 @@
 //! The database: opening it, and transactions that several processes can run at once.
 
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_arch::pretend;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::io::Errno;
 
 use crate::{Error, Paths, Result};
 
@@ -40,12 +43,14 @@ impl Store {
             let path = file.clone();
             move |source| Error::Database { action, path, source }
         };
-        let mut connection = match Connection::open(&file) {
+        let known = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = match Connection::open_with_flags(&file, known) {
             Ok(connection) => connection,
             Err(_) => {
                 for folder in [&paths.state, &paths.run] {
-                    private_folder(folder)?;
+                    passable_folder(folder)?;
                 }
+                private_file(&file)?;
                 Connection::open(&file).map_err(database("open"))?
             }
         };
@@ -72,7 +77,7 @@ impl Store {
                         .map_err(database("set up"))?;
                 }
                 transaction.commit().map_err(database("set up"))?;
-                private_folder(&paths.run)?;
+                passable_folder(&paths.run)?;
                 reserve_log(&file);
             }
             found => return Err(Error::Newer { path: paths.state.clone(), found, known: VERSION }),
@@ -123,9 +128,8 @@ fn reserve_log(database: &std::path::Path) {
     }
 }
 
-/// Makes a folder that only its owner can look into.
-fn private_folder(path: &std::path::Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
+/// Makes a folder that only its owner can list; others pass through it, to the daemon's socket.
+fn passable_folder(path: &Path) -> Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(|source| Error::Io {
         action: "create",
         path: path.to_owned(),
@@ -133,9 +137,34 @@ fn private_folder(path: &std::path::Path) -> Result<()> {
     })
 }
 
+/// The database holds the containers' environments, and so their secrets. SQLite gives its log the same mode. Not by
+/// open and close, which would take away the locks that another thread has on it (fcntl_locking(2)).
+fn private_file(path: &Path) -> Result<()> {
+    match mknodat(CWD, path, FileType::RegularFile, Mode::RUSR | Mode::WUSR, 0) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(Error::Io { action: "create", path: path.to_owned(), source: error.into() }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_else_reads_what_is_kept() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = std::env::temp_dir().join(format!("berth-store-modes-{}", std::process::id()));
+        let store = Store::open(Paths::within(&folder)).unwrap();
+        let _lock = crate::Lock::acquire(&store.paths().locks(), "one").unwrap();
+        crate::write_json(&folder.join("x.json"), &1, false).unwrap();
+        for name in ["berth.db", "berth.db-wal", "berth.db-shm", "x.json", "run/locks/one"] {
+            if let Ok(found) = std::fs::metadata(folder.join(name)) {
+                assert_eq!(found.mode() & 0o777, 0o600, "{name}");
+            }
+        }
+        assert_eq!(std::fs::metadata(store.paths().locks()).unwrap().mode() & 0o777, 0o700);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn many_openers_at_once_find_one_schema() {

@@ -1,6 +1,7 @@
 //! Small files that are replaced whole.
 
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde::Serialize;
@@ -13,13 +14,23 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error
     move |source| Error::Io { action, path, source }
 }
 
-/// Replaces `path` by `contents`: readers see the old or the new, never a part. Without `durable` a power cut may
+/// Makes a folder, and what is missing above it, that nobody but its owner enters.
+pub fn create_private(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Replaces `path` by `contents`, for its owner alone: readers see the old or the new, never a part. Without `durable` a power cut may
 /// lose the change, but not the file.
 pub fn write_atomic(path: &Path, contents: &[u8], durable: bool) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = std::path::PathBuf::from(temporary);
-    let written = std::fs::File::create(&temporary)
+    let written = std::fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
         .and_then(|mut file| {
             file.write_all(contents)?;
             if durable { file.sync_data() } else { Ok(()) }

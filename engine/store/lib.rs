@@ -9,7 +9,7 @@ mod lock;
 mod paths;
 
 pub use database::Store;
-pub use file::{read_json, write_atomic, write_json};
+pub use file::{create_private, read_json, write_atomic, write_json};
 pub use lock::Lock;
 pub use paths::Paths;
 pub use rusqlite;

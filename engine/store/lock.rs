@@ -1,7 +1,7 @@
 //! Locks between processes that the kernel gives back when their holder dies.
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -53,7 +53,7 @@ impl Lock {
         let path = folder.join(name);
         let file = match open(&path) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+                crate::create_private(folder).map_err(|source| Error::Io {
                     action: "create",
                     path: folder.to_owned(),
                     source,
@@ -86,12 +86,11 @@ impl Drop for Lock {
     }
 }
 
+/// For its owner alone: flock(2) takes a lock through any descriptor, so who can read the file can hold it.
 fn open(path: &Path) -> Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(|source| Error::Io {
-        action: "open",
-        path: path.to_owned(),
-        source,
-    })
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.open(path).map_err(|source| Error::Io { action: "open", path: path.to_owned(), source })
 }
 
 #[cfg(test)]

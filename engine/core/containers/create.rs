@@ -118,7 +118,7 @@ impl Engine {
     fn make_folder(&self, container: &Container) -> Result<()> {
         let folder = self.paths().container(&container.id);
         match std::fs::create_dir(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => std::fs::create_dir_all(&folder),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => berth_store::create_private(&folder),
             other => other,
         }
         .map_err(Error::io("create", &folder))

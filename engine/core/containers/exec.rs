@@ -63,7 +63,7 @@ impl Engine {
         }
         let id = format!("{}{}", &random_id()?[..OWN], &container.id[..64 - OWN]);
         let folder = self.run_folder(&container).join("exec");
-        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        berth_store::create_private(&folder).map_err(Error::io("create", &folder))?;
         write_json(&self.asked_path(&container, &id), &Asked { config: body.clone(), started: false }, false)?;
         let words = command.join(" ");
         self.emit_container(&container, &format!("exec_create: {words}"), &[("execID", &id)]);

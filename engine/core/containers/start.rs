@@ -62,7 +62,7 @@ impl Engine {
         // Each monitor's mounts are its own, so one place serves all.
         let mount_point = self.paths().mount_point();
         for path in [&run_folder, &mount_point] {
-            std::fs::create_dir_all(path).map_err(Error::io("create", path))?;
+            berth_store::create_private(path).map_err(Error::io("create", path))?;
         }
         let modes = self.modes(container)?;
         let spec = self.make_spec(container, &modes, &folder, &mount_point)?;

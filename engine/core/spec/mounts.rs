@@ -115,7 +115,7 @@ impl Engine {
     fn shared_memory(&self, id: &str) -> Result<Mount> {
         use std::os::unix::fs::PermissionsExt;
         let folder = self.paths().container_run(id).join("shm");
-        std::fs::create_dir_all(&folder)
+        berth_store::create_private(&folder)
             .and_then(|()| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o1777)))
             .map_err(Error::io("create", &folder))?;
         mount("/dev/shm", "bind", folder, &["bind", "rprivate", "nosuid", "noexec", "nodev"])

@@ -33,7 +33,7 @@ impl RecordWriter {
         let path = path(paths, id);
         let file = match File::create(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(paths.content()).and_then(|()| File::create(&path))
+                berth_store::create_private(&paths.content()).and_then(|()| File::create(&path))
             }
             other => other,
         };
