@@ -175,11 +175,13 @@ pub fn numbers_inside(pid: i32) -> io::Result<Option<Vec<i32>>> {
 }
 
 /// The raw status of wait(2) if the child `pid` has ended, which reaps it; `None` while it runs. ECHILD if it is
-/// no child of this process or was reaped before.
+/// no child of this process or was reaped before. A child that made this process its tracer (PTRACE_TRACEME) is let
+/// go when it stops for that.
 pub fn try_wait(pid: i32) -> io::Result<Option<i32>> {
     let number = Pid::from_raw(pid).ok_or(Errno::CHILD)?;
     loop {
         match rustix::process::waitpid(Some(number), WaitOptions::NOHANG) {
+            Ok(Some((_, status))) if status.stopped() => sys::let_go(pid, status.as_raw()),
             Ok(ended) => return Ok(ended.map(|(_, status)| status.as_raw())),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -192,6 +194,7 @@ pub fn wait(pid: i32) -> io::Result<i32> {
     let number = Pid::from_raw(pid).ok_or(Errno::CHILD)?;
     loop {
         match rustix::process::waitpid(Some(number), WaitOptions::empty()) {
+            Ok(Some((_, status))) if status.stopped() => sys::let_go(pid, status.as_raw()),
             Ok(Some((_, status))) => return Ok(status.as_raw()),
             Ok(None) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -262,6 +265,25 @@ mod tests {
         child.kill().unwrap();
         assert_eq!(wait(pid).unwrap(), libc::SIGKILL);
         assert_eq!(try_wait(pid).unwrap_err().raw_os_error(), Some(libc::ECHILD));
+        let _ = child.wait();
+    }
+
+    #[test]
+    fn a_child_that_wants_to_be_traced_has_not_ended_when_it_stops() {
+        use std::os::unix::process::CommandExt;
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap : USR1; kill -USR1 $$; exit 9"]);
+        // SAFETY: the closure makes one system call, which is allowed between fork and exec.
+        #[allow(unsafe_code)]
+        let mut child = unsafe {
+            command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            })
+        }
+        .spawn()
+        .unwrap();
+        assert_eq!(wait(number(&child)).unwrap(), 9 << 8);
         let _ = child.wait();
     }
 

@@ -41,6 +41,18 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
     check(unsafe { libc::kill(pid, signal) } < 0)
 }
 
+/// PTRACE_DETACH of a child that is stopped with `status` (wait(2)), which gets the signal that it stopped for; but not
+/// the SIGTRAP of an exec, which only the traced have.
+pub(crate) fn let_go(pid: i32, status: i32) {
+    let signal = match libc::WSTOPSIG(status) {
+        libc::SIGTRAP => 0,
+        signal => signal as usize,
+    };
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: no memory of either process is touched; ESRCH if it is not this process's to let go.
+    unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, none, signal) };
+}
+
 /// pidfd_send_signal(2) (5.1).
 pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     let none = std::ptr::null::<libc::siginfo_t>();

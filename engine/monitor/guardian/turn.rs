@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::clients::Mode;
 use super::streams::StreamsId;
@@ -216,7 +215,7 @@ impl Monitor {
                 // It ended between the look and now; there is a signal for it.
                 return;
             }
-            let _ = waitpid(Pid::from_raw(pid), WaitOptions::NOHANG);
+            let _ = berth_arch::process::try_wait(pid);
         }
     }
 
