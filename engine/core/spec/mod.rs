@@ -110,7 +110,7 @@ impl Engine {
             .resources(resources::of(host, rules, privileged)?)
             .cgroups_path(cgroup_path(container))
             .devices(nodes)
-            .masked_paths(host.masked_paths.clone().unwrap_or_else(|| owned(defaults::MASKED_PATHS)))
+            .masked_paths(host.masked_paths.clone().unwrap_or_else(defaults::masked_paths))
             .readonly_paths(host.readonly_paths.clone().unwrap_or_else(|| owned(defaults::READONLY_PATHS)))
             .sysctl(sysctls(container, modes));
         if let Some(word) = propagation {
