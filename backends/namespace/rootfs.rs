@@ -115,6 +115,8 @@ fn perform_mount(root: &Root<'_>, action: &MountAction) -> Result<()> {
         return Err(Errno::PERM);
     }
     let place = FdPath::new(target.as_fd());
+    let mut before = [0; 4096];
+    let before = name_of(&place, &mut before)?;
     match (action.mount.perform(place.as_c_str()), &action.otherwise) {
         (Err(Errno::INVAL | Errno::PERM), Some(otherwise)) => otherwise.perform(place.as_c_str())?,
         (answer, _) => answer?,
@@ -124,6 +126,10 @@ fn perform_mount(root: &Root<'_>, action: &MountAction) -> Result<()> {
     }
     // The descriptor names what is below the new mount, so that has to be found again.
     let mounted = root.open(&action.target, action.links, Missing::Refuse)?;
+    let mut after = [0; 4096];
+    if name_of(&FdPath::new(mounted.as_fd()), &mut after)? != before {
+        return Err(Errno::XDEV);
+    }
     if action.copy_up {
         copy_up::copy(target.as_fd(), mounted.as_fd())?;
     }
@@ -131,6 +137,13 @@ fn perform_mount(root: &Root<'_>, action: &MountAction) -> Result<()> {
         Some(then) => then.perform(FdPath::new(mounted.as_fd()).as_c_str()),
         None => Ok(()),
     }
+}
+
+/// Where an open file is. In a folder that is shared with another container names may be exchanged at any time; what
+/// follows a mount must not be done to another one.
+fn name_of<'b>(file: &FdPath, space: &'b mut [u8; 4096]) -> Result<&'b [u8]> {
+    let length = rustix::fs::readlinkat_raw(rustix::fs::CWD, file.as_c_str(), &mut space[..])?;
+    Ok(&space[..length])
 }
 
 /// The directory that holds `path`, made if need be, and the last component.
