@@ -19,6 +19,7 @@ use berth_monitor::{State, Status};
 use rustix::fs::{FileType, Mode, OFlags};
 use serde::Serialize;
 
+use crate::containers::inside::read_table;
 use crate::{Container, Engine, Error, Result};
 
 /// What is at a path of a container (`X-Docker-Container-Path-Stat`).
@@ -180,15 +181,7 @@ impl Engine {
 
 /// The container's user, by the container's own tables.
 fn owner(root: &RootDir, user: &str) -> Result<(u32, u32)> {
-    const LIMIT: u64 = 1 << 20;
-    let read = |path: &str| {
-        let mut bytes = Vec::new();
-        let file = root.open_at(Path::new(path), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
-        if let Ok(file) = file {
-            let _ = std::fs::File::from(file).take(LIMIT).read_to_end(&mut bytes);
-        }
-        bytes
-    };
+    let read = |path: &str| read_table(root, path).unwrap_or_default();
     let found = crate::user::resolve(user, &[], &read("/etc/passwd"), &read("/etc/group"))?;
     Ok((found.uid, found.gid))
 }
@@ -218,17 +211,25 @@ fn root_of(state: &State) -> Result<RootDir> {
 /// Binds a folder or file of the host over its place in the root. A place that is not there is passed over.
 fn mount_into(root: &RootDir, point: &MountPoint) -> Result<()> {
     let (Some(source), Some(destination)) = (&point.source, &point.destination) else { return Ok(()) };
-    let Ok(place) = root.open_at(Path::new(destination), OFlags::PATH, Mode::empty()) else { return Ok(()) };
-    let target = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place)));
-    let mut options = vec!["rbind".to_owned()];
-    if point.rw == Some(false) {
-        options.push("ro".to_owned());
+    let perform = |fstype: &str, options: &[&str]| -> io::Result<()> {
+        // Found anew for each step: a descriptor names what lies below what is mounted over it.
+        let place = root.open_at(Path::new(destination), OFlags::PATH, Mode::empty())?;
+        let target = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place));
+        let mount = Mount {
+            fstype: fstype.to_owned(),
+            source: source.into(),
+            target: target.clone().into(),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            base: None,
+        };
+        Ok(Prepared::new(&mount)?.perform(&std::ffi::CString::new(target)?)?)
+    };
+    match root.exists(Path::new(destination)) {
+        Ok(true) => perform("bind", &["rbind"]),
+        _ => return Ok(()),
     }
-    let mount = Mount { fstype: "bind".to_owned(), source: source.into(), target: target.clone(), options, base: None };
-    let name = std::ffi::CString::new(target.as_os_str().as_bytes()).unwrap_or_default();
-    Prepared::new(&mount)
-        .and_then(|ready| ready.perform(&name).map_err(io::Error::from))
-        .map_err(Error::io("bind into the container", destination))
+    .and_then(|()| if point.rw == Some(false) { perform("none", &["bind", "remount", "ro"]) } else { Ok(()) })
+    .map_err(Error::io("bind into the container", destination))
 }
 
 /// A path that a client named.

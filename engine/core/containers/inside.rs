@@ -1,11 +1,12 @@
 //! Looking into a container's root from outside, without running anything.
 
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use berth_arch::root_dir::RootDir;
 use berth_fs_drivers::{Access, mount::with_mounted};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::root_view::{Answer, RootView};
 use crate::user::{self, Identity};
@@ -61,14 +62,18 @@ impl Engine {
 }
 
 fn read_inside(root: &Path, path: &str) -> Answer<Vec<u8>> {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = std::fs::File::from(RootDir::open(root)?.open_at(Path::new(path), flags, Mode::empty())?);
-        let mut bytes = Vec::new();
-        if file.metadata()?.is_file() {
-            file.take(LIMIT).read_to_end(&mut bytes)?;
-        }
-        Ok(bytes)
-    };
-    read().map_or(Answer::Missing, Answer::Found)
+    RootDir::open(root).and_then(|root| read_table(&root, path)).map_or(Answer::Missing, Answer::Found)
+}
+
+/// The beginning of a plain file below `root`. Anything else is empty and is not opened: opening alone makes a device
+/// do something, or waits.
+pub(crate) fn read_table(root: &RootDir, path: &str) -> std::io::Result<Vec<u8>> {
+    let found = root.open_at(Path::new(path), OFlags::PATH, Mode::empty())?;
+    let kind = rustix::fs::statat(&found, "", AtFlags::EMPTY_PATH)?.st_mode;
+    let mut bytes = Vec::new();
+    if FileType::from_raw_mode(kind) == FileType::RegularFile {
+        // The same file, whatever has its name by now.
+        std::fs::File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))?.take(LIMIT).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }

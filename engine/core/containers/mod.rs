@@ -9,7 +9,7 @@ pub mod attach;
 pub mod commit;
 mod create;
 mod exec;
-mod inside;
+pub(crate) mod inside;
 mod inspect;
 pub mod list;
 mod reconcile;
