@@ -128,13 +128,18 @@ impl Cgroup {
     /// Files opened for writing; a process of one thread that writes "0" to each of them is in the container's
     /// groups.
     pub fn entry_fds(&self) -> Result<Vec<OwnedFd>> {
+        self.groups.iter().map(|group| entry(group, &group.dir)).collect()
+    }
+
+    /// As [`Cgroup::entry_fds`], for a process that joins the running container whose init is `pid`. A v2 group that
+    /// hands controllers down (systemd inside does) takes no processes itself (EBUSY, cgroup-v2.rst, "No Internal
+    /// Process Constraint"): then it is init's own group below.
+    pub fn entry_fds_beside(&self, pid: i32) -> Result<Vec<OwnedFd>> {
         let open = |group: &Group| {
-            // v1's `tasks` moves one thread, which spares the kernel a lock over all processes of the host.
-            let file = match group.version {
-                Version::V1 => "tasks",
-                Version::V2 => "cgroup.procs",
-            };
-            self::open(group.dir.join(file), OFlags::WRONLY)
+            let hands_down = group.version == Version::V2
+                && files::read(&group.dir, "cgroup.subtree_control").is_ok_and(|list| !list.trim().is_empty());
+            let inner = if hands_down { processes::group_of(&group.dir, pid) } else { None };
+            entry(group, inner.as_deref().unwrap_or(&group.dir))
         };
         self.groups.iter().map(open).collect()
     }
@@ -214,6 +219,15 @@ impl Cgroup {
             _ => Ok(()),
         }
     }
+}
+
+fn entry(group: &Group, dir: &Path) -> Result<OwnedFd> {
+    // v1's `tasks` moves one thread, which spares the kernel a lock over all processes of the host.
+    let file = match group.version {
+        Version::V1 => "tasks",
+        Version::V2 => "cgroup.procs",
+    };
+    open(dir.join(file), OFlags::WRONLY)
 }
 
 fn open(path: PathBuf, flags: OFlags) -> Result<OwnedFd> {

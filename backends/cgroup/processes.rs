@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use berth_arch::pretend;
@@ -28,6 +28,20 @@ pub(super) fn list(groups: &Groups) -> Result<BTreeSet<i32>> {
         })?;
     }
     Ok(pids)
+}
+
+/// The group at or below `dir` that has the process in it.
+pub(super) fn group_of(dir: &Path, pid: i32) -> Option<PathBuf> {
+    let mut found = None;
+    let _ = walk(dir, &mut |dir| {
+        let mut pids = BTreeSet::new();
+        collect(dir, &mut pids)?;
+        if pids.contains(&pid) {
+            found = Some(dir.to_owned());
+        }
+        Ok(())
+    });
+    found
 }
 
 fn collect(dir: &Path, pids: &mut BTreeSet<i32>) -> io::Result<()> {

@@ -371,3 +371,22 @@ fn v2_counters_become_a_sample() {
     assert!(sample.unified && cgroup.out_of_memory().unwrap());
     assert_eq!(cgroup.mounts_for_container(), CgroupMount::Unified { path: folder.path().to_path_buf() });
 }
+
+#[test]
+fn who_joins_a_group_that_hands_controllers_down_joins_inits_own() {
+    let root = tempfile::tempdir().unwrap();
+    let groups = fake_v2(root.path(), &[("cgroup.procs", ""), ("cgroup.subtree_control", "pids\n")]);
+    let inner = root.path().join("a/init.scope");
+    std::fs::create_dir_all(&inner).unwrap();
+    std::fs::write(root.path().join("a/cgroup.procs"), "").unwrap();
+    std::fs::write(inner.join("cgroup.procs"), "77\n7\n").unwrap();
+    let cgroup = Cgroup::of(groups);
+    let joined = |pid| {
+        let fd = cgroup.entry_fds_beside(pid).unwrap().remove(0);
+        std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd))).unwrap()
+    };
+    assert_eq!(joined(7), inner.join("cgroup.procs"));
+    assert_eq!(joined(8), root.path().join("cgroup.procs"));
+    std::fs::write(root.path().join("cgroup.subtree_control"), "\n").unwrap();
+    assert_eq!(joined(7), root.path().join("cgroup.procs"));
+}

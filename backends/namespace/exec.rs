@@ -16,7 +16,7 @@ use super::become_program::{
     surroundings,
 };
 use super::clone;
-use super::plan::{entries, forbid_nodes};
+use super::plan::forbid_nodes;
 use super::process::{ProcessPlan, Streams, setup};
 use super::report::{At, Channel, Done, Packet, Step};
 use super::sandbox::{describe_process, send, try_wait};
@@ -90,7 +90,7 @@ pub(super) fn run(
     let mut process = ProcessPlan::new(process, spec, io)?;
     // The container's own start has said it.
     forbid_nodes(&mut process, spec, cgroup, &mut Vec::new());
-    let plan = Plan { process, groups: entries(cgroup)?, namespaces: namespaces(init)? };
+    let plan = Plan { process, groups: cgroup.entry_fds_beside(init.pid())?, namespaces: namespaces(init)? };
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
     let first = clone::spawn(0, None, |_| {
         ours.leave();

@@ -130,7 +130,7 @@ pub(super) fn forbid_nodes(process: &mut ProcessPlan, spec: &Spec, cgroup: &Cgro
 }
 
 /// Files by which a process joins the container's groups; none on a host without.
-pub(super) fn entries(cgroup: &Cgroup) -> Result<Vec<OwnedFd>> {
+fn entries(cgroup: &Cgroup) -> Result<Vec<OwnedFd>> {
     if cgroup.paths().is_empty() { Ok(Vec::new()) } else { cgroup.entry_fds() }
 }
 
