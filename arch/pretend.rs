@@ -13,7 +13,6 @@ pub const FACILITIES: &[&str] = &[
     "clone3",
     "close_range",
     "copy_file_range",
-    "memfd",
     "mount-api",
     "openat2",
     "overlay",

@@ -19,5 +19,5 @@ pub use backend::{
 pub use bundle::{Bundle, ContainerId};
 pub use cgroup::MemoryWatch;
 pub use error::{Error, Result};
-pub use protected::{cheaply_protected_program, protected_program};
+pub use protected::protected_program;
 pub use registry::{BACKENDS, Refused, Selection, by_name, check_names, select};

@@ -115,7 +115,6 @@ without! {
     no_clone3: "clone3"
     no_close_range: "close_range"
     no_copy_file_range: "copy_file_range"
-    no_memfd: "memfd"
     no_mount_api: "mount-api"
     no_openat2: "openat2"
     no_overlay: "overlay"
@@ -143,7 +142,7 @@ fn everything_newer_at_once() {
 #[test]
 fn an_old_kernel_with_control_groups() {
     try_without(
-        "cgroup-v2,cgroup-kill,clone3,close_range,copy_file_range,memfd,mount-api,openat2,pidfd,reflink,statx,userns",
+        "cgroup-v2,cgroup-kill,clone3,close_range,copy_file_range,mount-api,openat2,pidfd,reflink,statx,userns",
     );
 }
 
@@ -177,7 +176,7 @@ fn an_old_state_is_read_with_and_without() {
     // What one engine wrote with everything there, another reads without, and the other way round.
     let world = World::new(Mode::Embedded);
     world.run(&["--name", "one", "box", "sh", "-c", "echo x > /x"]).ok();
-    let old = "clone3,close_range,copy_file_range,memfd,mount-api,openat2,pidfd,reflink,statx,wal";
+    let old = "clone3,close_range,copy_file_range,mount-api,openat2,pidfd,reflink,statx,wal";
     let without = |arguments: &[&str]| world.with(&[("BERTH_PRETEND_WITHOUT", old)], arguments).ok();
     without(&["commit", "one", "made"]);
     without(&["start", "one"]);

@@ -12,7 +12,6 @@ pub mod filesystem;
 pub mod fuse;
 pub mod idmap;
 pub mod limits;
-pub mod memfd;
 pub mod mount_api;
 pub mod namespace;
 pub mod netlink;
@@ -51,7 +50,6 @@ pub const PROBES: &[Entry] = &[
     ("pidfd", "names a process without a race", || pidfd::probe().map(none)),
     ("close_range", "keeps descriptors out of containers in one call", || close_range::probe().map(none)),
     ("statx", "tells mounts and birth times", || statx::probe().map(|fields| fields.join(", "))),
-    ("memfd", "files in memory that can be sealed", || memfd::probe().map(none)),
     ("copy_file_range", "copies without passing through the program", || copy_file_range::probe().map(none)),
 ];
 

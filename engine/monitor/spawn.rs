@@ -43,7 +43,7 @@ pub fn spawn_serving(config: &MonitorConfig, connections: &[UnixStream]) -> Resu
     let mut report;
     // A file that no container can write to, should it get hold of it. Where that is not to be had: nothing of berth is
     // executed inside a container, and what runs is busy (ETXTBSY).
-    let protected = berth_backends::cheaply_protected_program();
+    let protected = berth_backends::protected_program();
     {
         let (ours, theirs) = match UnixStream::pair() {
             Ok(pair) => pair,

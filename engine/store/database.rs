@@ -67,7 +67,8 @@ impl Store {
             .map_err(database("configure"))?;
         let version = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
         match version(&connection).map_err(database("read"))? {
-            VERSION => {}
+            // A reboot took the run folder away. Where it cannot be made, whoever needs it will say so.
+            VERSION => drop(passable_folder(&paths.run)),
             0 => {
                 let transaction =
                     connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database("lock"))?;
