@@ -150,7 +150,10 @@ fn namespaces(init: &Process) -> Result<Vec<(OwnedFd, c_int)>> {
             }
             continue;
         };
-        let theirs = rustix::fs::stat(&path).map_err(setup(format!("look at {path}")))?;
+        let theirs = match rustix::fs::stat(&path) {
+            Err(_) if !init.is_alive() => return Err(ended()),
+            found => found.map_err(setup(format!("look at {path}")))?,
+        };
         if (theirs.st_dev, theirs.st_ino) != (own.st_dev, own.st_ino) {
             let file = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
             found.push((file.map_err(setup(format!("open {path}")))?, *kind));
@@ -158,9 +161,13 @@ fn namespaces(init: &Process) -> Result<Vec<(OwnedFd, c_int)>> {
     }
     // The number may have been reused between the look-up and here.
     if !init.is_alive() {
-        return Err(Error::NotFound("container: it is not running".into()));
+        return Err(ended());
     }
     Ok(found)
+}
+
+fn ended() -> Error {
+    Error::NotFound("container: it is not running".into())
 }
 
 fn first(plan: &Plan, channel: &Channel) {

@@ -4,7 +4,9 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::RecvFlags;
 
@@ -85,6 +87,16 @@ pub fn open(run_folder: &Path, request: &Request) -> Result<(UnixStream, Respons
         other => other,
     })?;
     Ok((stream, answer))
+}
+
+/// As [`request`], for a monitor that may hang: `None` if it has not answered within `patience`.
+pub fn request_within(run_folder: &Path, request: &Request, patience: Duration) -> Result<Option<Response>> {
+    let stream = connect(run_folder)?;
+    send(&stream, request)?;
+    let mut polled = [PollFd::new(&stream, PollFlags::IN)];
+    let answered = rustix::event::poll(&mut polled, Timespec::try_from(patience).ok().as_ref());
+    // Anything but silence: reading says what it is.
+    if answered == Ok(0) { Ok(None) } else { receive(&stream).map(Some) }
 }
 
 /// One question, one answer. A monitor that ends while it is asked is [`Error::NotFound`].

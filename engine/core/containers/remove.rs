@@ -1,14 +1,18 @@
 //! Removing a container.
 
 use std::path::Path;
+use std::time::Duration;
 
 use berth_monitor::protocol::Request;
-use berth_monitor::{State, Status, client};
+use berth_monitor::{Error as Failure, State, Status, client};
 
 use super::reconcile::wait_for_monitor;
 use super::record::{self, Container, Phase};
 use crate::settings::signals::SIGKILL;
 use crate::{Engine, Error, Result};
+
+/// How long a monitor may take to answer that it has sent a signal.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RemoveOptions {
@@ -74,9 +78,11 @@ impl Engine {
 
     /// With the lock: kills, and waits until the monitor has written that down.
     fn kill_for_good(&self, container: &Container) -> Result<()> {
-        let stopped = self.ask(container, &Request::Stop { signal: Some(SIGKILL), timeout: Some(0) });
-        match stopped {
-            Ok(_) | Err(Error::Conflict(_) | Error::NotFound(_)) => {}
+        match client::request_within(&self.run_folder(container), &Request::Signal { signal: SIGKILL }, PATIENCE) {
+            // It hangs. Its container goes with it, and what that leaves is settled below.
+            Ok(None) => self.kill_monitor(container)?,
+            // Running or not, it will have ended.
+            Ok(Some(_)) | Err(Failure::NotFound(_)) => {}
             Err(error) => {
                 return Err(Error::Internal(format!(
                     "cannot remove container \"/{}\": could not kill container: {error}",
@@ -91,6 +97,17 @@ impl Engine {
             )));
         }
         self.settled_state(container).map(drop)
+    }
+
+    fn kill_monitor(&self, container: &Container) -> Result<()> {
+        let pid = self.written_state(container)?.monitor_pid;
+        // Whoever holds the monitor's lock has written this number.
+        if pid > 0 && client::is_alive(&self.run_folder(container)) {
+            tracing::warn!("kill the monitor {pid} of container {}, which hangs", container.short_id());
+            let killed = berth_arch::process::Process::open(pid, None).and_then(|monitor| monitor.signal(SIGKILL));
+            killed.map_err(Error::io("kill the monitor of", self.run_folder(container)))?;
+        }
+        Ok(())
     }
 
     /// With the lock of a container that does not run: takes away everything, in an order that a crash at any point
