@@ -264,3 +264,45 @@ fn mounts_can_be_looked_into_two_at_a_time() {
         });
     });
 }
+
+/// Guards against a walk that calls itself for each level: a container's deep tree ended the engine.
+#[test]
+fn changes_are_found_however_deep_they_are() {
+    const DEPTH: usize = 2200;
+    each(|bed| {
+        bed.driver.prepare(&id("a"), &[]).unwrap();
+        bed.write("a", &[], |root| {
+            use rustix::fs::{Mode, OFlags};
+            let mut directory = rustix::fs::open(root, OFlags::DIRECTORY, Mode::empty()).unwrap();
+            for _ in 0..DEPTH {
+                rustix::fs::mkdirat(&directory, "d", Mode::RWXU).unwrap();
+                directory = rustix::fs::openat(&directory, "d", OFlags::DIRECTORY, Mode::empty()).unwrap();
+            }
+        });
+        let mut found = 0;
+        let mut count = |_: crate::Change<'_>| {
+            found += 1;
+            Ok(())
+        };
+        crate::diff::changes(&*bed.driver, &id("a"), &[], &mut count).unwrap();
+        assert_eq!(found, DEPTH);
+        bed.driver.remove(&id("a")).unwrap();
+    });
+}
+
+#[test]
+fn holes_of_equal_files_are_not_read() {
+    each(|bed| {
+        let make = |root: &std::path::Path| {
+            let file = fs::File::create(root.join("file")).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, b"x", 1 << 40).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(5)).unwrap();
+        };
+        bed.layer("a", &[], make);
+        bed.layer("b", &["a"], |root| {
+            fs::remove_file(root.join("file")).unwrap();
+            make(root);
+        });
+        assert_eq!(bed.changes("b", &["a"]), [""; 0]);
+    });
+}

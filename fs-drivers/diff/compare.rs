@@ -6,13 +6,14 @@
 
 use std::ffi::{CString, OsStr};
 use std::io;
+use std::iter::Peekable;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use berth_arch::root_dir::RootDir;
 use rustix::fs::FileType;
 
-use crate::tree::{self, Meta};
+use crate::tree::{self, Meta, next_data};
 use crate::{Change, ChangeKind};
 
 /// Calls `visit` with each change from `lower` (nothing if `None`) to `upper`.
@@ -23,7 +24,7 @@ pub(super) fn compare(
 ) -> io::Result<()> {
     let lower = lower.map(RootDir::open).transpose()?;
     let upper = RootDir::open(upper)?;
-    Comparison { lower, upper, path: PathBuf::new(), pending: Vec::new(), visit }.directory()
+    Comparison { lower, upper, path: PathBuf::new(), pending: Vec::new(), visit }.run()
 }
 
 struct Comparison<'a> {
@@ -35,57 +36,79 @@ struct Comparison<'a> {
     visit: &'a mut dyn FnMut(Change<'_>) -> io::Result<()>,
 }
 
-impl Comparison<'_> {
-    /// Compares the directory `self.path`. Directories are opened from the root each time, so that depth costs no
-    /// descriptors.
-    fn directory(&mut self) -> io::Result<()> {
-        let upper = names(&self.upper, &self.path)?;
-        let lower = match &self.lower {
-            Some(lower) => names(lower, &self.path)?,
-            None => Vec::new(),
-        };
-        let (mut ups, mut downs) = (upper.into_iter().peekable(), lower.into_iter().peekable());
-        loop {
-            let (up, down) = match (ups.peek(), downs.peek()) {
-                (None, None) => return Ok(()),
-                (Some(up), Some(down)) => (up <= down, down <= up),
-                (up, down) => (up.is_some(), down.is_some()),
-            };
-            let up = up.then(|| ups.next()).flatten();
-            let down = down.then(|| downs.next()).flatten();
-            self.pair(up, down)?;
-        }
-    }
+/// A directory that is being compared.
+struct Level {
+    upper: Peekable<std::vec::IntoIter<CString>>,
+    lower: Peekable<std::vec::IntoIter<CString>>,
+}
 
-    fn pair(&mut self, up: Option<CString>, down: Option<CString>) -> io::Result<()> {
-        let (Some(name), both) = (up.as_ref().or(down.as_ref()), up.is_some() && down.is_some()) else {
-            return Ok(());
+impl Level {
+    /// The next name, and whether it is above and below.
+    fn next(&mut self) -> Option<(CString, bool, bool)> {
+        let (up, down) = match (self.upper.peek(), self.lower.peek()) {
+            (Some(up), Some(down)) => (up <= down, down <= up),
+            (up, down) => (up.is_some(), down.is_some()),
         };
-        self.path.push(tree::os(name));
-        if up.is_none() {
-            self.report(ChangeKind::Deleted)?;
-        } else if both {
-            self.common()?;
-        } else {
-            self.added()?;
+        let upper = up.then(|| self.upper.next()).flatten();
+        let lower = down.then(|| self.lower.next()).flatten();
+        Some((upper.or(lower)?, up, down))
+    }
+}
+
+/// A directory above whose content is to be compared next.
+enum Inner {
+    /// With the directory of the same name below.
+    Both,
+    /// With nothing.
+    Upper,
+}
+
+impl Comparison<'_> {
+    /// Directories are opened from the root each time and wait in a list: depth costs neither descriptors nor stack.
+    fn run(&mut self) -> io::Result<()> {
+        let mut levels = vec![self.level(Inner::Both)?];
+        while let Some(level) = levels.last_mut() {
+            let Some((name, up, down)) = level.next() else {
+                levels.pop();
+                if self.pending.last() == Some(&self.path) {
+                    self.pending.pop();
+                }
+                self.path.pop();
+                continue;
+            };
+            self.path.push(tree::os(&name));
+            let inner = match (up, down) {
+                (false, _) => {
+                    self.report(ChangeKind::Deleted)?;
+                    None
+                }
+                (true, false) => self.added()?,
+                (true, true) => self.common()?,
+            };
+            match inner {
+                Some(inner) => levels.push(self.level(inner)?),
+                None => drop(self.path.pop()),
+            }
         }
-        self.path.pop();
         Ok(())
     }
 
-    fn added(&mut self) -> io::Result<()> {
+    fn level(&self, inner: Inner) -> io::Result<Level> {
+        let lower = match (&self.lower, inner) {
+            (Some(lower), Inner::Both) => names(lower, &self.path)?,
+            _ => Vec::new(),
+        };
+        let upper = names(&self.upper, &self.path)?;
+        Ok(Level { upper: upper.into_iter().peekable(), lower: lower.into_iter().peekable() })
+    }
+
+    fn added(&mut self) -> io::Result<Option<Inner>> {
         self.report(ChangeKind::Added)?;
         let parent = self.upper.parent_no_links(&self.path)?;
-        if Meta::at(&parent.directory, &parent.name)?.is_dir() {
-            drop(parent);
-            let lower = self.lower.take();
-            self.directory()?;
-            self.lower = lower;
-        }
-        Ok(())
+        Ok(Meta::at(&parent.directory, &parent.name)?.is_dir().then_some(Inner::Upper))
     }
 
-    fn common(&mut self) -> io::Result<()> {
+    fn common(&mut self) -> io::Result<Option<Inner>> {
         let lower_root = self.lower.as_ref().expect("a name in both trees");
         let upper = self.upper.parent_no_links(&self.path)?;
         let lower = lower_root.parent_no_links(&self.path)?;
@@ -95,29 +118,19 @@ impl Comparison<'_> {
         let linked = !up.is_dir() && up.nlink > down.nlink;
         let same = !linked
             && same((lower.directory.as_fd(), &lower.name, &down), (upper.directory.as_fd(), &upper.name, &up))?;
-        drop((upper, lower));
         if !same {
             self.report(ChangeKind::Modified)?;
         }
-        match (down.is_dir(), up.is_dir()) {
+        Ok(match (down.is_dir(), up.is_dir()) {
             (true, true) => {
                 if same {
                     self.pending.push(self.path.clone());
                 }
-                self.directory()?;
-                if self.pending.last() == Some(&self.path) {
-                    self.pending.pop();
-                }
-                Ok(())
+                Some(Inner::Both)
             }
-            (false, true) => {
-                let lower = self.lower.take();
-                self.directory()?;
-                self.lower = lower;
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+            (false, true) => Some(Inner::Upper),
+            _ => None,
+        })
     }
 
     fn report(&mut self, kind: ChangeKind) -> io::Result<()> {
@@ -160,24 +173,28 @@ pub(crate) fn same(lower: Side<'_>, upper: Side<'_>) -> io::Result<bool> {
         return Ok(false);
     }
     if kind == FileType::RegularFile && up.mtime.1 == 0 && up.size > 0 {
-        return same_content(&tree::open_file(low_dir, low_name)?, &tree::open_file(up_dir, up_name)?);
+        return same_content(&tree::open_file(low_dir, low_name)?, &tree::open_file(up_dir, up_name)?, up.size);
     }
     Ok(true)
 }
 
-fn same_content(lower: &OwnedFd, upper: &OwnedFd) -> io::Result<bool> {
+/// Both have the same size. Where both have holes nothing is read.
+fn same_content(lower: &OwnedFd, upper: &OwnedFd, size: u64) -> io::Result<bool> {
     let (mut down, mut up) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     let mut position = 0;
-    loop {
+    while position < size {
+        let data = |file| Ok::<_, io::Error>(next_data(file, position, size)?.map_or(size, |(start, _)| start));
+        position = data(lower)?.min(data(upper)?);
         let read = read_full(lower, &mut down, position)?;
         if read_full(upper, &mut up, position)? != read || down[..read] != up[..read] {
             return Ok(false);
         }
         if read < down.len() {
-            return Ok(true);
+            break;
         }
         position += read as u64;
     }
+    Ok(true)
 }
 
 fn read_full(file: &OwnedFd, buffer: &mut [u8], position: u64) -> io::Result<usize> {

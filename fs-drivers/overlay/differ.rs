@@ -1,6 +1,6 @@
 //! A layer's changes by a walk of its own directory, with a look into the layers below for each name.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,7 +23,7 @@ impl Differ for Overlay {
         let all = Below { layers: (0..lower.len()).collect(), hidden: false };
         let opaque = self.opaque();
         let mut search = Search { upper, lower, opaque, path: PathBuf::new(), pending: Vec::new(), visit };
-        search.directory(&all).map_err(|source| Error::Io {
+        search.run(all).map_err(|source| Error::Io {
             action: "find changes at",
             path: self.diff(id).join(&search.path),
             source,
@@ -37,6 +37,13 @@ struct Below {
     layers: Vec<usize>,
     /// The directory was replaced: what they have is gone, except where the layer has it again.
     hidden: bool,
+}
+
+/// A directory that is being looked at.
+struct Level {
+    /// What is left to look at, last first, and whether the layer itself has it.
+    names: Vec<(CString, bool)>,
+    below: Below,
 }
 
 /// What the layers below show at a name.
@@ -58,62 +65,76 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Looks at the layer's directory `self.path`, which is opened from the root each time: depth costs no
-    /// descriptors.
-    fn directory(&mut self, below: &Below) -> io::Result<()> {
-        let mut all: BTreeSet<CString> = self.names(&self.upper)?.into_iter().collect();
-        let own = all.clone();
-        if below.hidden {
-            for &layer in &below.layers {
-                all.extend(self.names(&self.lower[layer])?);
-            }
-        }
-        for name in all {
+    /// Looks at everything below the root. Directories are opened from the root each time and wait in a list: depth
+    /// costs neither descriptors nor stack.
+    fn run(&mut self, below: Below) -> io::Result<()> {
+        let mut levels = vec![self.level(below)?];
+        while let Some(level) = levels.last_mut() {
+            let Some((name, own)) = level.names.pop() else {
+                levels.pop();
+                if self.pending.last() == Some(&self.path) {
+                    self.pending.pop();
+                }
+                self.path.pop();
+                continue;
+            };
             self.path.push(tree::os(&name));
-            if own.contains(&name) {
-                self.entry(below)?;
-            } else if self.shown(below)?.is_some() {
-                self.report(ChangeKind::Deleted)?;
+            let inner = if own {
+                self.entry(&level.below)?
+            } else {
+                if self.shown(&level.below)?.is_some() {
+                    self.report(ChangeKind::Deleted)?;
+                }
+                None
+            };
+            match inner {
+                Some(below) => levels.push(self.level(below)?),
+                None => drop(self.path.pop()),
             }
-            self.path.pop();
         }
         Ok(())
     }
 
-    fn entry(&mut self, below: &Below) -> io::Result<()> {
+    /// The names of the layer's directory `self.path` and of what it hides below.
+    fn level(&self, below: Below) -> io::Result<Level> {
+        let mut names: BTreeMap<CString, bool> = BTreeMap::new();
+        if below.hidden {
+            for &layer in &below.layers {
+                names.extend(self.names(&self.lower[layer])?.into_iter().map(|name| (name, false)));
+            }
+        }
+        names.extend(self.names(&self.upper)?.into_iter().map(|name| (name, true)));
+        Ok(Level { names: names.into_iter().rev().collect(), below })
+    }
+
+    /// Reports what `self.path` is. If it is a directory: what is below it.
+    fn entry(&mut self, below: &Below) -> io::Result<Option<Below>> {
         let own = self.upper.parent_no_links(&self.path)?;
-        let Some(meta) = Meta::find(&own.directory, &own.name)? else { return Ok(()) };
+        let Some(meta) = Meta::find(&own.directory, &own.name)? else { return Ok(None) };
         let shown = self.shown(below)?;
         if meta.is_whiteout() {
-            return if shown.is_some() { self.report(ChangeKind::Deleted) } else { Ok(()) };
+            if shown.is_some() {
+                self.report(ChangeKind::Deleted)?;
+            }
+            return Ok(None);
         }
         let opaque = meta.is_dir() && is_opaque(&own.directory, &own.name, self.opaque)?;
         let Some(shown) = shown else {
-            drop(own);
             self.report(ChangeKind::Added)?;
-            let nothing = Below { layers: Vec::new(), hidden: false };
-            return if meta.is_dir() { self.directory(&nothing) } else { Ok(()) };
+            return Ok(meta.is_dir().then(|| Below { layers: Vec::new(), hidden: false }));
         };
-        let same = {
-            let lower = (shown.directory.as_fd(), own.name.as_os_str(), &shown.meta);
-            same(lower, (own.directory.as_fd(), &own.name, &meta))?
-        };
-        drop(own);
+        let lower = (shown.directory.as_fd(), own.name.as_os_str(), &shown.meta);
+        let same = same(lower, (own.directory.as_fd(), &own.name, &meta))?;
         if !same {
             self.report(ChangeKind::Modified)?;
         }
         if !meta.is_dir() {
-            return Ok(());
+            return Ok(None);
         }
         if same {
             self.pending.push(self.path.clone());
         }
-        let hidden = opaque || below.hidden;
-        self.directory(&Below { layers: shown.layers, hidden })?;
-        if self.pending.last() == Some(&self.path) {
-            self.pending.pop();
-        }
-        Ok(())
+        Ok(Some(Below { layers: shown.layers, hidden: opaque || below.hidden }))
     }
 
     /// What the layers that have the directory above show at `self.path`.
