@@ -135,3 +135,23 @@ fn a_file_that_changed_is_not_passed_off_as_the_old_one() {
         }
     });
 }
+
+#[test]
+fn what_a_later_entry_takes_away_or_leads_elsewhere_is_written_again_too() {
+    // GNU tar appends each in its turn; the names are the same and what they are is not.
+    let turns = [
+        ("a directory for a file", "echo 1 >a; tar -cf OUT a; rm a; mkdir a; echo 2 >a/b; tar -rf OUT a"),
+        (
+            "a directory for the link that led to a file",
+            "mkdir d l; echo 1 >l/file; echo 2 >d/other; tar -cf OUT d; ln -s d k; mkdir s; mv k s/l; \
+             tar -rf OUT -C s l; tar -rf OUT l/file; tar -rf OUT --no-recursion l",
+        ),
+    ];
+    each(|bed| {
+        for (n, (what, turn)) in turns.iter().enumerate() {
+            let tree = scratch();
+            let Some(archive) = archive_of(tree.path(), turn) else { return };
+            assert!(again(bed, &format!("t{n}"), &archive) == archive, "{what}: written again differently");
+        }
+    });
+}

@@ -237,3 +237,30 @@ fn resident() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
+
+#[test]
+fn what_is_below_a_whiteout_needs_no_entry_for_its_directory() {
+    each(|bed| {
+        bed.layer("a", &[], |root| {
+            fs::create_dir_all(root.join("d/sub")).unwrap();
+            fs::write(root.join("d/old"), "old").unwrap();
+        });
+        let whiteout = [entry(".wh.d", b'0', "", b""), entry("d/sub/new", b'0', "", b"new")].concat();
+        bed.unpack("b", &["a"], &whiteout).unwrap();
+        bed.read("b", &["a"], |root| {
+            assert_eq!(fs::read(root.join("d/sub/new")).unwrap(), b"new");
+            assert_eq!(fs::metadata(root.join("d")).unwrap().mode() & 0o7777, 0o755);
+            assert!(!root.join("d/old").exists());
+        });
+    });
+}
+
+#[test]
+fn a_whiteout_is_nothing_that_a_hard_link_could_name() {
+    each(|bed| {
+        let archive = [entry(".wh.gone", b'0', "", b""), entry("link", b'1', "gone", b"")].concat();
+        refused(bed, &archive, "its hard link's target gone does not exist");
+        let archive = [entry("d/", b'5', "", b""), entry("link", b'1', "d", b"")].concat();
+        refused(bed, &archive, "its hard link's target d is a directory");
+    });
+}

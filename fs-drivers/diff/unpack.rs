@@ -159,7 +159,10 @@ impl<R: Read> Unpacker<'_, R> {
         match member.kind {
             Kind::Regular => self.regular(member, path)?,
             Kind::Directory => {
-                let existed = self.places.make_directory(parent, name)?;
+                let record = self.reader.record();
+                let existed = self.places.make_directory(parent, name, |directory, found| {
+                    record.map_or(Ok(()), |record| keep(directory, name, found, record))
+                })?;
                 self.directory_attributes(member, path, existed)?;
             }
             Kind::Link => {
@@ -174,11 +177,13 @@ impl<R: Read> Unpacker<'_, R> {
                     return Ok(());
                 }
                 self.give_way(path)?;
-                return self.places.link(&target, parent, name).map_err(|error| match error.kind() {
-                    io::ErrorKind::NotFound => self
-                        .reader
-                        .wrong(&format!("its hard link's target {} does not exist", member.link.escape_ascii())),
-                    _ => error,
+                return self.places.link(&target, parent, name).map_err(|error| {
+                    let what = match error.raw_os_error() {
+                        Some(libc::ENOENT) => "does not exist",
+                        Some(libc::EISDIR) => "is a directory",
+                        _ => return error,
+                    };
+                    self.reader.wrong(&format!("its hard link's target {} {what}", member.link.escape_ascii()))
                 });
             }
             Kind::Symlink => {
@@ -232,7 +237,11 @@ impl<R: Read> Unpacker<'_, R> {
             other => other?,
         };
         match &member.sparse {
-            None => self.reader.data(Some(path), |chunk| write_all(&file, chunk))?,
+            // By way of a link it may not be found again.
+            None => {
+                let found_again = self.places.is_plain(parent)?.then_some(path);
+                self.reader.data(found_again, |chunk| write_all(&file, chunk))?;
+            }
             Some(sparse) => {
                 let mut pieces = sparse.map.iter().copied();
                 let (mut offset, mut left) = (0, 0);

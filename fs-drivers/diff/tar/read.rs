@@ -170,7 +170,7 @@ impl<'a, R: Read> Reader<'a, R> {
         let refer = path.filter(|_| self.record.is_some() && size > 0);
         let mut crc = crc32fast::Hasher::new();
         while self.remaining > 0 {
-            let chunk = self.input.fill_buf()?;
+            let chunk = self.input.fill_buf().map_err(|error| broken(&self.current, error))?;
             if chunk.is_empty() {
                 return Err(self.wrong("the archive ends within it"));
             }
@@ -269,7 +269,7 @@ impl<'a, R: Read> Reader<'a, R> {
 
     fn drain(&mut self) -> io::Result<()> {
         loop {
-            let chunk = self.input.fill_buf()?;
+            let chunk = self.input.fill_buf().map_err(|error| broken(&self.current, error))?;
             let length = chunk.len();
             if length == 0 {
                 return Ok(());
@@ -288,7 +288,7 @@ impl<'a, R: Read> Reader<'a, R> {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(broken(&self.current, error)),
             }
         }
         Ok(filled)
@@ -312,6 +312,14 @@ impl<'a, R: Read> Reader<'a, R> {
             .ok()
             .filter(|&id| id != u32::MAX)
             .ok_or_else(|| self.wrong(&format!("its {what} {wide} is no user or group number")))
+    }
+}
+
+/// What a decompressor says of its input is said of the archive; what the system says stays as it is.
+fn broken(current: &str, error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(_) => error,
+        None => io::Error::new(io::ErrorKind::InvalidData, format!("archive: {current}: {error}")),
     }
 }
 

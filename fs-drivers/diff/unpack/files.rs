@@ -40,7 +40,8 @@ impl Rules {
 }
 
 /// Unpacks `archive` (tar, not compressed) below the directory `into` of the tree at `root`, and reads it to its end.
-/// Not atomic: what was unpacked before an error stays.
+/// Not atomic: what was unpacked before an error stays. What `keep_kinds` refuses is an I/O error of the kind
+/// AlreadyExists.
 pub fn unpack_files(archive: impl Read, root: RootDir, into: &Path, options: FilesOptions) -> Result<Unpacked> {
     let rules = Rules {
         prefix: trim(into.as_os_str().as_bytes()).to_vec(),
@@ -56,9 +57,7 @@ pub fn unpack_files(archive: impl Read, root: RootDir, into: &Path, options: Fil
         done: Unpacked::default(),
     };
     unpacker.run().map_err(|source| match source.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput if source.get_ref().is_some() => {
-            Error::InvalidArgument(source.to_string())
-        }
+        io::ErrorKind::InvalidData if source.get_ref().is_some() => Error::InvalidArgument(source.to_string()),
         _ => Error::Io { action: "unpack into", path: into.to_path_buf(), source },
     })
 }
@@ -88,7 +87,7 @@ impl<R: Read> Unpacker<'_, R> {
         };
         let (shown, own) = (String::from_utf8_lossy(&path), String::from_utf8_lossy(&member.name));
         let message = format!("cannot overwrite {old} {shown:?} with {new} {own:?}");
-        Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, message))
     }
 }
 

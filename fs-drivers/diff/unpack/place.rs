@@ -15,11 +15,18 @@ use super::{modified, split};
 use crate::tree::{self, Meta};
 use crate::{UnpackTarget, Whiteouts};
 
+struct Last {
+    path: Box<[u8]>,
+    directory: OwnedFd,
+    /// No part of the path is a link.
+    plain: bool,
+}
+
 pub(super) struct Places {
     root: RootDir,
     pub(super) whiteouts: Whiteouts,
     /// The directory that the last entry went into; archives are mostly sorted.
-    last: Option<(Box<[u8]>, OwnedFd)>,
+    last: Option<Last>,
     /// Inodes that this archive made: its own whiteouts do not hide them. Only where the directory also holds what
     /// the layers below brought.
     own: HashSet<u64>,
@@ -38,12 +45,43 @@ impl Places {
 
     /// The directory `path`, made where it is missing. Links in it are followed inside the layer.
     pub(super) fn directory(&mut self, path: &[u8]) -> io::Result<BorrowedFd<'_>> {
-        let known = self.last.as_ref().is_some_and(|(last, _)| **last == *path);
-        if !known {
-            let directory = self.reach(path)?;
-            self.last = Some((path.into(), directory));
+        Ok(self.last(path)?.directory.as_fd())
+    }
+
+    /// Whether `path` leads to the same directory whatever becomes of links.
+    pub(super) fn is_plain(&mut self, path: &[u8]) -> io::Result<bool> {
+        Ok(self.last(path)?.plain)
+    }
+
+    fn last(&mut self, path: &[u8]) -> io::Result<&Last> {
+        if !self.last.as_ref().is_some_and(|last| *last.path == *path) {
+            let directory = match self.reach(path) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) && self.whiteouts != Whiteouts::Apply => {
+                    self.uncover(path)?;
+                    self.reach(path)?
+                }
+                other => other?,
+            };
+            let plain = self.root.parent_no_links(&Path::new(OsStr::from_bytes(path)).join("x")).is_ok();
+            self.last = Some(Last { path: path.into(), directory, plain });
         }
-        Ok(self.last.as_ref().expect("just set").1.as_fd())
+        Ok(self.last.as_ref().expect("just set"))
+    }
+
+    /// Makes directories of whiteouts in `path`: the archive brings something below a name that it hides, and no entry
+    /// for the directory itself.
+    fn uncover(&mut self, path: &[u8]) -> io::Result<()> {
+        let slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(index, _)| index);
+        for end in slashes.chain([path.len()]) {
+            let (parent, name) = split(&path[..end]);
+            let name = OsStr::from_bytes(name);
+            if Meta::find(self.directory(parent)?, name)?.is_some_and(|found| found.is_whiteout()) {
+                self.make_directory(parent, name, |_, _| Ok(()))?;
+                let mode = Mode::from_raw_mode(0o755);
+                rustix::fs::chmodat(self.directory(parent)?, name, mode, AtFlags::empty())?;
+            }
+        }
+        Ok(())
     }
 
     fn reach(&self, path: &[u8]) -> io::Result<OwnedFd> {
@@ -59,8 +97,14 @@ impl Places {
         self.last = None;
     }
 
-    /// Makes the directory, or takes the one that is there. True in the second case.
-    pub(super) fn make_directory(&mut self, parent: &[u8], name: &OsStr) -> io::Result<bool> {
+    /// Makes the directory, or takes the one that is there. True in the second case. `replaced` gets something else
+    /// that is there before it is removed.
+    pub(super) fn make_directory(
+        &mut self,
+        parent: &[u8],
+        name: &OsStr,
+        replaced: impl FnOnce(BorrowedFd<'_>, &Meta) -> io::Result<()>,
+    ) -> io::Result<bool> {
         let directory = self.directory(parent)?;
         match rustix::fs::mkdirat(directory, name, Mode::RWXU) {
             Ok(()) => return Ok(false),
@@ -71,6 +115,7 @@ impl Places {
         if found.is_dir() {
             return Ok(true);
         }
+        replaced(directory, &found)?;
         let hides = found.is_whiteout() && self.whiteouts != Whiteouts::Apply;
         self.remove(parent, name, &found)?;
         rustix::fs::mkdirat(self.directory(parent)?, name, Mode::RWXU)?;
@@ -84,10 +129,14 @@ impl Places {
     /// A hard link to `target`, which is resolved inside the layer and not followed if it is a link itself.
     pub(super) fn link(&mut self, target: &[u8], parent: &[u8], name: &OsStr) -> io::Result<()> {
         let found = self.root.parent(Path::new(OsStr::from_bytes(target)))?;
-        let directory = self.directory(parent)?;
-        if Meta::at(&found.directory, &found.name)?.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "archive: a hard link names a directory"));
+        let meta = Meta::at(&found.directory, &found.name)?;
+        if meta.is_dir() {
+            return Err(Errno::ISDIR.into());
         }
+        if meta.is_whiteout() && self.whiteouts != Whiteouts::Apply {
+            return Err(Errno::NOENT.into());
+        }
+        let directory = self.directory(parent)?;
         Ok(rustix::fs::linkat(&found.directory, &found.name, directory, name, AtFlags::empty())?)
     }
 
