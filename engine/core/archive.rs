@@ -130,9 +130,13 @@ impl Engine {
                 return Err(Error::InvalidArgument("extraction point is not a directory".to_owned()));
             }
             options.owner = user.map(|user| owner(&root, &user)).transpose()?;
+            let archive = berth_image::decompress(archive).map_err(Error::io("read the archive for", path))?;
             diff::unpack_files(archive, root, &target.path, options).map_err(|error| match error {
                 // What was sent is not what it says it is.
                 berth_fs_drivers::Error::InvalidArgument(_) => Error::InvalidArgument(error.to_string()),
+                berth_fs_drivers::Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                    Error::InvalidArgument(source.to_string())
+                }
                 other => other.into(),
             })?;
             Ok(())

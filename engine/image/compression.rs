@@ -9,7 +9,7 @@ const BUFFER: usize = 64 * 1024;
 const MAGIC: usize = 6;
 
 /// `stream` without its compression: gzip, bzip2, xz, zstd, or as it is.
-pub(crate) fn decompress<'a>(mut stream: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub fn decompress<'a>(mut stream: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut magic = [0; MAGIC];
     let mut known = 0;
     while known < MAGIC {

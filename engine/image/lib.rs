@@ -28,6 +28,7 @@ use berth_store::Store;
 
 pub use archive::{LoadOptions, Loaded};
 pub use commit::CommitOptions;
+pub use compression::decompress;
 pub use config::{Healthcheck, History, ImageConfig, RootFs, RunConfig};
 pub use digest::{Digest, ImageId};
 pub use error::{Error, Result};
