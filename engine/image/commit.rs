@@ -78,11 +78,21 @@ impl ImageStore {
             match (added, packed) {
                 // What broke first: unpacking closes the pipe, and then packing complains of that.
                 (Err(error @ Error::Driver(berth_fs_drivers::Error::Io { .. })), _) => Err(error),
+                (Err(error), Err(packed)) if is_broken_pipe(&packed) => Err(error),
                 (_, Err(error)) => Err(error),
                 (added, Ok(())) => added,
             }
         })
     }
+}
+
+fn is_broken_pipe(error: &Error) -> bool {
+    let kind = match error {
+        Error::Driver(error) => error.io_kind(),
+        Error::Stream { source, .. } => Some(source.kind()),
+        _ => None,
+    };
+    kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 /// The digest of an archive without entries: two blocks of zeros.
