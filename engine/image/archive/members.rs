@@ -1,5 +1,6 @@
 //! An archive taken off its stream: its files in one unnamed file, and where each is.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::Path;
@@ -16,13 +17,15 @@ const MAX_MEMBERS: usize = 65_536;
 const MAX_DOCUMENT: u64 = 4 << 20;
 /// Bytes of all JSON documents that an archive makes us read.
 const MAX_DOCUMENTS: u64 = 64 << 20;
+/// Bytes in front of a member's data: headers, and the longest names.
+const MAX_HEADERS: u64 = 1 << 20;
 /// Links to links.
 const MAX_LINKS: usize = 16;
 
 pub(super) struct Members {
     spool: Spool,
     members: HashMap<String, Member>,
-    documents: std::cell::Cell<u64>,
+    documents: Cell<u64>,
 }
 
 enum Member {
@@ -35,6 +38,26 @@ enum Member {
 pub(super) struct Extent {
     offset: u64,
     pub(super) length: u64,
+}
+
+/// The tar crate takes an extended header into memory whatever its length: the stream gives no more than is left.
+struct Allowance<'a, R> {
+    stream: R,
+    left: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Allowance<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        if left == 0 {
+            let message = format!("an extended header is longer than {MAX_HEADERS} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.stream.read(&mut buffer[..wanted])?;
+        self.left.set(left - count as u64);
+        Ok(count)
+    }
 }
 
 pub(super) fn invalid(message: impl Into<String>) -> Error {
@@ -60,9 +83,11 @@ impl Members {
     pub(super) fn read(mut archive: impl Read, scratch: &Path) -> Result<Self> {
         let mut spool = Spool::new(scratch)?;
         let mut members = HashMap::new();
-        let mut tar = tar::Archive::new(&mut archive);
+        let allowed = Cell::new(MAX_HEADERS);
+        let mut tar = tar::Archive::new(Allowance { stream: &mut archive, left: &allowed });
         for (count, entry) in tar.entries().map_err(reading)?.enumerate() {
             let mut entry = entry.map_err(reading)?;
+            allowed.set(u64::MAX);
             if count >= MAX_MEMBERS {
                 return Err(invalid(format!("the archive has more than {MAX_MEMBERS} members")));
             }
@@ -89,10 +114,14 @@ impl Members {
                     let base = if kind == tar::EntryType::Symlink { folder } else { "" };
                     Member::Link(clean(base, target)?)
                 }
-                tar::EntryType::Directory | tar::EntryType::XGlobalHeader => continue,
+                tar::EntryType::Directory | tar::EntryType::XGlobalHeader => {
+                    allowed.set(MAX_HEADERS);
+                    continue;
+                }
                 _ => return Err(invalid(format!("the archive's member {name:?} is neither file nor link"))),
             };
             members.insert(name, member);
+            allowed.set(MAX_HEADERS);
         }
         // What follows the end belongs to the stream; who sends it must not find it closed.
         io::copy(&mut archive, &mut io::sink()).map_err(reading)?;

@@ -273,6 +273,23 @@ fn a_million_entries_need_little_memory() {
     eprintln!("{text}");
 }
 
+/// Guards against taking a whole extended header of an archive into memory.
+#[test]
+fn an_endless_extended_header_is_refused_early() {
+    let fixture = fixture();
+    for kind in [tar::EntryType::GNULongName, tar::EntryType::GNULongLink, tar::EntryType::XHeader] {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("endless").unwrap();
+        header.set_entry_type(kind);
+        header.set_size(1 << 40);
+        header.set_cksum();
+        let stream = header.as_bytes().chain(std::io::repeat(b'a'));
+        let refused = fixture.images.load(stream, &LoadOptions::default(), &mut quiet).unwrap_err();
+        assert!(refused.to_string().contains("an extended header is longer than"), "{refused}");
+        fixture.assert_empty();
+    }
+}
+
 #[test]
 fn declared_sizes_are_not_believed() {
     on_each_driver(|fixture| {
