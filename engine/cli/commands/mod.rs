@@ -407,13 +407,26 @@ fn finish(outcome: anyhow::Result<u8>, verb: &str) -> ExitCode {
         Ok(exit) => (exit.code, exit.error),
         Err(error) => (1, error),
     };
-    let message = format!("{}{error:#}", daemon_prefix(&error));
+    let message = quiet(&format!("{}{error:#}", daemon_prefix(&error)));
     if matches!(verb, "run" | "create") && code != 1 {
         eprintln!("berth: {message}\n\nRun 'berth {verb} --help' for more information");
     } else if !message.is_empty() {
         eprintln!("{message}");
     }
     ExitCode::from(code)
+}
+
+/// An error may quote names out of archives and containers: no control character of theirs reaches a terminal.
+fn quiet(message: &str) -> String {
+    let mut quiet = String::with_capacity(message.len());
+    for character in message.chars() {
+        match character {
+            '\n' | '\t' => quiet.push(character),
+            _ if character.is_control() => quiet.extend(character.escape_default()),
+            _ => quiet.push(character),
+        }
+    }
+    quiet
 }
 
 fn daemon_prefix(error: &anyhow::Error) -> &'static str {
