@@ -221,6 +221,9 @@ both! {
         assert_eq!(fs::read_to_string(world.path("out/sub/g")).unwrap(), "two\n");
         assert_eq!(fs::read_to_string(world.path("file")).unwrap(), "one\n");
         assert_eq!(fs::read_link(world.path("flat/link")).unwrap(), Path::new("f"));
+        assert_eq!(fs::read_to_string(world.path("flat/sub/g")).unwrap(), "two\n");
+        world.shell("berth cp one:/ whole").ok();
+        assert_eq!(fs::read_to_string(world.path("whole/d/sub/g")).unwrap(), "two\n");
         world.shell("echo in > in && berth cp in one:/tmp/ && berth cp in one:/tmp/named && berth cp out one:/tmp").ok();
         assert_eq!(
             world.berth(&["exec", "one", "sh", "-c", "cat /tmp/in /tmp/named /tmp/out/sub/g"]).ok().text(),
@@ -229,6 +232,8 @@ both! {
         assert_eq!(world.shell("berth cp one:/d/f - | tar -xO").ok().out(), "one\n");
         world.shell("tar -c in | berth cp - one:/root").ok();
         assert_eq!(world.berth(&["exec", "one", "cat", "/root/in"]).ok().text(), "in");
+        world.shell("mkdir z && echo packed > z/packed && tar -C z -cz packed | berth cp - one:/root").ok();
+        assert_eq!(world.berth(&["exec", "one", "cat", "/root/packed"]).ok().text(), "packed");
         world.berth(&["cp", "one:/nowhere", &world.at("x")]).refused(1, &["/nowhere"]);
         world.berth(&["cp", &world.at("in"), "one:/nowhere/x"]).refused(1, &["nowhere"]);
         world.berth(&["cp", &world.at("missing"), "one:/"]).refused(1, &["missing"]);
@@ -247,6 +252,21 @@ both! {
             world.shell("berth cp mm:/t/x - | tar -xO; berth cp mm:/bound/f - | tar -xO").ok().out(),
             "inside\none\n"
         );
+    }
+
+    fn cp_gives_files_as_they_are(world) {
+        let make = "mkdir -p /d/empty; truncate -s 5M /d/holes; echo end >> /d/holes; mkfifo /d/fifo; echo x > /d/a; \
+            ln /d/a /d/b; chmod 4711 /d/a; touch -d '1969-01-01 00:00:00' /d/old";
+        world.run(&["--name", "one", "box", "sh", "-c", make]).ok();
+        let look = "stat -c '%n %F %a %h %s' * && stat -c %Y old && md5sum holes && du -k holes | cut -f1";
+        let inside = "cd /d && stat -c '%n %F %a %h %s' * && stat -c %Y old && md5sum holes";
+        world.shell("berth cp one:/d out && berth cp out one:/again").ok();
+        let mut found = world.shell(&format!("cd out && {look}")).ok().lines();
+        let blocks: u32 = found.pop().unwrap().parse().unwrap();
+        assert!(blocks < 1024, "the holes were filled: {blocks} KiB");
+        world.berth(&["commit", "one", "made"]).ok();
+        assert_eq!(world.run(&["--rm", "made", "sh", "-c", inside]).ok().lines(), found);
+        assert_eq!(world.run(&["--rm", "made", "stat", "-c", "%Y", "/again/old"]).ok().text(), "-31536000");
     }
 
     fn an_image_of_130_layers_works(world) {

@@ -7,7 +7,9 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
+use berth_arch::root_dir::RootDir;
 use berth_client::{Client, Incoming, Method};
+use berth_fs_drivers::diff::{FilesOptions, unpack_files};
 use serde::Deserialize;
 
 use super::Act;
@@ -74,9 +76,9 @@ impl Act for Cp {
     }
 }
 
-/// Whether a path asks for what is in the folder and not the folder.
+/// Whether a path asks for what is in the folder and not the folder. The root has no name that it could be copied as.
 fn contents_only(path: &str) -> bool {
-    path.ends_with("/.") || path == "."
+    path.ends_with("/.") || path == "." || path.trim_end_matches('/').is_empty()
 }
 
 /// `path` as an absolute one inside the container, with a trailing `/.` or `/` kept.
@@ -237,16 +239,18 @@ async fn receive(body: Incoming, to: Destination, keep_owners: bool) -> anyhow::
             .prefix(".berth-cp-")
             .tempdir_in(&to.folder)
             .with_context(|| format!("make a folder in {}", to.folder.display()))?;
-        let mut archive = tar::Archive::new(&mut reader);
-        archive.set_preserve_permissions(true);
-        archive.set_preserve_ownerships(keep_owners);
-        archive.unpack(staging.path()).context("unpack the container's files")?;
-        // The engine may still be sending padding.
-        std::io::copy(&mut reader, &mut std::io::sink())?;
+        let root = RootDir::open(staging.path()).context("open the folder to unpack into")?;
+        let own = (rustix::process::geteuid(), rustix::process::getegid());
+        let options = FilesOptions {
+            keep_kinds: false,
+            owner: (!keep_owners).then(|| (own.0.as_raw(), own.1.as_raw())),
+            // Devices and attributes that are not ours to make are left out.
+            in_user_namespace: true,
+        };
+        unpack_files(&mut reader, root, Path::new(""), options).context("unpack the container's files")?;
         for entry in fs::read_dir(staging.path())? {
             let entry = entry?;
             let target = match to.name.as_deref() {
-                Some(".") if entry.file_type()?.is_dir() => to.folder.clone(),
                 Some(name) if name != "." => to.folder.join(name),
                 _ => to.folder.join(entry.file_name()),
             };
@@ -305,6 +309,11 @@ fn pack<W: Write>(
     if !keep_owners {
         header.set_uid(0);
         header.set_gid(0);
+    }
+    // The header's own field has no sign. The folder whose content is sent has no entry.
+    if metadata.mtime() < 0 && name.components().any(|part| part != Component::CurDir) {
+        header.set_mtime(0);
+        builder.append_pax_extensions([("mtime", metadata.mtime().to_string().as_bytes())])?;
     }
     let kind = metadata.file_type();
     let shown = || format!("send {}", path.display());
