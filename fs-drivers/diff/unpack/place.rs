@@ -54,7 +54,7 @@ impl Places {
     }
 
     fn last(&mut self, path: &[u8]) -> io::Result<&Last> {
-        if !self.last.as_ref().is_some_and(|last| *last.path == *path) {
+        if self.last.as_ref().is_none_or(|last| *last.path != *path) {
             let directory = match self.reach(path) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) && self.whiteouts != Whiteouts::Apply => {
                     self.uncover(path)?;
