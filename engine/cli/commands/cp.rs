@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -340,6 +340,10 @@ fn pack<W: Write>(
         return builder.append_data(&mut header, name, file.take(metadata.size())).with_context(shown);
     }
     header.set_size(0);
+    if kind.is_char_device() || kind.is_block_device() {
+        header.set_device_major(rustix::fs::major(metadata.rdev()))?;
+        header.set_device_minor(rustix::fs::minor(metadata.rdev()))?;
+    }
     builder.append_data(&mut header, name, std::io::empty()).with_context(shown)
 }
 
