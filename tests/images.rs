@@ -254,6 +254,28 @@ both! {
         );
     }
 
+    fn a_file_that_would_be_a_whiteout_is_not_committed(world) {
+        world.run(&["--name", "one", "box", "sh", "-c", "mkdir /d && touch /d/.wh.f"]).ok();
+        world.berth(&["commit", "one", "made"]).refused(1, &["d/.wh.f", "rename or remove it"]);
+        assert_eq!(world.berth(&["images", "-q", "made"]).ok().text(), "");
+    }
+
+    fn cp_takes_files_as_they_are(world) {
+        world.start(&["--name", "one"], "sleep 1000");
+        let make = "mkdir up && cd up && echo x > a && ln a b && ln -s nowhere l && mkfifo p && truncate -s 5M holes && \
+            echo end >> holes && setfattr -n user.note -v kept a && chown 7:8 a && chmod 4755 a && \
+            touch -d '2001-02-03 04:05:06.123456789' a holes";
+        world.shell(make).ok();
+        world.shell("berth cp -a up one:/ && berth cp -a one:/up back && berth cp up one:/plain").ok();
+        let look = |folder: &str| {
+            let line = "stat -c '%n %F %a %h %s %u %g %y' a b holes p; stat -c '%n %F' l; md5sum holes; getfattr -d a";
+            world.shell(&format!("cd {folder} && {line}")).ok().out()
+        };
+        assert_eq!(look("back"), look("up"));
+        let owners = world.berth(&["exec", "one", "stat", "-c", "%u %g %h", "/plain/a"]).ok().text();
+        assert_eq!(owners, "0 0 2");
+    }
+
     fn cp_gives_files_as_they_are(world) {
         let make = "mkdir -p /d/empty; truncate -s 5M /d/holes; echo end >> /d/holes; mkfifo /d/fifo; echo x > /d/a; \
             ln /d/a /d/b; chmod 4711 /d/a; touch -d '1969-01-01 00:00:00' /d/old";

@@ -88,7 +88,7 @@ impl Engine {
             told(&stat);
             let top = if stat.name == "/" { Path::new("") } else { Path::new(&stat.name) };
             // An entry named `.` for a directory's content.
-            diff::pack_path(&root, &target.path, top, &mut *out)?;
+            diff::pack_path(&root, &target.path, top, None, &mut *out)?;
             out.flush().map_err(Error::io("send", path))
         })?;
         self.emit_container(&container, "archive-path", &[]);

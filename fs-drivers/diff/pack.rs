@@ -49,7 +49,15 @@ pub fn pack_changes(
     let mut packer = Packer::new(&root, out);
     each(&mut |change| match change.kind {
         ChangeKind::Deleted => packer.whiteout(change.path),
-        ChangeKind::Added | ChangeKind::Modified => packer.path(change.path),
+        ChangeKind::Added | ChangeKind::Modified => {
+            let name = change.path.file_name().unwrap_or_default();
+            if name.as_bytes().starts_with(WHITEOUT) {
+                let what =
+                    "in a layer, a name that begins with .wh. removes a file; rename or remove it before you commit";
+                return Err(about(change.path, io::Error::new(io::ErrorKind::InvalidInput, what)));
+            }
+            packer.path(change.path)
+        }
     })?;
     packer.finish().at("write", "the layer's archive")
 }
@@ -70,12 +78,23 @@ pub fn pack_tree(root: &Path, out: impl Write) -> Result<Packed> {
 }
 
 /// Writes the file or tree at `path`, which is resolved inside `root` and not followed if it is a link itself, with
-/// `name` in its place in front of every entry. An empty `name` leaves the entry for the top out.
-pub fn pack_path(root: &RootDir, path: &Path, name: &Path, out: impl Write) -> Result<Packed> {
+/// `name` in its place in front of every entry. An empty `name` leaves the entry for the top out. All is `owner`'s in the
+/// archive, if there is one.
+pub fn pack_path(
+    root: &RootDir,
+    path: &Path,
+    name: &Path,
+    owner: Option<(u32, u32)>,
+    out: impl Write,
+) -> Result<Packed> {
     let mut packer = Packer::new(root, out);
+    let owned = |meta: Meta| match owner {
+        Some((uid, gid)) => Meta { uid, gid, ..meta },
+        None => meta,
+    };
     let mut pack = || {
         let Parent { directory, name: own } = root.parent(path)?;
-        let meta = Meta::at(&directory, &own)?;
+        let meta = owned(Meta::at(&directory, &own)?);
         if !name.as_os_str().is_empty() {
             packer.entry(name, directory.as_fd(), &own, &meta)?;
         }
@@ -83,7 +102,8 @@ pub fn pack_path(root: &RootDir, path: &Path, name: &Path, out: impl Write) -> R
             let top = RootDir::from_fd(tree::open_dir(&directory, &own)?);
             let mut walk = Walk::new(&top)?;
             while let Some(found) = walk.next()? {
-                packer.entry(&name.join(&found.path), found.directory.as_fd(), &found.name, &found.meta)?;
+                let meta = owned(found.meta);
+                packer.entry(&name.join(&found.path), found.directory.as_fd(), &found.name, &meta)?;
             }
         }
         packer.finish_in_place()

@@ -182,7 +182,7 @@ mod tests {
         fs::write(scratch.0.join("root/into/file"), "x").unwrap();
         let root = RootDir::open(&scratch.0.join("root")).unwrap();
         let mut archive = Vec::new();
-        pack_path(&root, Path::new("/into"), Path::new("other"), &mut archive).unwrap();
+        pack_path(&root, Path::new("/into"), Path::new("other"), None, &mut archive).unwrap();
         scratch.unpack(&archive, "", FilesOptions { owner: Some((7, 8)), ..FilesOptions::default() }).unwrap();
         let copy = fs::metadata(scratch.0.join("root/other/file")).unwrap();
         assert_eq!((copy.uid(), copy.gid(), copy.len()), (7, 8, 1));
