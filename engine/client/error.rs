@@ -14,7 +14,10 @@ pub enum Error {
     #[error("cannot connect to the engine at {endpoint}: {source}")]
     Connect { endpoint: String, source: io::Error },
     #[error("talk to the engine: {0}")]
-    Http(#[from] hyper::Error),
+    Http(#[source] hyper::Error),
+    /// What was being sent could not be read, in the words of whoever read it.
+    #[error("{0}")]
+    Body(String),
     #[error("read the engine's answer to {path}: {source}")]
     Decode { path: String, source: serde_json::Error },
     #[error("encode the request to {path}: {message}")]
@@ -27,6 +30,15 @@ impl Error {
         match self {
             Self::Api { status, .. } => Some(*status),
             _ => None,
+        }
+    }
+}
+
+impl From<hyper::Error> for Error {
+    fn from(error: hyper::Error) -> Self {
+        match std::error::Error::source(&error) {
+            Some(source) if error.is_user() => Self::Body(source.to_string()),
+            _ => Self::Http(error),
         }
     }
 }

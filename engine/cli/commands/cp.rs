@@ -1,15 +1,14 @@
 //! `berth cp`: files between a container and the local file system, or as a tar stream.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
 use berth_arch::root_dir::RootDir;
 use berth_client::{Client, Incoming, Method};
-use berth_fs_drivers::diff::{FilesOptions, unpack_files};
+use berth_fs_drivers::diff::{FilesOptions, pack_path, unpack_files};
 use serde::Deserialize;
 
 use super::Act;
@@ -282,69 +281,25 @@ fn merge(from: &Path, to: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Packs a local file or folder under the name `base`.
-fn send(source: &Path, base: &str, keep_owners: bool, follow: bool, writer: BodyWriter) {
-    let mut builder = tar::Builder::new(writer);
-    let packed = pack(&mut builder, source, Path::new(base), keep_owners, follow);
-    match packed.and_then(|()| builder.into_inner().map_err(Into::into)) {
-        Ok(mut writer) => drop(writer.flush()),
-        Err(error) => {
-            // The body's sender went with the builder: a body that is cut off without its trailer is refused.
-            eprintln!("{error:#}");
-        }
+/// Packs a local file or folder under the name `base`; `.`: what is in it.
+fn send(source: &Path, base: &str, keep_owners: bool, follow: bool, mut writer: BodyWriter) {
+    match pack(source, base, keep_owners, follow, &mut writer) {
+        Ok(()) => {}
+        Err(error) => writer.fail(std::io::Error::other(format!("{error:#}"))),
     }
 }
 
-fn pack<W: Write>(
-    builder: &mut tar::Builder<W>,
-    path: &Path,
-    name: &Path,
-    keep_owners: bool,
-    follow: bool,
-) -> anyhow::Result<()> {
-    let metadata = if follow { fs::metadata(path) } else { fs::symlink_metadata(path) };
-    let metadata = metadata.with_context(|| format!("look at {}", path.display()))?;
-    let mut header = tar::Header::new_gnu();
-    header.set_metadata(&metadata);
-    if !keep_owners {
-        header.set_uid(0);
-        header.set_gid(0);
-    }
-    // The header's own field has no sign. The folder whose content is sent has no entry.
-    if metadata.mtime() < 0 && name.components().any(|part| part != Component::CurDir) {
-        header.set_mtime(0);
-        builder.append_pax_extensions([("mtime", metadata.mtime().to_string().as_bytes())])?;
-    }
-    let kind = metadata.file_type();
-    let shown = || format!("send {}", path.display());
-    if kind.is_symlink() {
-        header.set_size(0);
-        return builder.append_link(&mut header, name, fs::read_link(path)?).with_context(shown);
-    }
-    if kind.is_dir() {
-        header.set_size(0);
-        if name.components().any(|part| part != Component::CurDir) {
-            builder.append_data(&mut header, name, std::io::empty()).with_context(shown)?;
-        }
-        let mut names: Vec<_> = fs::read_dir(path).with_context(shown)?.collect::<Result<_, _>>()?;
-        names.sort_by_key(fs::DirEntry::file_name);
-        for entry in names {
-            // Only the link that was named is followed, as `cp -H` does.
-            pack(builder, &entry.path(), &name.join(entry.file_name()), keep_owners, false)?;
-        }
-        return Ok(());
-    }
-    if kind.is_file() {
-        let file = fs::File::open(path).with_context(shown)?;
-        header.set_size(metadata.size());
-        return builder.append_data(&mut header, name, file.take(metadata.size())).with_context(shown);
-    }
-    header.set_size(0);
-    if kind.is_char_device() || kind.is_block_device() {
-        header.set_device_major(rustix::fs::major(metadata.rdev()))?;
-        header.set_device_minor(rustix::fs::minor(metadata.rdev()))?;
-    }
-    builder.append_data(&mut header, name, std::io::empty()).with_context(shown)
+fn pack(source: &Path, base: &str, keep_owners: bool, follow: bool, out: &mut BodyWriter) -> anyhow::Result<()> {
+    let look = || format!("look at {}", source.display());
+    // Of links, only the one that was named may be followed, as `cp -H` does.
+    let follow = follow || source.file_name().is_none() || source.as_os_str().as_bytes().ends_with(b"/");
+    let path = if follow { fs::canonicalize(source) } else { std::path::absolute(source) }.with_context(look)?;
+    let root = RootDir::open(path.parent().unwrap_or(Path::new("/"))).with_context(look)?;
+    let own = Path::new(path.file_name().unwrap_or_default());
+    let name = Path::new(if base == "." { "" } else { base });
+    let owner = (!keep_owners).then_some((0, 0));
+    pack_path(&root, own, name, owner, out).with_context(|| format!("send {}", source.display()))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -43,7 +43,9 @@ pub(crate) struct Load {
 
 fn open(path: &PathBuf) -> anyhow::Result<(Box<dyn Read + Send>, Option<u64>)> {
     let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    let size = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
+    let found = file.metadata().with_context(|| format!("look at {}", path.display()))?;
+    ensure!(!found.is_dir(), "{} is a folder: give a tar archive of it", path.display());
+    let size = Some(found).filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
     Ok((Box::new(file), size))
 }
 
