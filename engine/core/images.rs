@@ -10,6 +10,7 @@ use berth_image::{
 use berth_monitor::{State, Status};
 use berth_store::rusqlite::Connection;
 
+use crate::containers::record;
 use crate::{Engine, Result};
 
 impl Engine {
@@ -75,11 +76,10 @@ impl Engine {
         let mut statement = connection.prepare_cached("SELECT id FROM containers WHERE image = ?1").map_err(wrong)?;
         let rows = statement.query_map([id.to_string()], |row| row.get::<_, String>(0)).map_err(wrong)?;
         rows.map(|row| {
-            let container = row.map_err(wrong)?;
-            let state: Option<State> =
-                berth_store::read_json(&self.paths().container(&container).join("state.json")).unwrap_or_default();
+            let id = row.map_err(wrong)?;
+            let state = record::by_id(connection, &id).and_then(|container| self.written_state(&container));
             let up = |state: State| matches!(state.status, Status::Running | Status::Paused | Status::Restarting);
-            Ok(ImageUser { running: state.is_some_and(up), container })
+            Ok(ImageUser { running: state.is_ok_and(up), container: id })
         })
         .collect()
     }

@@ -73,7 +73,7 @@ struct Entry<'a> {
 impl Engine {
     pub fn logs(self: &Arc<Self>, name: &str, mut options: LogOptions) -> Result<Logs> {
         let container = self.find(name)?;
-        let folder = self.paths().container(&container.id);
+        let folder = self.folder(&container);
         let monitor: Option<MonitorConfig> = berth_store::read_json(&folder.join("monitor.json"))?;
         let named_none = container.host_config.log_config.as_ref().and_then(|log| log.typ.as_deref()) == Some("none");
         if named_none || monitor.as_ref().is_some_and(|monitor| monitor.log.driver == LogDriver::None) {

@@ -14,6 +14,10 @@ pub struct MonitorConfig {
     /// The container's folder (state root) and run folder; see berth-store's `Paths`.
     pub folder: PathBuf,
     pub run_folder: PathBuf,
+    /// `state.json`: in the container's folder, or in the run folder if the container is removed when it ends.
+    pub state: PathBuf,
+    /// The present boot; see [`crate::state::boot_id`].
+    pub boot: String,
     /// The stream of events; see [`crate::protocol::Event`].
     pub events: PathBuf,
     pub backend: String,

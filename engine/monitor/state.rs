@@ -1,4 +1,4 @@
-//! What the monitor knows about its container: `state.json` in the container's folder, replaced atomically.
+//! What the monitor knows about its container: `state.json`, replaced atomically.
 
 use std::io::Read;
 

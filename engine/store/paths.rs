@@ -25,7 +25,7 @@ impl Paths {
         self.state.join("berth.db")
     }
 
-    /// A container's folder: `state.json`, `monitor.json`, `config.json` (the OCI Spec), its log, and the files that
+    /// A container's folder: `state.json` (if it outlives its container's end), `monitor.json`, `config.json` (the OCI Spec), its log, and the files that
     /// are bound into it (`hosts`, `hostname`, `resolv.conf`).
     pub fn container(&self, id: &str) -> PathBuf {
         self.state.join("containers").join(id)

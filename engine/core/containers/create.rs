@@ -116,7 +116,7 @@ impl Engine {
     }
 
     fn make_folder(&self, container: &Container) -> Result<()> {
-        let folder = self.paths().container(&container.id);
+        let folder = self.folder(container);
         match std::fs::create_dir(&folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => berth_store::create_private(&folder),
             other => other,

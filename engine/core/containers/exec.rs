@@ -203,7 +203,7 @@ impl Engine {
 
     /// The container's process with another program, user and folder.
     fn exec_process(&self, container: &Container, config: &ExecConfig) -> Result<Process> {
-        let path = self.paths().container(&container.id).join("config.json");
+        let path = self.folder(container).join("config.json");
         let spec: Spec = read_json(&path)?.ok_or_else(|| super::talk::not_running(container))?;
         let mut process = spec.process().clone().unwrap_or_default();
         let tty = config.tty == Some(true);

@@ -21,7 +21,7 @@ impl Engine {
     pub fn inspect(&self, name: &str, size: bool) -> Result<ContainerInspectResponse> {
         let container = self.find(name)?;
         let state = self.state(&container)?;
-        let folder = self.paths().container(&container.id);
+        let folder = self.folder(&container);
         let file = |index: usize| {
             let path = folder.join(FILES[index].0);
             if path.exists() { path.to_string_lossy().into_owned() } else { String::new() }

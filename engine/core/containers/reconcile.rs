@@ -1,10 +1,11 @@
 //! Finding out what became of containers whose engine or monitor died.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use berth_backends::cgroup::Cgroup;
 use berth_monitor::client;
-use berth_monitor::config::RestartPolicy;
+use berth_monitor::config::{MonitorConfig, RestartPolicy};
 use berth_monitor::state::boot_id;
 use berth_monitor::{State, Status};
 use berth_store::read_json;
@@ -67,12 +68,28 @@ impl Engine {
         Ok(state)
     }
 
+    /// What belongs to a container that is removed when it ends need not outlive a reboot, nor wear out a disk.
+    pub(crate) fn state_path(&self, container: &Container) -> PathBuf {
+        let folder = if container.auto_remove() { self.run_folder(container) } else { self.folder(container) };
+        folder.join("state.json")
+    }
+
     pub(crate) fn written_state(&self, container: &Container) -> Result<State> {
-        Ok(read_json(&self.paths().container(&container.id).join("state.json"))?.unwrap_or_default())
+        if let Some(state) = read_json(&self.state_path(container))? {
+            return Ok(state);
+        }
+        // One that had been started before the host was restarted, which took the state of a throwaway one.
+        if container.auto_remove()
+            && let Some(monitor) = read_json::<MonitorConfig>(&self.folder(container).join("monitor.json"))?
+            && rebooted(&monitor.boot)
+        {
+            return Ok(lost(State { boot: monitor.boot, ..State::default() }));
+        }
+        Ok(State::default())
     }
 
     pub(crate) fn write_state(&self, container: &Container, state: &State) -> Result<()> {
-        Ok(berth_store::write_json(&self.paths().container(&container.id).join("state.json"), state, false)?)
+        Ok(berth_store::write_json(&self.state_path(container), state, false)?)
     }
 
     /// With the container's lock: ends what is left of a container without a monitor, and writes that down.
@@ -328,6 +345,11 @@ fn lost(state: State) -> State {
 }
 
 fn rebooted_since(state: &State) -> bool {
-    let boot = boot_id();
-    !state.boot.is_empty() && !boot.is_empty() && state.boot != boot
+    rebooted(&state.boot)
+}
+
+/// Whether `then` is another boot than the present one.
+fn rebooted(then: &str) -> bool {
+    let now = boot_id();
+    !then.is_empty() && !now.is_empty() && then != now
 }

@@ -130,7 +130,7 @@ impl Engine {
         }
         self.clear_stillborn(container);
         remove_folder(&self.run_folder(container))?;
-        remove_folder(&self.paths().container(&container.id))?;
+        remove_folder(&self.folder(container))?;
         if let Some(number) = container.layer {
             self.images().remove_container_layer(number)?;
         }

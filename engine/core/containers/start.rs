@@ -6,6 +6,7 @@ use berth_backends::ContainerId;
 use berth_fs_drivers::Access;
 use berth_monitor::config::{LogConfig, MonitorConfig};
 use berth_monitor::protocol::{RefusalKind, Started};
+use berth_monitor::state::boot_id;
 use berth_monitor::{State, Status, spawn_serving};
 
 use super::reconcile::wait_for_monitor;
@@ -54,7 +55,7 @@ impl Engine {
     }
 
     fn launch(&self, container: &Container) -> Result<()> {
-        let folder = self.paths().container(&container.id);
+        let folder = self.folder(container);
         let run_folder = self.run_folder(container);
         // The last monitor may still be saying goodbye.
         wait_for_monitor(&run_folder);
@@ -104,6 +105,8 @@ impl Engine {
             id,
             folder: folder.to_owned(),
             run_folder: self.run_folder(container),
+            state: self.state_path(container),
+            boot: boot_id(),
             events: self.paths().events(),
             backend: backend.backend.name().to_owned(),
             rootfs: self.rootfs(container, access)?,
@@ -137,7 +140,7 @@ impl Engine {
 
     /// Where the log is, if there is one.
     pub fn log_path(&self, container: &Container) -> std::path::PathBuf {
-        self.paths().container(&container.id).join(format!("{}-json.log", container.id))
+        self.folder(container).join(format!("{}-json.log", container.id))
     }
 
     /// What the monitor becomes when nobody else removes an ended `--rm` container.

@@ -33,6 +33,10 @@ pub(crate) fn failure(failure: Failure) -> Error {
 }
 
 impl Engine {
+    pub(crate) fn folder(&self, container: &Container) -> PathBuf {
+        self.paths().container(&container.id)
+    }
+
     pub(crate) fn run_folder(&self, container: &Container) -> PathBuf {
         self.paths().container_run(&container.id)
     }

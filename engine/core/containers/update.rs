@@ -60,7 +60,7 @@ impl Engine {
 impl Engine {
     /// The bundle on disk is what the monitor restarts the container from.
     fn rewrite_limits(&self, container: &Container, host: &HostConfig) -> Result<()> {
-        let path = self.paths().container(&container.id).join("config.json");
+        let path = self.folder(container).join("config.json");
         let Some(mut spec) = berth_store::read_json::<Spec>(&path)? else { return Ok(()) };
         let Some(linux) = spec.linux_mut() else { return Ok(()) };
         let devices = linux.resources().as_ref().and_then(|resources| resources.devices().clone());

@@ -120,13 +120,37 @@ pub(crate) fn a_reboot_is_told_from_a_killed_monitor() {
     }
 }
 
+/// Its state goes with the run folder; that it had been started does not.
+pub(crate) fn a_reboot_ends_a_throwaway_container_that_ran_and_keeps_one_that_did_not() {
+    let machine = Machine::new();
+    let throwaway = || HostConfig { auto_remove: Some(true), ..HostConfig::default() };
+    let (ran, fresh) = (machine.create(&["/bin/sleep", "60"], throwaway()), machine.create(&[], throwaway()));
+    machine.engine.start(&ran).unwrap();
+    let container = machine.engine.find(&ran).unwrap();
+    let pid = machine.engine.state(&container).unwrap().monitor_pid;
+    let monitor = machine.engine.paths().container(&ran).join("monitor.json");
+    let boot = berth_monitor::state::boot_id();
+    let text = std::fs::read_to_string(&monitor).unwrap().replace(&boot, "of another day");
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    // The test's own child: it has to be gone before its lock's file is.
+    machine.engine.wait(&ran, Default::default()).unwrap().finish(&|| false).unwrap();
+    std::fs::write(&monitor, text).unwrap();
+    std::fs::remove_dir_all(machine.engine.paths().container_run(&ran)).unwrap();
+    let state = machine.engine.state(&container).unwrap();
+    assert_eq!((state.status, state.exit_code), (Status::Exited, 255), "{state:?}");
+    machine.engine.sweep().unwrap();
+    assert!(matches!(machine.engine.find(&ran), Err(Error::NotFound(_))));
+    machine.engine.remove(&fresh, RemoveOptions::default()).unwrap();
+}
+
 pub(crate) fn whoever_lists_removes_what_nobody_lived_to_remove() {
     let machine = Machine::new();
     let throwaway = HostConfig { auto_remove: Some(true), ..HostConfig::default() };
     let made = machine.engine.create(Some("left"), None, body(&[], throwaway.clone())).unwrap();
     let end = |id: &str| {
-        let path = machine.engine.paths().container(id).join("state.json");
-        std::fs::write(path, state_of(Status::Exited, "")).unwrap();
+        let folder = machine.engine.paths().container_run(id);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("state.json"), state_of(Status::Exited, "")).unwrap();
     };
     end(&made.id);
     assert!(machine.engine.list(&ListOptions::default()).unwrap().is_empty());

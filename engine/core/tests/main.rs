@@ -38,6 +38,10 @@ const RUNNING: &[Test] = &[
     ("a_second_program_runs_inside", lifecycle::a_second_program_runs_inside),
     ("settings_reach_the_program", lifecycle::settings_reach_the_program),
     ("limits_and_names_change_while_it_runs", lifecycle::limits_and_names_change_while_it_runs),
+    (
+        "a_reboot_ends_a_throwaway_container_that_ran_and_keeps_one_that_did_not",
+        crash::a_reboot_ends_a_throwaway_container_that_ran_and_keeps_one_that_did_not,
+    ),
     ("a_lost_monitor_is_noticed", crash::a_lost_monitor_is_noticed),
     ("a_lost_container_is_restarted_if_its_policy_says_so", crash::a_lost_container_is_restarted_if_its_policy_says_so),
 ];

@@ -119,10 +119,11 @@ fn bear(folder: &Path, report: &UnixStream, connections: usize, find: Find) -> R
     let main_streams = StreamsId(0);
     let streams = vec![Streams::without_ends(main_streams, false, folder)];
     let log = Log::new(&config.log);
+    let state = State { restart_count: 0, ..files::read_json(&config.state).unwrap_or_default() };
     let mut monitor = Monitor {
         config,
         backend,
-        state: State { restart_count: 0, ..files::read_json(&folder.join("state.json")).unwrap_or_default() },
+        state,
         sandbox: None,
         run: Run::Fresh,
         main_streams,

@@ -126,8 +126,7 @@ impl Monitor {
     }
 
     fn save_state(&mut self) {
-        let path = self.config.folder.join("state.json");
-        if let Err(error) = files::write_json(&path, &self.state) {
+        if let Err(error) = files::write_json(&self.config.state, &self.state) {
             // The engine sees the old state and a free lock, and takes the container for lost.
             self.warn(error.to_string());
         }

@@ -39,6 +39,8 @@ impl Container {
                 compress: false,
                 attributes: BTreeMap::new(),
             },
+            state: folder.join("state.json"),
+            boot: String::new(),
             mount_point: base.join("root"),
             events: base.join("events.jsonl"),
             folder,
