@@ -225,14 +225,19 @@ const GROUPS: &[Group] = &[
         name: "container",
         about: "Manage containers",
         verbs: CONTAINER,
-        define: |command| with_verbs(command, CONTAINER, false),
+        define: |command| with_verbs(command, CONTAINER, false, &|_| true),
     },
-    Group { name: "image", about: "Manage images", verbs: IMAGE, define: |command| with_verbs(command, IMAGE, false) },
+    Group {
+        name: "image",
+        about: "Manage images",
+        verbs: IMAGE,
+        define: |command| with_verbs(command, IMAGE, false, &|_| true),
+    },
     Group {
         name: "system",
         about: "Manage the engine",
         verbs: SYSTEM,
-        define: |command| with_verbs(command, SYSTEM, false),
+        define: |command| with_verbs(command, SYSTEM, false, &|_| true),
     },
 ];
 
@@ -271,8 +276,11 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-fn with_verbs(mut command: Command, verbs: &'static [Verb], hidden: bool) -> Command {
-    for verb in verbs {
+/// Whether a word is among those that were typed.
+type Typed<'a> = &'a dyn Fn(&str) -> bool;
+
+fn with_verbs(mut command: Command, verbs: &'static [Verb], hidden: bool, typed: Typed<'_>) -> Command {
+    for verb in verbs.iter().filter(|verb| typed(verb.name) || verb.aliases.iter().copied().any(typed)) {
         let mut sub = Command::new(verb.name).about(verb.about).defer(verb.define).hide(hidden);
         sub = sub.visible_aliases(verb.aliases).disable_help_flag(true).disable_version_flag(true);
         command = command.subcommand(sub.arg(help_flag()));
@@ -285,7 +293,8 @@ fn help_flag() -> clap::Arg {
     clap::Arg::new("help").long("help").action(ArgAction::Help).help("Print usage")
 }
 
-fn root_command() -> Command {
+/// With the verbs and groups whose names were typed.
+fn root_command(typed: Typed<'_>) -> Command {
     let command = <Globals as clap::Args>::augment_args(Command::new("berth"))
         .about("A portable container engine")
         .version(env!("CARGO_PKG_VERSION"))
@@ -301,8 +310,8 @@ fn root_command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .max_term_width(100);
-    let mut command = with_verbs(with_verbs(command, TOP, false), HIDDEN, true);
-    for group in GROUPS {
+    let mut command = with_verbs(with_verbs(command, TOP, false, typed), HIDDEN, true, typed);
+    for group in GROUPS.iter().filter(|group| typed(group.name)) {
         let mut named = Command::new(group.name).about(group.about).disable_help_subcommand(true);
         named = named.subcommand_required(true).arg_required_else_help(true);
         command = command.subcommand(named.defer(group.define));
@@ -334,7 +343,11 @@ fn code_of_usage(error: &clap::Error) -> u8 {
 }
 
 pub(crate) fn main() -> ExitCode {
-    let matches = match root_command().try_get_matches() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let typed = |name: &str| arguments.iter().any(|argument| argument == name);
+    // Defining every verb takes longer than parsing one: all of them only for help, and to say what is wrong.
+    let parsed = root_command(&typed).try_get_matches_from(&arguments);
+    let matches = match parsed.or_else(|_| root_command(&|_| true).try_get_matches_from(&arguments)) {
         Ok(matches) => matches,
         Err(error) => {
             let _ = error.print();
