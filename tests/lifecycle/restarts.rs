@@ -54,8 +54,12 @@ both! {
     }
 
     fn removing_what_restarts_works(world) {
-        world.start(&["--name", "one", "--restart", "always"], "exit 1");
-        world.berth(&["rm", "-f", "one"]).ok();
+        // Whatever it is about: running, ended a moment ago, or waiting for its next start.
+        for delay in (0..20).map(|step| Duration::from_millis(step * 10)) {
+            world.start(&["--name", "one", "--restart", "always"], "exit 1");
+            std::thread::sleep(delay);
+            world.berth(&["rm", "-f", "one"]).ok();
+        }
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
     }
 }

@@ -44,7 +44,15 @@ impl Monitor {
                 }
             }
             Request::Resize { exec, columns, rows } => self.resize(exec.as_deref(), columns, rows),
-            Request::Signal { signal } => self.signal(signal),
+            Request::Signal { signal } => {
+                let done = self.signal(signal);
+                // Before what it may lead to, which is the end.
+                self.respond(index, &done.map_or_else(Response::Refused, |()| Response::Done));
+                if self.state.stopped_by_user {
+                    self.end_waiting();
+                }
+                return;
+            }
             Request::Pause => self.pause(),
             Request::Hold => return self.hold(index),
             Request::Unpause => self.unpause(),
@@ -141,9 +149,8 @@ impl Monitor {
     /// then forgets the restart policy of a container that was only told to read its configuration again.
     fn signal(&mut self, signal: i32) -> Result<(), Refusal> {
         let ends = signal == libc::SIGKILL || signal == self.config.stop_signal;
-        if ends && matches!(self.run, Run::Waiting { .. }) {
+        if ends && matches!(self.run, Run::Waiting { .. } | Run::Draining { .. }) {
             self.state.stopped_by_user = true;
-            self.end_waiting();
             return Ok(());
         }
         self.send_signal(signal)?;
