@@ -62,6 +62,14 @@ both! {
         }
     }
 
+    fn every_user_reads_the_hosts_and_resolver_files_whatever_the_umask(world) {
+        for umask in ["000", "077"] {
+            let look = "stat -c %a /etc/hosts /etc/hostname /etc/resolv.conf";
+            let modes = world.shell(&format!("umask {umask}; berth run --rm -u 1000 box {look}")).ok().text();
+            assert_eq!(modes, "644\n644\n644", "{umask}");
+        }
+    }
+
     fn entrypoint_and_command_are_joined_and_replaced(world) {
         assert_eq!(world.run(&["--rm", "--entrypoint", "echo", "box", "a", "b"]).ok().text(), "a b");
         world.berth(&["create", "--name", "one", "box", "true"]).ok();

@@ -1,6 +1,8 @@
 //! /etc/hosts, /etc/hostname and /etc/resolv.conf of a container: files in its folder, bound into it.
 
 use std::fmt::Write;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Modes;
@@ -32,7 +34,10 @@ pub(super) fn write(container: &Container, modes: &Modes, folder: &Path) -> Resu
     let contents = [hosts(container, &modes.network)?, hostname, resolver(container, &modes.network)];
     let paths = FILES.map(|(name, _)| folder.join(name));
     for (path, text) in paths.iter().zip(contents) {
-        std::fs::write(path, text).map_err(Error::io("write", path))?;
+        // Everybody in the container reads them, whatever the umask of who starts it.
+        let written =
+            std::fs::write(path, text).and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o644)));
+        written.map_err(Error::io("write", path))?;
     }
     Ok(paths)
 }
