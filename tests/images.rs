@@ -254,6 +254,22 @@ both! {
         );
     }
 
+    fn cp_follows_a_link_that_ends_in_a_slash_or_a_dot(world) {
+        world.start(&["--name", "one"], "mkdir /d /new; echo x > /d/f; ln -s d /l; sleep 1000");
+        crate::support::eventually("it made its files", LIMIT, || {
+            world.berth(&["exec", "one", "test", "-e", "/l/f"]).code == 0
+        });
+        world.shell("mkdir out && berth cp one:/l/ out && berth cp one:/l/. out && berth cp one:/l out/link").ok();
+        assert!(world.path("out/l").symlink_metadata().unwrap().is_dir());
+        for name in ["out/l/f", "out/f"] {
+            assert_eq!(fs::read_to_string(world.path(name)).unwrap(), "x\n", "{name}");
+        }
+        assert_eq!(fs::read_link(world.path("out/link")).unwrap(), Path::new("d"));
+        world.shell("ln -s out up && berth cp up/. one:/new && berth cp up/ one:/new && berth cp up one:/new/other").ok();
+        let look = "cat /new/f /new/up/f; readlink /new/other";
+        assert_eq!(world.berth(&["exec", "one", "sh", "-c", look]).ok().text(), "x\nx\nout");
+    }
+
     fn a_file_that_would_be_a_whiteout_is_not_committed(world) {
         world.run(&["--name", "one", "box", "sh", "-c", "mkdir /d && touch /d/.wh.f"]).ok();
         world.berth(&["commit", "one", "made"]).refused(1, &["d/.wh.f", "rename or remove it"]);

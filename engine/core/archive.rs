@@ -88,7 +88,7 @@ impl Engine {
             told(&stat);
             let top = if stat.name == "/" { Path::new("") } else { Path::new(&stat.name) };
             // An entry named `.` for a directory's content.
-            diff::pack_path(&root, &target.path, top, None, &mut *out)?;
+            diff::pack_path(&root, &target.itself(), top, None, &mut *out)?;
             out.flush().map_err(Error::io("send", path))
         })?;
         self.emit_container(&container, "archive-path", &[]);
@@ -258,6 +258,11 @@ impl Target {
     fn follows(&self) -> bool {
         let bytes = self.path.as_os_str().as_bytes();
         bytes.ends_with(b"/") || bytes.ends_with(b"/.")
+    }
+
+    /// The path of what [`Target::stat`] tells of: a last component that is a link is not followed for a `/` alone.
+    fn itself(&self) -> PathBuf {
+        if self.follows() { self.path.join(".") } else { self.path.clone() }
     }
 
     /// As Go's `filepath.Base`.

@@ -292,7 +292,8 @@ fn send(source: &Path, base: &str, keep_owners: bool, follow: bool, mut writer: 
 fn pack(source: &Path, base: &str, keep_owners: bool, follow: bool, out: &mut BodyWriter) -> anyhow::Result<()> {
     let look = || format!("look at {}", source.display());
     // Of links, only the one that was named may be followed, as `cp -H` does.
-    let follow = follow || source.file_name().is_none() || source.as_os_str().as_bytes().ends_with(b"/");
+    let bytes = source.as_os_str().as_bytes();
+    let follow = follow || source.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.");
     let path = if follow { fs::canonicalize(source) } else { std::path::absolute(source) }.with_context(look)?;
     let root = RootDir::open(path.parent().unwrap_or(Path::new("/"))).with_context(look)?;
     let own = Path::new(path.file_name().unwrap_or_default());
