@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::bytes;
 
-/// Everything that describes a container, and at the end the image, the command and its arguments.
+// Everything that describes a container, and at the end the image, the command and its arguments. Not for clap, which
+// would say it of the verb.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct ContainerArgs {
     /// Add a custom host-to-IP mapping (host:ip)
