@@ -85,13 +85,21 @@ both! {
             "import", "load", "save", "images", "tag", "rmi", "history", "inspect", "commit", "export", "diff", "cp",
         ] {
             assert!(top.contains(&format!("  {verb} ")), "{verb} is not in the list");
-            assert!(world.berth(&[verb, "--help"]).ok().out().contains("Usage: berth"), "{verb}");
+            let help = world.berth(&[verb, "--help"]).ok().out();
+            assert!(help.contains("Usage: berth"), "{verb}");
+            let about = help.lines().next().unwrap();
+            assert!(top.contains(&format!(" {about}\n")), "{verb}: {about}");
         }
         world.berth(&["nonsense"]).refused(1, &["nonsense"]);
         world.berth(&["ps", "nonsense"]).refused(1, &["nonsense"]);
         world.berth(&["exec", "only-a-name"]).refused(1, &["COMMAND"]);
         world.berth(&["ps", "--nonsense"]).refused(125, &["--nonsense"]);
         world.berth(&[]).ok();
+    }
+
+    fn a_cause_is_told_once(world) {
+        let told = world.berth(&["-H", "unix:///nowhere", "ps"]).refused(1, &["/nowhere", "No such file"]);
+        assert_eq!(told.err().matches("No such file").count(), 1, "{}", told.err());
     }
 
     fn a_template_names_what_does_not_exist(world) {

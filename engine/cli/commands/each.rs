@@ -16,7 +16,7 @@ where
             Ok(text) if text.is_empty() => {}
             Ok(text) => println!("{text}"),
             Err(error) => {
-                eprintln!("{}", super::quiet(&format!("{}{error:#}", super::daemon_prefix(&error))));
+                eprintln!("{}", super::described(&error));
                 code = 1;
             }
         }

@@ -122,7 +122,7 @@ async fn inspect(
                 None => found.push(value),
             },
             Err(error) => {
-                eprintln!("{}{error:#}", super::daemon_prefix(&error));
+                eprintln!("{}", super::described(&error));
                 code = 1;
             }
         }

@@ -404,7 +404,7 @@ pub(crate) struct Exit {
 
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#}", self.error)
+        f.write_str(&chain(&self.error))
     }
 }
 
@@ -420,13 +420,30 @@ fn finish(outcome: anyhow::Result<u8>, verb: &str) -> ExitCode {
         Ok(exit) => (exit.code, exit.error),
         Err(error) => (1, error),
     };
-    let message = quiet(&format!("{}{error:#}", daemon_prefix(&error)));
+    let message = described(&error);
     if matches!(verb, "run" | "create") && code != 1 {
         eprintln!("berth: {message}\n\nRun 'berth {verb} --help' for more information");
     } else if !message.is_empty() {
         eprintln!("{message}");
     }
     ExitCode::from(code)
+}
+
+/// What is printed of an error.
+fn described(error: &anyhow::Error) -> String {
+    quiet(&format!("{}{}", daemon_prefix(error), chain(error)))
+}
+
+/// An error and its causes, but those that it ends with already: the libraries' errors name theirs.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// An error may quote names out of archives and containers: no control character of theirs reaches a terminal.
