@@ -94,7 +94,8 @@ pub fn request_within(run_folder: &Path, request: &Request, patience: Duration) 
     let stream = connect(run_folder)?;
     send(&stream, request)?;
     let mut polled = [PollFd::new(&stream, PollFlags::IN)];
-    let answered = rustix::event::poll(&mut polled, Timespec::try_from(patience).ok().as_ref());
+    let timeout = Timespec::try_from(patience).ok();
+    let answered = rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, timeout.as_ref()));
     // Anything but silence: reading says what it is.
     if answered == Ok(0) { Ok(None) } else { receive(&stream).map(Some) }
 }
