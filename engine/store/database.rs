@@ -1,6 +1,6 @@
 //! The database: opening it, and transactions that several processes can run at once.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -129,13 +129,16 @@ fn reserve_log(database: &std::path::Path) {
     }
 }
 
-/// Makes a folder that only its owner can list; others pass through it, to the daemon's socket.
+/// Makes a folder, if it is not there, that only its owner can list; others pass through it, to the daemon's socket.
 fn passable_folder(path: &Path) -> Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(|source| Error::Io {
-        action: "create",
-        path: path.to_owned(),
-        source,
-    })
+    if path.is_dir() {
+        return Ok(());
+    }
+    let mode = 0o711;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    // Whatever the umask is.
+    let made = made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)));
+    made.map_err(|source| Error::Io { action: "create", path: path.to_owned(), source })
 }
 
 /// The database holds the containers' environments, and so their secrets. SQLite gives its log the same mode. Not by

@@ -140,7 +140,11 @@ both! {
         let inside = "sh -c 'sleep 0.01 & exec true'; sleep 0.3; ps -o pid,stat,comm | grep -c ' Z' ; cat /proc/1/comm";
         let seen = world.sh(&["--init"], inside);
         assert!(seen.starts_with("0\n") && !seen.ends_with("\nsh"), "{seen}");
-        world.start(&["--init", "--name", "one"], "trap 'exit 7' TERM; while :; do sleep 0.1; done");
+        world.start(&["--init", "--name", "one"], "trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done");
+        // The kernel drops what comes to a process 1 before it has said that it wants it.
+        crate::support::eventually("it is up", std::time::Duration::from_secs(20), || {
+            world.berth(&["logs", "one"]).ok().text() == "up"
+        });
         world.berth(&["kill", "-s", "TERM", "one"]).ok();
         assert_eq!(world.berth(&["wait", "one"]).ok().text(), "7");
     }
