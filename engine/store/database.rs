@@ -3,11 +3,11 @@
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_arch::pretend;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 
@@ -43,28 +43,25 @@ impl Store {
             let path = file.clone();
             move |source| Error::Database { action, path, source }
         };
-        let known = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = match Connection::open_with_flags(&file, known) {
-            Ok(connection) => connection,
-            Err(_) => {
-                for folder in [&paths.state, &paths.run] {
-                    passable_folder(folder)?;
-                }
-                private_file(&file)?;
-                Connection::open(&file).map_err(database("open"))?
+        // Before SQLite looks for it: what it does not find it tries to open for reading alone, and may find then.
+        if !file.exists() {
+            for folder in [&paths.state, &paths.run] {
+                passable_folder(folder)?;
             }
-        };
+            private_file(&file)?;
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&file, flags).map_err(database("open"))?;
         connection.busy_timeout(BUSY).map_err(database("configure"))?;
         connection.set_prepared_statement_cache_capacity(64);
         // A process that ends must not stop to fold the log into the database, nor sync it.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(database("configure"))?;
         let journal = if pretend::without("wal") { "TRUNCATE" } else { "WAL" };
-        connection
-            .execute_batch(&format!(
-                "PRAGMA page_size={PAGE}; PRAGMA journal_mode={journal}; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; \
-                 PRAGMA wal_autocheckpoint={LOG_PAGES};"
-            ))
-            .map_err(database("configure"))?;
+        let pragmas = format!(
+            "PRAGMA page_size={PAGE}; PRAGMA journal_mode={journal}; PRAGMA synchronous=NORMAL; \
+             PRAGMA foreign_keys=ON; PRAGMA wal_autocheckpoint={LOG_PAGES};"
+        );
+        patiently(|| connection.execute_batch(&pragmas)).map_err(database("configure"))?;
         let version = |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get(0));
         match version(&connection).map_err(database("read"))? {
             // A reboot took the run folder away. Where it cannot be made, whoever needs it will say so.
@@ -117,6 +114,20 @@ impl Store {
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tries again while others have the database: SQLite waits for a lock, but not where two first engines both turn an
+/// empty database into one with a log, as each could be waiting for the other.
+fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && start.elapsed() < BUSY => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            other => return other,
+        }
     }
 }
 
