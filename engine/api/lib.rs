@@ -4,6 +4,7 @@
 //! query strings and filters as the server reads them, the framing of multiplexed streams, the versions, and
 //! berth's additions.
 
+pub mod check;
 pub mod doctor;
 pub mod filters;
 pub mod query;

@@ -15,6 +15,7 @@ mod events;
 mod follow;
 mod images;
 mod logs;
+mod networks;
 mod root_view;
 mod settings;
 mod spec;

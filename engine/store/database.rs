@@ -13,8 +13,9 @@ use rustix::io::Errno;
 
 use crate::{Error, Paths, Result};
 
-const SCHEMA: &str = include_str!("schema.sql");
-const VERSION: i64 = 1;
+/// What leads from each version of the schema to the next; a new state goes through all.
+const SCHEMAS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const VERSION: i64 = SCHEMAS.len() as i64;
 /// Bytes. Of a page that changes, all is written to the log and read again by the next engine that opens the store alone;
 /// most changes are a few words, and a container's row still fits.
 const PAGE: u32 = 2048;
@@ -66,14 +67,15 @@ impl Store {
         match version(&connection).map_err(database("read"))? {
             // A reboot took the run folder away. Where it cannot be made, whoever needs it will say so.
             VERSION => drop(passable_folder(&paths.run)),
-            0 => {
+            0..VERSION => {
                 let transaction =
                     connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database("lock"))?;
-                if version(&transaction).map_err(database("read"))? == 0i64 {
-                    transaction
-                        .execute_batch(&format!("{SCHEMA}; PRAGMA user_version={VERSION};"))
-                        .map_err(database("set up"))?;
+                // Another engine may have been faster.
+                let found: i64 = version(&transaction).map_err(database("read"))?;
+                for schema in SCHEMAS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
+                    transaction.execute_batch(schema).map_err(database("set up"))?;
                 }
+                transaction.pragma_update(None, "user_version", VERSION.max(found)).map_err(database("set up"))?;
                 transaction.commit().map_err(database("set up"))?;
                 passable_folder(&paths.run)?;
                 reserve_log(&file);
@@ -132,7 +134,7 @@ fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::R
 }
 
 /// Where the file system cannot, the log takes its room as it grows.
-fn reserve_log(database: &std::path::Path) {
+fn reserve_log(database: &Path) {
     let mut path = database.as_os_str().to_owned();
     path.push("-wal");
     if let Ok(log) = std::fs::File::options().write(true).open(&path) {
@@ -178,6 +180,28 @@ mod tests {
             }
         }
         assert_eq!(std::fs::metadata(store.paths().locks()).unwrap().mode() & 0o777, 0o700);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_state_of_an_earlier_version_is_brought_up_to_date() {
+        let folder = std::env::temp_dir().join(format!("berth-store-earlier-{}", std::process::id()));
+        let paths = Paths::within(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let old = Connection::open(paths.database()).unwrap();
+        old.execute_batch(&format!("{}; INSERT INTO meta VALUES ('kept', 'x'); PRAGMA user_version=1;", SCHEMAS[0]))
+            .unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let store = Store::open(paths.clone()).unwrap();
+            let counts: (i64, i64) = store
+                .read(|connection| {
+                    let count = |sql| connection.query_row(sql, [], |row| row.get(0));
+                    Ok::<_, Error>((count("SELECT count(*) FROM meta")?, count("SELECT count(*) FROM networks")?))
+                })
+                .unwrap();
+            assert_eq!(counts, (1, 0));
+        }
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

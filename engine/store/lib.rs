@@ -1,7 +1,7 @@
 //! The store: one SQLite database under the state root, and the locks and atomic files beside it.
 //!
 //! Several processes work on it at once. What a row means is up to the crates above (engine/image for layers,
-//! images and tags, engine/core for containers); the shape and the constraints are in `schema.sql`.
+//! images and tags, engine/core for containers); the shape and the constraints are in `schema/`.
 
 mod database;
 mod file;

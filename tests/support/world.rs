@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 
 use super::call::{Background, Outcome, call};
 use super::host::Traces;
+use super::net::Net;
 use super::{eventually, image, program};
 
 /// Long enough for a slow machine that is busy; short enough that a hang is not waited for.
@@ -40,6 +41,7 @@ pub(crate) struct World {
     mode: Mode,
     daemon: RefCell<Option<Background>>,
     environment: RefCell<Vec<(String, String)>>,
+    net: Net,
     _share: Share,
 }
 
@@ -67,25 +69,26 @@ impl World {
 
     /// A root with nothing in it.
     pub(crate) fn bare(mode: Mode) -> Self {
-        Self::make(mode, Share::Some(MACHINE.read().unwrap_or_else(PoisonError::into_inner)))
+        Self::make(mode, Share::Some(MACHINE.read().unwrap_or_else(PoisonError::into_inner)), Net::new())
     }
 
     /// As [`World::new`], with no other world on the machine.
     pub(crate) fn alone(mode: Mode) -> Self {
-        let world = Self::make(mode, Share::All(MACHINE.write().unwrap_or_else(PoisonError::into_inner)));
+        let world = Self::make(mode, Share::All(MACHINE.write().unwrap_or_else(PoisonError::into_inner)), Net::new());
         world.import_box();
         world
     }
 
-    /// Another root in the same test.
+    /// Another root in the same test, on the same network namespace.
     pub(crate) fn beside(&self, mode: Mode) -> Self {
-        Self::make(mode, Share::Beside)
+        Self::make(mode, Share::Beside, self.net.clone())
     }
 
-    fn make(mode: Mode, share: Share) -> Self {
+    fn make(mode: Mode, share: Share, net: Net) -> Self {
         let folder = scratch("bt-");
         fs::create_dir(folder.join("home")).unwrap();
-        let world = Self { folder, mode, daemon: RefCell::default(), environment: RefCell::default(), _share: share };
+        let world =
+            Self { folder, mode, daemon: RefCell::default(), environment: RefCell::default(), net, _share: share };
         if mode == Mode::Daemon {
             world.start_daemon();
         }
@@ -138,6 +141,12 @@ impl World {
         }
         command.env("BERTH_ROOT", self.root()).env("HOME", self.folder.join("home")).current_dir(&self.folder);
         command.envs(self.environment.borrow().iter().map(|(name, value)| (name, value)));
+        self.net.enter(command);
+    }
+
+    /// The network namespace that is this world's host.
+    pub(crate) fn net(&self) -> &Net {
+        &self.net
     }
 
     pub(crate) fn berth(&self, arguments: &[&str]) -> Outcome {

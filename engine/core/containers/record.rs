@@ -20,7 +20,7 @@ pub struct Container {
     pub(crate) phase: Phase,
 }
 
-/// See `schema.sql`.
+/// See the `schema/` of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Creating,

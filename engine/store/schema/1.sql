@@ -1,5 +1,5 @@
--- The store's one schema. Invariants are constraints: a container name, a tag and a chain have one owner
--- because the tables say so. Times are nanoseconds after the Unix epoch.
+-- Invariants are constraints: a container name, a tag and a chain have one owner because the tables say so. Times are
+-- nanoseconds after the Unix epoch. A version that has been used is never edited: what changes comes in the next file.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,

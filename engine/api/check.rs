@@ -1,0 +1,26 @@
+//! `GET /berth/check` and `POST /berth/check` (which repairs): the store compared with the kernel.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SystemCheck {
+    /// What should be there and is not, and what is there and should not be.
+    pub findings: Vec<Finding>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Finding {
+    /// `link`, `rule`, `address`, `mount`, `cgroup`, `process`, `port`, `file`, `setting`.
+    pub kind: String,
+    /// What it is called in the kernel or on disk.
+    pub name: String,
+    /// `missing` or `left over`.
+    pub state: String,
+    /// Whom it belongs to: a container or a network, by name or ID; empty if nobody is known.
+    pub owner: String,
+    /// Only with a repair: whether it is in order now, or why not.
+    pub repaired: Option<bool>,
+    pub error: Option<String>,
+}

@@ -1,0 +1,14 @@
+//! Networks of containers, as the kernel sees them: links and addresses by rtnetlink, packet filters, published ports
+//! and names. What is asked for and who has which address is in the store, which this crate knows nothing of.
+//!
+//! `plan.rs` is what an engine hands to a monitor, `attach.rs` carries it out in a container's network namespace,
+//! `firewall/` has the packet paths (nftables, iptables), `relay/` passes on what no packet filter does, `resolver/`
+//! answers names. Synchronous, and depends on `arch` alone; relay and resolver are driven by their owner's poll loop.
+
+pub mod error;
+pub mod firewall;
+pub mod netlink;
+pub mod plan;
+
+pub use error::{Error, Result};
+pub use plan::{Endpoint, Plan, Protocol, Published};
