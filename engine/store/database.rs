@@ -200,7 +200,7 @@ mod tests {
                     Ok::<_, Error>((count("SELECT count(*) FROM meta")?, count("SELECT count(*) FROM networks")?))
                 })
                 .unwrap();
-            assert_eq!(counts, (1, 0));
+            assert_eq!(counts, (1, 3));
         }
         std::fs::remove_dir_all(&folder).unwrap();
     }
