@@ -7,6 +7,7 @@
 
 pub mod error;
 pub mod firewall;
+pub mod names;
 pub mod netlink;
 pub mod plan;
 
