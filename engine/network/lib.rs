@@ -11,6 +11,7 @@ pub mod bridge;
 pub mod error;
 pub mod firewall;
 pub mod namespace;
+pub mod names;
 pub mod netlink;
 pub mod plan;
 pub mod route;
