@@ -21,6 +21,8 @@ mod images;
 mod info;
 /// A container's life after its first start: stop, restart, logs, exec, events, lists.
 mod lifecycle;
+/// Networks: who reaches whom, ports, names.
+mod networks;
 /// `berth run`: exit codes, streams, and every flag's effect seen from inside.
 mod run;
 /// Engines and monitors that are killed at any moment.

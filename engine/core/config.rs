@@ -17,6 +17,8 @@ pub struct EngineConfig {
     pub storage_driver: Option<String>,
     /// The isolation backend for containers that name none, or several; `None`: the strongest that works.
     pub isolation: Option<String>,
+    /// How packets get to and from containers' networks, or several ways; `None`: the best that works.
+    pub packet_path: Option<String>,
     /// Refuse what would otherwise be a warning about limits.
     pub strict: bool,
     pub log_driver: String,
@@ -38,6 +40,8 @@ struct File {
     strict: Option<bool>,
     storage: Option<Choice>,
     isolation: Option<Choice>,
+    #[serde(default)]
+    network: Network,
     log: Option<Log>,
 }
 
@@ -57,6 +61,12 @@ impl Choice {
             Self::FirstOf(names) => names.join(","),
         }
     }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Network {
+    packet_path: Option<Choice>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -92,6 +102,7 @@ impl EngineConfig {
             paths,
             storage_driver: None,
             isolation: None,
+            packet_path: None,
             strict: false,
             log_driver: "json-file".to_owned(),
             log_options: BTreeMap::new(),
@@ -141,6 +152,7 @@ impl EngineConfig {
         self.strict = file.strict.unwrap_or(self.strict);
         self.storage_driver = file.storage.map(Choice::into_text).or(self.storage_driver.take());
         self.isolation = file.isolation.map(Choice::into_text).or(self.isolation.take());
+        self.packet_path = file.network.packet_path.map(Choice::into_text).or(self.packet_path.take());
         if let Some(log) = file.log {
             if let Some(driver) = log.driver {
                 self.log_driver = driver;

@@ -5,6 +5,7 @@
 //! work on both at once. `containers/` has one file a verb; wire types are Docker's (`berth_api::models`).
 
 mod archive;
+mod check;
 pub mod config;
 pub mod containers;
 mod doctor;
@@ -15,7 +16,7 @@ mod events;
 mod follow;
 mod images;
 mod logs;
-mod networks;
+pub(crate) mod networks;
 mod root_view;
 mod settings;
 mod spec;

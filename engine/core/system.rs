@@ -88,7 +88,7 @@ impl Engine {
             docker_root_dir: Some(self.paths().state.display().to_string()),
             plugins: Some(PluginsInfo {
                 volume: Some(Vec::new()),
-                network: Some(vec!["host".to_owned(), "null".to_owned()]),
+                network: Some(crate::networks::DRIVERS.iter().map(|&name| name.to_owned()).collect()),
                 authorization: None,
                 log: Some(vec!["json-file".to_owned(), "none".to_owned()]),
             }),
@@ -150,6 +150,7 @@ impl Engine {
         };
         let encode = |error| Error::Internal(format!("encode the engine's description: {error}"));
         let mut value = serde_json::to_value(info).map_err(encode)?;
+        let packets = self.packet_path_choice();
         value["Berth"] = json!({
             "IsolationBackend": picked,
             "Isolation": isolation,
@@ -157,6 +158,8 @@ impl Engine {
             "RefusedStorageDrivers": self.storage().refused,
             "StateRoot": self.paths().state,
             "RunRoot": self.paths().run,
+            "PacketPath": packets.as_ref().map(|found| found.0.clone()).ok(),
+            "RefusedPacketPaths": packets.as_ref().map(|found| found.1.clone()).unwrap_or_default(),
             "Strict": self.config().strict,
             "Host": host,
             "Pretending": berth_arch::pretend::FACILITIES.iter().filter(|name| berth_arch::pretend::without(name))

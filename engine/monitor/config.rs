@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use berth_arch::mount::Mount;
 use berth_backends::ContainerId;
+use berth_network::Plan;
 use serde::{Deserialize, Serialize};
 
 /// Written by the engine before it starts the monitor. The OCI Spec lies beside it in `config.json`.
@@ -23,6 +24,9 @@ pub struct MonitorConfig {
     pub backend: String,
     pub rootfs: Vec<Mount>,
     pub mount_point: PathBuf,
+    /// What the container is connected to; nothing for the modes none, host and container.
+    #[serde(default)]
+    pub network: Plan,
     pub terminal: bool,
     /// Initial size: columns, rows.
     pub size: Option<(u16, u16)>,

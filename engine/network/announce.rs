@@ -6,7 +6,7 @@ use crate::names::Names;
 use crate::plan::{Endpoint, Plan};
 use crate::{Error, Result};
 
-fn path(plan: &Plan) -> Result<&'static dyn PacketPath> {
+fn path(plan: &Plan) -> Result<Box<dyn PacketPath>> {
     firewall::by_name(&plan.packet_path)
         .ok_or_else(|| Error::Unavailable(format!("this program has no packet path {}", plan.packet_path)))
 }
@@ -17,8 +17,7 @@ pub fn announce(plan: &Plan, container: &str) -> Result<()> {
         for endpoint in &plan.endpoints {
             name(endpoint, container)?;
         }
-        let rules = plan.port_rules();
-        if rules.is_empty() { Ok(()) } else { path(plan)?.publish(&Owner(plan.owner.clone()), &rules) }
+        publish(plan)
     })();
     if announced.is_err() {
         let _ = withdraw(plan, container);
@@ -28,10 +27,20 @@ pub fn announce(plan: &Plan, container: &str) -> Result<()> {
 
 /// Idempotent. Goes on after an error, and says the first.
 pub fn withdraw(plan: &Plan, container: &str) -> Result<()> {
-    let rules = plan.port_rules();
-    let unpublished =
-        if rules.is_empty() { Ok(()) } else { path(plan)?.unpublish(&Owner(plan.owner.clone()), &rules) };
+    let unpublished = unpublish(plan);
     plan.endpoints.iter().map(|endpoint| unname(endpoint, container)).fold(unpublished, Result::and)
+}
+
+/// Idempotent.
+pub fn publish(plan: &Plan) -> Result<()> {
+    let rules = plan.port_rules();
+    if rules.is_empty() { Ok(()) } else { path(plan)?.publish(&Owner(plan.owner.clone()), &rules) }
+}
+
+/// Idempotent.
+pub fn unpublish(plan: &Plan) -> Result<()> {
+    let rules = plan.port_rules();
+    if rules.is_empty() { Ok(()) } else { path(plan)?.unpublish(&Owner(plan.owner.clone()), &rules) }
 }
 
 pub fn name(endpoint: &Endpoint, container: &str) -> Result<()> {

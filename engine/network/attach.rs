@@ -107,6 +107,9 @@ impl Inside {
             for (setting, value) in &endpoint.sysctls {
                 sysctl::set(setting, value)?;
             }
+            if v6 {
+                sysctl::set(&format!("ipv6/conf/{name}/accept_dad"), "0")?;
+            }
             sysctl::set(&format!("ipv6/conf/{name}/disable_ipv6"), if v6 { "0" } else { "1" })
         })??;
         self.inside.configure(name, link.index, &endpoint.addresses, &endpoint.gateways)

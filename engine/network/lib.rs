@@ -10,10 +10,13 @@ pub mod attach;
 pub mod bridge;
 pub mod error;
 pub mod firewall;
-pub mod namespace;
 pub mod names;
+pub mod namespace;
 pub mod netlink;
 pub mod plan;
+mod reactor;
+pub mod relay;
+pub mod resolver;
 pub mod route;
 pub mod sysctl;
 

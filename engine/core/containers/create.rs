@@ -5,6 +5,7 @@ use berth_image::{Image, ImageId};
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::record::{self, Phase};
+use crate::networks::endpoints::{self, Asked};
 use crate::settings::{self, Checked, names};
 use crate::{Container, Engine, Error, Result, time};
 
@@ -28,7 +29,7 @@ impl Engine {
             check_platform(platform, &image, &wanted)?;
         }
         let id = random_id()?;
-        let Checked { mut config, mut host, mut warnings } =
+        let Checked { mut config, mut host, mut warnings, network, networking } =
             settings::check(body, &image.config.config, &id, self.config(), self.host())?;
         config.image = Some(wanted);
         warnings.extend(foreign(&image, self.host()));
@@ -38,6 +39,8 @@ impl Engine {
                 *mode = format!("container:{}", self.find(name)?.id);
             }
         }
+        let mode = host.network_mode.clone().unwrap_or_default();
+        let networks = self.asked_endpoints(&network, &mode, networking)?;
         self.make_bind_sources(&host)?;
 
         let _lock = self.lock(&id)?;
@@ -54,7 +57,8 @@ impl Engine {
         if let Some(name) = name {
             self.free_left_over_name(name)?;
         }
-        let (container, layer) = self.store().write(|transaction| self.insert(transaction, container, &image.id))?;
+        let (container, layer) =
+            self.store().write(|transaction| self.insert(transaction, container, &image.id, &networks))?;
         let made = self
             .images()
             .prepare_container_layer(&layer)
@@ -77,6 +81,7 @@ impl Engine {
         transaction: &Transaction<'_>,
         mut container: Container,
         image: &ImageId,
+        networks: &[Asked],
     ) -> Result<(Container, berth_image::ContainerLayer)> {
         if container.name.is_empty() {
             container.name = free_name(transaction, &container.id)?;
@@ -100,6 +105,9 @@ impl Engine {
                 serde_json::to_string(&container.config).map_err(json)?,
                 serde_json::to_string(&container.host_config).map_err(json)?,
             ))?;
+        for (position, asked) in (0..).zip(networks) {
+            endpoints::insert(transaction, &container.id, position, &random_id()?, asked)?;
+        }
         Ok((container, layer))
     }
 

@@ -101,6 +101,7 @@ impl Engine {
         // Numbers of another boot's processes mean nothing; of its groups nothing is left.
         if !rebooted_since(&state) {
             self.end_sandbox(container, &state);
+            self.end_networks(container);
         }
         let state = lost(state);
         if let Err(error) = self.write_state(container, &state) {
@@ -118,6 +119,7 @@ impl Engine {
         if !self.run_folder(container).join(client::SOCKET).exists() {
             return;
         }
+        self.end_networks(container);
         let clear = || -> Result<()> {
             let groups = Cgroup::find(&container.id.parse()?, Some(&crate::spec::cgroup_path(container)))?;
             groups.kill_all()?;

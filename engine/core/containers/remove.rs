@@ -63,7 +63,7 @@ impl Engine {
         wait_for_monitor(&self.run_folder(&container));
         self.erase(&container)?;
         self.emit_container(&container, "destroy", &[]);
-        Ok(())
+        self.tidy_networks()
     }
 
     fn try_lock_a_while(&self, id: &str) -> Result<Option<berth_store::Lock>> {

@@ -8,6 +8,7 @@ use berth_monitor::config::{LogConfig, MonitorConfig};
 use berth_monitor::protocol::{RefusalKind, Started};
 use berth_monitor::state::boot_id;
 use berth_monitor::{State, Status, spawn_serving};
+use berth_network::Plan;
 
 use super::reconcile::wait_for_monitor;
 use super::record::{self, Container, Phase};
@@ -66,15 +67,16 @@ impl Engine {
             berth_store::create_private(path).map_err(Error::io("create", path))?;
         }
         let modes = self.modes(container)?;
-        let spec = self.make_spec(container, &modes, &folder, &mount_point)?;
+        let networks = self.prepare_networks(container)?;
+        let spec = self.make_spec(container, &modes, &networks, &folder, &mount_point)?;
         let path = folder.join("config.json");
         let text =
             serde_json::to_vec(&spec).map_err(|error| Error::Internal(format!("encode the OCI spec: {error}")))?;
         std::fs::write(&path, text).map_err(Error::io("write", &path))?;
-        let config = self.monitor_config(container, &folder, &mount_point)?;
+        let config = self.monitor_config(container, networks.plan, &folder, &mount_point)?;
 
         let connections = self.waiting().remove(&container.id).unwrap_or_default();
-        match spawn_serving(&config, &connections).map_err(talk::failure)? {
+        match spawn_serving(&config, &connections, &networks.sockets).map_err(talk::failure)? {
             Started::Running { warnings, .. } => {
                 for warning in warnings {
                     tracing::warn!("container {}: {warning}", container.short_id());
@@ -94,7 +96,13 @@ impl Engine {
         }
     }
 
-    fn monitor_config(&self, container: &Container, folder: &Path, mount_point: &Path) -> Result<MonitorConfig> {
+    fn monitor_config(
+        &self,
+        container: &Container,
+        network: Plan,
+        folder: &Path,
+        mount_point: &Path,
+    ) -> Result<MonitorConfig> {
         let (config, host) = (&container.config, &container.host_config);
         let id: ContainerId = container.id.parse()?;
         let access = if container.auto_remove() { Access::Throwaway } else { Access::ReadWrite };
@@ -111,6 +119,7 @@ impl Engine {
             backend: backend.backend.name().to_owned(),
             rootfs: self.rootfs(container, access)?,
             mount_point: mount_point.to_owned(),
+            network,
             terminal: container.tty(),
             size: console_size(host.console_size.as_deref()),
             open_stdin: config.open_stdin == Some(true),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Mount, MountBuilder};
 
 use super::{Modes, files, init};
+use crate::networks::Prepared;
 use crate::settings::modes::Ipc;
 use crate::settings::mounts::{self, Bind, Kind, Point, ReadOnly};
 use crate::settings::security::Security;
@@ -26,6 +27,7 @@ impl Engine {
         &self,
         container: &Container,
         modes: &Modes,
+        networks: &Prepared,
         folder: &Path,
         security: &Security,
     ) -> Result<(Vec<Mount>, Option<String>)> {
@@ -41,7 +43,7 @@ impl Engine {
         };
         list.retain(|mount| !replaced(mount.destination()));
         let access = if host.readonly_rootfs == Some(true) { "ro" } else { "rw" };
-        let sources = files::write(container, modes, folder)?;
+        let sources = files::write(container, modes, networks, folder)?;
         for ((_, inside), source) in files::FILES.iter().zip(sources) {
             if !replaced(Path::new(inside)) {
                 list.push(mount(*inside, "bind", source, &["bind", "rprivate", access])?);

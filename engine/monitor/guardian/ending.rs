@@ -27,6 +27,7 @@ impl Monitor {
         self.escalate(now);
         self.end_overrun_clients(now);
         self.settle_executions(now);
+        self.settle_networks(now);
         if matches!((&self.memory, self.run), (Memory::ToBeWatched, Run::Running { .. })) {
             let watch =
                 self.sandbox.as_ref().and_then(|sandbox| sandbox.stats()).and_then(|stats| stats.memory_watch());
@@ -103,6 +104,7 @@ impl Monitor {
         {
             self.warn(format!("clear away the container: {error}"));
         }
+        self.rest_networks();
         let ran = since.elapsed();
         let code = ended.code;
         self.event("die", &[("execDuration", ran.as_secs().to_string()), ("exitCode", code.to_string())]);
@@ -156,6 +158,7 @@ impl Monitor {
         self.state.pid = 0;
         self.state.monitor_pid = 0;
         self.state.sandbox = None;
+        self.leave_networks();
         self.save_state();
         if self.stop.take().is_some_and(|stop| stop.announced) {
             self.event("stop", &[]);

@@ -28,6 +28,9 @@ impl Monitor {
                 if let Some(mut sandbox) = self.sandbox.take() {
                     let _ = sandbox.delete();
                 }
+                if matches!(self.run, Run::Fresh) {
+                    self.leave_networks();
+                }
                 self.record_failure(before, &refusal);
                 Err(refusal)
             }
@@ -79,6 +82,7 @@ impl Monitor {
         };
         // Before the program runs: from here on, whoever finds this file and a free lock knows what to clear away.
         self.save_state();
+        self.connect_networks()?;
         let since = Instant::now();
         let Some(sandbox) = &mut self.sandbox else { return Err(failed("start", &"the sandbox is gone")) };
         sandbox.start().map_err(|error| refusal(&error))?;

@@ -14,6 +14,7 @@ mod executions;
 mod input;
 mod launch;
 mod log;
+mod network;
 mod output;
 mod requests;
 mod restart;
@@ -32,6 +33,7 @@ pub use self::birth::{main, main_with};
 use self::clients::Client;
 use self::executions::Execution;
 use self::log::Log;
+use self::network::Networks;
 use self::restart::BackOff;
 use self::streams::{Streams, StreamsId};
 use crate::config::MonitorConfig;
@@ -76,6 +78,7 @@ pub(crate) struct Monitor {
     own_oom_score: Option<i32>,
     /// Of a running container with a limit.
     memory: Memory,
+    networks: Networks,
 }
 
 /// Hearing of a want of memory.

@@ -20,6 +20,8 @@ enum Token {
     Listener,
     Exit,
     Memory,
+    Relay,
+    Names,
     Source(StreamsId, usize),
     Input(StreamsId),
     Client(usize),
@@ -89,6 +91,12 @@ impl Monitor {
                 add(Token::Memory, watch.as_fd(), watch.poll_flags());
             }
         }
+        if let Some(relay) = &self.networks.relay {
+            add(Token::Relay, relay.as_fd(), PollFlags::IN);
+        }
+        if let Some(resolver) = &self.networks.resolver {
+            add(Token::Names, resolver.as_fd(), PollFlags::IN);
+        }
         for streams in &self.streams {
             // A full stream is left out altogether: a pipe that has been closed would be reported without end.
             let idle = streams.terminal.is_some() && self.idle_terminal_until.is_some_and(|until| now < until);
@@ -133,10 +141,18 @@ impl Monitor {
         };
         let stop = self.stop.as_ref().and_then(|stop| stop.give_up_at.or(stop.kill_at));
         let executions = self.executions.iter().filter_map(|execution| execution.grace_until()).min();
-        [run, stop, executions, self.idle_terminal_until, self.listener_rests_until, self.patience_ends()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            run,
+            stop,
+            executions,
+            self.networks.deadline(),
+            self.idle_terminal_until,
+            self.listener_rests_until,
+            self.patience_ends(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn attend(&mut self, token: Token, flags: PollFlags) {
@@ -145,6 +161,7 @@ impl Monitor {
             Token::Listener => self.accept(),
             Token::Exit => self.children_changed(),
             Token::Memory => self.memory_changed(),
+            Token::Relay | Token::Names => self.turn_networks(),
             Token::Source(id, index) => {
                 self.read_source(id, index, READS);
             }

@@ -113,10 +113,10 @@ impl Route {
         Ok(found)
     }
 
-    /// A bridge that is up. [`Error::Conflict`] if there is an interface of that name.
+    /// A bridge, not up yet. [`Error::Conflict`] if there is an interface of that name.
     pub fn add_bridge(&self, link: &NewLink<'_>) -> Result<()> {
         let mut requests = Requests::new();
-        requests.begin(RTM_NEWLINK, CREATE | EXCL, &header(0, IFF_UP, IFF_UP));
+        requests.begin(RTM_NEWLINK, CREATE | EXCL, &header(0, 0, 0));
         link.write(&mut requests);
         requests.nest(IFLA_LINKINFO | NESTED, |info| {
             info.string(IFLA_INFO_KIND, "bridge");

@@ -1,0 +1,4 @@
+//! Networks, ports and names.
+
+/// Who reaches whom, on each packet path.
+mod rows;
