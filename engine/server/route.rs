@@ -81,10 +81,13 @@ pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
         ("POST", ["networks", _, "connect" | "disconnect"]) => Err(networks::no_more()),
         ("GET", ["networks", name]) => networks::inspect(call, name).await,
         ("DELETE", ["networks", name]) => networks::remove(name),
-        ("GET", ["volumes"]) => volumes::list(),
-        ("POST", ["volumes", "create"]) => Err(volumes::none_yet()),
-        ("POST", ["volumes", "prune"]) => volumes::prune(),
-        ("GET" | "DELETE" | "PUT", ["volumes", name]) => Err(volumes::no_such(name)),
+        ("GET", ["volumes"]) => volumes::list(call).await,
+        ("POST", ["volumes", "create"]) => volumes::create(call).await,
+        ("POST", ["volumes", "prune"]) => volumes::prune(call).await,
+        // Plugins' names may hold slashes.
+        ("GET", ["volumes", name @ ..]) => volumes::inspect(call, &name.join("/")).await,
+        ("DELETE", ["volumes", name @ ..]) => volumes::remove(call, &name.join("/")).await,
+        ("PUT", ["volumes", ..]) => Err(volumes::no_cluster()),
 
         ("GET", ["plugins"]) => Ok(crate::reply::ok::<[(); 0]>(&[])),
         (_, ["plugins", ..]) => Err(Failure::unsupported("plugins are not supported")),

@@ -99,7 +99,7 @@ fn name_what_is_unset(value: &mut Value) {
     }
 }
 
-async fn inspect(
+pub(super) async fn inspect(
     client: &Client,
     kinds: &[&str],
     size: bool,

@@ -21,6 +21,7 @@ use oci_spec::runtime::{
 
 use crate::settings::modes::{self, Ipc, Network, Pid};
 use crate::settings::{defaults, devices, security};
+use crate::volumes::mount::Mounted;
 use crate::{Container, Engine, Error, Result};
 
 /// Control groups of containers that name no parent.
@@ -96,12 +97,19 @@ impl Engine {
     }
 
     /// Everything that the backend is told. `folder` is the container's, `root` where its root will be.
-    pub(crate) fn make_spec(&self, container: &Container, modes: &Modes, folder: &Path, root: &Path) -> Result<Spec> {
+    pub(crate) fn make_spec(
+        &self,
+        container: &Container,
+        modes: &Modes,
+        volumes: &Mounted,
+        folder: &Path,
+        root: &Path,
+    ) -> Result<Spec> {
         let host = &container.host_config;
         let privileged = host.privileged == Some(true);
         let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
         let (nodes, rules) = self.device_nodes(container)?;
-        let (mounts, propagation) = self.spec_mounts(container, modes, folder, &security)?;
+        let (mounts, propagation) = self.spec_mounts(container, modes, volumes, folder, &security)?;
         let process = self.spec_process(container, &security)?;
         let capabilities = process.capabilities().as_ref().and_then(|sets| sets.bounding().clone()).unwrap_or_default();
 

@@ -144,6 +144,7 @@ fn bear(folder: &Path, report: &UnixStream, connections: usize, find: Find) -> R
         own_oom_score: None,
         memory: Memory::Unwatched,
     };
+    super::volumes::mount_all(&monitor.config).inspect_err(|_| monitor.release())?;
     let handed = receive(report, connections).map_err(|error| refuse(format!("receive connections: {error}")))?;
     for connection in handed {
         monitor.admit(connection);

@@ -20,6 +20,7 @@ mod restart;
 mod spool;
 mod streams;
 mod turn;
+mod volumes;
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
