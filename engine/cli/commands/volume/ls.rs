@@ -41,7 +41,8 @@ impl Act for Volumes {
             eprintln!("WARNING: {warning}");
         }
         let volumes = found["Volumes"].as_array().map_or(&[][..], Vec::as_slice);
-        let labels: Vec<Value> = volumes.iter().map(|volume| volume["Labels"].clone()).collect();
+        let own = |volume: &Value| volume["Labels"].as_object().cloned().unwrap_or_default();
+        let labels: Vec<Value> = volumes.iter().map(|volume| own(volume).into()).collect();
         let rows: Vec<Value> = volumes.iter().map(row).collect();
         let style = Style { format: self.format.as_deref(), quiet: self.quiet.then_some("Name"), labels: &labels };
         table::print(style, COLUMNS, FURTHER, &rows)?;

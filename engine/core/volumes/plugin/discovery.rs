@@ -61,9 +61,9 @@ pub(super) fn names(folders: &[PathBuf]) -> Vec<String> {
         let path = entry.path();
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
         let Some(name) = name.and_then(|name| name.to_str()) else { continue };
-        let known = |suffix: &&str| path.extension().is_some_and(|found| found == *suffix);
+        let known = |suffix: &str| path.extension().is_some_and(|found| found == suffix);
         let inside = || SUFFIXES.iter().any(|suffix| path.join(format!("{name}.{suffix}")).exists());
-        if SUFFIXES.iter().any(|suffix| known(&suffix)) || inside() {
+        if SUFFIXES.iter().any(|suffix| known(suffix)) || inside() {
             names.push(name.to_owned());
         }
     }
