@@ -112,7 +112,11 @@ pub(crate) fn apply(
     let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
     rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     if meta.kind() != FileType::Symlink {
-        rustix::fs::chmodat(to, name, meta.permissions(), AtFlags::empty())?;
+        if lenient {
+            chmod_itself(to, name, meta)?;
+        } else {
+            rustix::fs::chmodat(to, name, meta.permissions(), AtFlags::empty())?;
+        }
     }
     for (attribute, value) in list_xattrs(from, own)? {
         match set_xattr(to, name, &attribute, &value) {
@@ -121,6 +125,18 @@ pub(crate) fn apply(
         }
     }
     Ok(rustix::fs::utimensat(to, name, &meta.timestamps(), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// For a place that a container may be writing to: what has become a link meanwhile is not followed. (fchmodat(2) does, and
+/// fchmodat2 came with 6.6.)
+fn chmod_itself(to: BorrowedFd<'_>, name: &OsStr, meta: &Meta) -> io::Result<()> {
+    let file = rustix::fs::openat(to, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let found: Meta = rustix::fs::statat(&file, "", AtFlags::EMPTY_PATH)?.into();
+    if found.kind() != meta.kind() {
+        return Err(io::Error::other("something else has taken its place"));
+    }
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    Ok(rustix::fs::chmod(path, meta.permissions())?)
 }
 
 static NO_REFLINK: AtomicBool = AtomicBool::new(false);

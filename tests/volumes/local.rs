@@ -41,6 +41,27 @@ both! {
         assert!(!mounts.contains(world.root().to_str().unwrap()), "{mounts}");
     }
 
+    fn any_file_system_is_filled_looked_into_and_mounted_in_part(world) {
+        for name in ["low", "up", "work"] {
+            fs::create_dir(world.path(name)).unwrap();
+        }
+        let layers = format!("o=lowerdir={},upperdir={},workdir={}", world.at("low"), world.at("up"), world.at("work"));
+        world.berth(&["volume", "create", "-o", "type=overlay", "-o", "device=overlay", "-o", &layers, "lay"]).ok();
+        assert!(world.sh(&["-v", "lay:/etc"], "cat /etc/passwd; grep -c ' /etc overlay' /proc/mounts").ends_with("\n1"));
+        assert!(world.path("up/passwd").is_file());
+        assert!(!fs::read_dir(world.path("up")).unwrap().flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(".berth")));
+        world.sh(&["-v", "lay:/x"], "mkdir /x/part; echo deep > /x/part/f; ln -s /etc /x/out");
+        assert_eq!(world.sh(&["--mount", "src=lay,dst=/x,volume-subpath=part"], "ls /x; cat /x/f"), "f\ndeep");
+        world.run(&["--rm", "--mount", "src=lay,dst=/x,volume-subpath=out", "box", "true"]).ended(125);
+        world.run(&["--name", "cc", "--mount", "src=lay,dst=/x,volume-subpath=part", "-v", "lay:/whole", "box", "true"]).ok();
+        assert!(world.berth(&["cp", "cc:/x/f", "-"]).ok().out().contains("deep"));
+        assert!(world.berth(&["cp", "cc:/whole/part/f", "-"]).ok().out().contains("deep"));
+        // A restart mounts it again.
+        assert_eq!(world.berth(&["start", "-a", "cc"]).ok().code, 0);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(world.root().to_str().unwrap()), "{mounts}");
+    }
+
     fn a_file_system_that_cannot_be_mounted_is_named(world) {
         world.berth(&["volume", "create", "-o", "type=ext4", "-o", "device=/dev/no-such", "bad"]).ok();
         world.run(&["-d", "--name", "cc", "-v", "bad:/x", "box", "true"]).refused(125, &["/dev/no-such"]);

@@ -11,6 +11,7 @@ use berth_monitor::{State, Status};
 use berth_store::read_json;
 
 use super::record::{self, Container};
+use crate::volumes::mount::uses_plugins;
 use crate::{Engine, Error, Result, settings, time};
 
 const LOST: &str = "the monitor was killed";
@@ -184,6 +185,13 @@ impl Engine {
             let state = self.state(&container)?;
             if container.auto_remove() && state.status == Status::Exited {
                 self.reap(&container.id)?;
+            }
+            // An engine that was killed between the mount by a plugin and the start.
+            if uses_plugins(&container)
+                && let Some(_lock) = self.try_lock(&container.id)?
+                && !needs_monitor(&self.settled_state(&container)?)
+            {
+                self.release_volumes(&container);
             }
         }
         self.sweep_folders()?;

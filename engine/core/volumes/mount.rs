@@ -4,7 +4,6 @@
 //! with it. A plugin mounts on the host and has to be told when the container has ended: what it was asked for is written
 //! to the container's run folder before it is asked, so that whoever finds an ended container can tell it.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use berth_arch::mount::Mount;
@@ -220,7 +219,7 @@ impl Engine {
     }
 }
 
-fn uses_plugins(container: &Container) -> bool {
+pub(crate) fn uses_plugins(container: &Container) -> bool {
     volumes_of(container.mounts.as_deref().unwrap_or_default())
         .any(|(_, mount)| !matches!(mount.driver.as_str(), "" | LOCAL))
 }
@@ -271,6 +270,6 @@ impl Engine {
 /// Opened inside the volume, whose links lead nowhere else; good as a source for a bind mount of the same thread.
 pub(crate) fn open_subpath(volume: &Path, subpath: &str) -> Result<std::os::fd::OwnedFd> {
     let root = RootDir::open(volume).map_err(Error::io("open", volume))?;
-    let path = Path::new(std::ffi::OsStr::from_bytes(subpath.as_bytes()));
+    let path = Path::new(subpath);
     root.open_at(path, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).map_err(Error::io("open", path))
 }
