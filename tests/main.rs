@@ -29,3 +29,5 @@ mod run;
 mod survive;
 /// A real terminal, driven as a user would.
 mod terminal;
+/// Volumes: named, anonymous, filled, shared, of plugins; and what is refused of them.
+mod volumes;

@@ -23,11 +23,16 @@ pub struct EngineConfig {
     pub strict: bool,
     pub log_driver: String,
     pub log_options: BTreeMap<String, String>,
+    /// Where plugins are looked for: sockets (`NAME.sock`) and addresses (`NAME.spec`, `NAME.json`).
+    pub plugin_folders: Vec<PathBuf>,
     /// The program that becomes monitors, reapers and container inits: berth itself.
     pub program: PathBuf,
     /// The arguments that lead that program to the same state.
     pub arguments: Vec<String>,
 }
+
+/// Docker's.
+const PLUGIN_FOLDERS: &[&str] = &["/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins"];
 
 /// `berth.toml`. Every key is optional; a key that means nothing is an error.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -43,6 +48,8 @@ struct File {
     #[serde(default)]
     network: Network,
     log: Option<Log>,
+    /// Folders instead of Docker's.
+    plugin_folders: Option<Vec<PathBuf>>,
 }
 
 /// `"auto"`, a name, or a list of names of which the first that works is taken.
@@ -106,6 +113,7 @@ impl EngineConfig {
             strict: false,
             log_driver: "json-file".to_owned(),
             log_options: BTreeMap::new(),
+            plugin_folders: PLUGIN_FOLDERS.iter().map(PathBuf::from).collect(),
             program: PathBuf::from("/proc/self/exe"),
             arguments: Vec::new(),
         }
@@ -153,6 +161,9 @@ impl EngineConfig {
         self.storage_driver = file.storage.map(Choice::into_text).or(self.storage_driver.take());
         self.isolation = file.isolation.map(Choice::into_text).or(self.isolation.take());
         self.packet_path = file.network.packet_path.map(Choice::into_text).or(self.packet_path.take());
+        if let Some(folders) = file.plugin_folders {
+            self.plugin_folders = folders;
+        }
         if let Some(log) = file.log {
             if let Some(driver) = log.driver {
                 self.log_driver = driver;

@@ -27,6 +27,7 @@ mod time;
 mod timestamps;
 mod top;
 mod user;
+mod volumes;
 
 pub use archive::{PathStat, PutOptions};
 pub use config::EngineConfig;
@@ -45,6 +46,7 @@ pub use stats::Meter;
 pub use storage::Storage;
 pub use system::DiskUsage;
 pub use timestamps::{now, parse_time, rfc3339};
+pub use volumes::{UsageData, VolumeInfo, VolumeList};
 
 /// Docker's `filters`: name to values, any of which matches.
 pub type Filters = std::collections::BTreeMap<String, Vec<String>>;

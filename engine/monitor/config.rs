@@ -44,6 +44,23 @@ pub struct MonitorConfig {
     /// The program and arguments to become when the container has ended for good, nobody who waits has promised
     /// to remove it, and `auto_remove` is set.
     pub remove_command: Vec<String>,
+    /// Mounted with absolute targets before the container is made, in a mount namespace of the monitor's own: they end
+    /// with it.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
+    /// Volumes that the container's end is told of.
+    #[serde(default)]
+    pub volumes: Vec<VolumeUse>,
+    /// Run `remove_command` at the end of a container that is kept too: it tells others that it has ended.
+    #[serde(default)]
+    pub releases: bool,
+}
+
+/// A volume of the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeUse {
+    pub name: String,
+    pub driver: String,
 }
 
 /// `none` writes nothing; everything else is Docker's `json-file`.

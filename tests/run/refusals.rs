@@ -8,14 +8,6 @@ both! {
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
     }
 
-    fn volumes_are_refused_until_they_come(world) {
-        world.run(&["--rm", "-v", "data:/data", "box", "true"]).refused(125, &["volume data", "later version"]);
-        world.run(&["--rm", "-v", "/anonymous", "box", "true"]).refused(125, &["later version"]);
-        world.run(&["--rm", "--mount", "type=volume,src=a,dst=/a", "box", "true"]).refused(125, &["later version"]);
-        world.run(&["--rm", "--volumes-from", "a", "box", "true"]).refused(125, &["later version"]);
-        assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
-    }
-
     fn conflicts_between_flags_are_refused(world) {
         world.run(&["--rm", "--restart", "always", "box", "true"]).refused(125, &["restart"]);
         world.run(&["-d", "-a", "stdout", "box", "true"]).refused(125, &["Conflicting options"]);

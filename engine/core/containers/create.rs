@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, Transaction};
 use super::record::{self, Phase};
 use crate::networks::endpoints::{self, Asked};
 use crate::settings::{self, Checked, names};
+use crate::volumes::Making;
 use crate::{Container, Engine, Error, Result, time};
 
 impl Engine {
@@ -41,7 +42,7 @@ impl Engine {
         }
         let mode = host.network_mode.clone().unwrap_or_default();
         let networks = self.asked_endpoints(&network, &mode, networking)?;
-        self.make_bind_sources(&host)?;
+        let mounts = self.settle_points(&config, &host)?;
 
         let _lock = self.lock(&id)?;
         let container = Container {
@@ -53,36 +54,68 @@ impl Engine {
             config,
             host_config: host,
             phase: Phase::Creating,
+            mounts,
         };
         if let Some(name) = name {
             self.free_left_over_name(name)?;
         }
-        let (container, layer) =
-            self.store().write(|transaction| self.insert(transaction, container, &image.id, &networks))?;
+        let (container, layer, mut making) = self.record(container, &image.id, &networks)?;
         let made = self
             .images()
             .prepare_container_layer(&layer)
             .map_err(Error::from)
             .and_then(|()| self.make_folder(&container))
-            .and_then(|()| self.make_declared_volumes(&container))
-            .and_then(|()| self.set_ready(&id));
+            .and_then(|()| self.make_volumes(&container, &mut making))
+            .and_then(|()| self.set_ready(&id, &making));
         if let Err(error) = made {
-            if let Err(left) = self.erase(&container) {
-                tracing::warn!("undo the creation of {id}: {left}");
+            match self.erase(&container, false) {
+                Ok(()) => self.undo_volumes(making),
+                Err(left) => tracing::warn!("undo the creation of {id}: {left}"),
             }
             return Err(error);
         }
+        self.volumes_made(making);
         self.emit_container(&container, "create", &[]);
         Ok(ContainerCreateResponse { id, warnings })
     }
 
+    /// The rows of container, layer and new volumes, in one transaction. Tried again if volumes come or go meanwhile.
+    fn record(
+        &self,
+        container: Container,
+        image: &ImageId,
+        networks: &[Asked],
+    ) -> Result<(Container, berth_image::ContainerLayer, Making)> {
+        let mut sources_made = false;
+        loop {
+            let making =
+                container.mounts.as_deref().map_or(Ok(Making::default()), |points| self.begin_volumes(points))?;
+            if !std::mem::replace(&mut sources_made, true) {
+                self.make_bind_sources(&container.host_config)?;
+            }
+            let mut again = false;
+            let inserted = self.store().write(|transaction| {
+                let (container, layer) = self.insert(transaction, container.clone(), image, networks, &making)?;
+                again = layer.is_none();
+                let changed = || Error::Conflict("its volumes were changed by somebody else".to_owned());
+                Ok((container, layer.ok_or_else(changed)?))
+            });
+            match inserted {
+                Err(_) if again => {}
+                other => return other.map(|(container, layer)| (container, layer, making)),
+            }
+        }
+    }
+
+    /// No layer: the volumes are not as they were when their locks were taken, and all has to be rolled back.
     fn insert(
         &self,
         transaction: &Transaction<'_>,
         mut container: Container,
         image: &ImageId,
         networks: &[Asked],
-    ) -> Result<(Container, berth_image::ContainerLayer)> {
+        making: &Making,
+    ) -> Result<(Container, Option<berth_image::ContainerLayer>)> {
         if container.name.is_empty() {
             container.name = free_name(transaction, &container.id)?;
         } else if let Some(owner) = owner(transaction, &container.name)? {
@@ -91,6 +124,7 @@ impl Engine {
         let layer = self.images().insert_container_layer(transaction, image)?;
         container.layer = Some(layer.number);
         let json = |error: serde_json::Error| Error::Internal(format!("encode a container's configuration: {error}"));
+        let mut points = container.mounts.take();
         transaction
             .prepare_cached(
                 "INSERT INTO containers (id, name, phase, created, image, layer, config, host_config)
@@ -108,7 +142,16 @@ impl Engine {
         for (position, asked) in (0..).zip(networks) {
             endpoints::insert(transaction, &container.id, position, &random_id()?, asked)?;
         }
-        Ok((container, layer))
+        if let Some(points) = &mut points {
+            if !self.take_volumes(transaction, &container.id, making, points)? {
+                return Ok((container, None));
+            }
+            transaction
+                .prepare_cached("UPDATE containers SET mounts = ?2 WHERE id = ?1")?
+                .execute([container.id.as_str(), serde_json::to_string(points).map_err(json)?.as_str()])?;
+        }
+        container.mounts = points;
+        Ok((container, Some(layer)))
     }
 
     /// An ended container of `--rm` that nobody lived to remove does not keep its name.
@@ -132,8 +175,9 @@ impl Engine {
         .map_err(Error::io("create", &folder))
     }
 
-    fn set_ready(&self, id: &str) -> Result<()> {
+    fn set_ready(&self, id: &str, making: &Making) -> Result<()> {
         self.store().write(|transaction| {
+            self.volumes_ready(transaction, making)?;
             transaction.prepare_cached("UPDATE containers SET phase = 'ready' WHERE id = ?1")?.execute([id])?;
             Ok(())
         })

@@ -57,11 +57,15 @@ impl Engine {
             graph_driver: Some(self.graph_driver(&container)),
             size_rw,
             size_root_fs,
-            mounts: Some(mount_points(&container)),
+            mounts: Some(self.mount_points(&container)),
             config: Some(container.config.clone()),
             network_settings: Some(self.network_settings(&container, &state)?),
             ..ContainerInspectResponse::default()
         })
+    }
+
+    pub(super) fn mount_points(&self, container: &Container) -> Vec<MountPoint> {
+        mount_points(self, container)
     }
 
     /// Bytes: what the container wrote, and that with its image.
@@ -128,8 +132,8 @@ pub(super) fn wire_state(state: &State) -> ContainerState {
     }
 }
 
-/// Bind mounts; a tmpfs of `--mount` is among them and one of `--tmpfs` is not, as in Docker.
-pub(super) fn mount_points(container: &Container) -> Vec<MountPoint> {
+/// Bind mounts and volumes; a tmpfs of `--mount` is among them and one of `--tmpfs` is not, as in Docker.
+fn mount_points(engine: &Engine, container: &Container) -> Vec<MountPoint> {
     let host = &container.host_config;
     let in_mounts = |path: &Path| {
         host.mounts
@@ -137,7 +141,7 @@ pub(super) fn mount_points(container: &Container) -> Vec<MountPoint> {
             .flatten()
             .any(|mount| mount.target.as_deref().and_then(mounts::clean).as_deref() == Some(path))
     };
-    let points = mounts::parse(host).unwrap_or_default();
+    let points = container.points().unwrap_or_default();
     let wire = |point: mounts::Point| {
         let destination = point.destination.to_string_lossy().into_owned();
         let common = MountPoint {
@@ -158,6 +162,15 @@ pub(super) fn mount_points(container: &Container) -> Vec<MountPoint> {
                 Some(MountPoint { typ: Some("tmpfs".to_owned()), source: Some(String::new()), ..common })
             }
             mounts::Kind::Tmpfs(_) => None,
+            mounts::Kind::Volume(volume) => Some(MountPoint {
+                typ: Some("volume".to_owned()),
+                source: Some(engine.volume_source(container, &volume)),
+                // As Docker has it for those that somebody named.
+                mode: common.mode.filter(|mode| !mode.is_empty() || volume.anonymous).or(Some("z".to_owned())),
+                name: Some(volume.name),
+                driver: Some(volume.driver),
+                ..common
+            }),
         }
     };
     points.into_iter().filter_map(wire).collect()

@@ -9,7 +9,7 @@ use berth_api::models::{
 use berth_monitor::{State, Status};
 use berth_network::Protocol;
 
-use super::inspect::{is_up, mount_points};
+use super::inspect::is_up;
 use super::record::{Container, Phase};
 use crate::networks::endpoints;
 use crate::networks::ports::{self, Lease};
@@ -235,7 +235,7 @@ impl Engine {
             network_settings: Some(ContainerSummaryNetworkSettings {
                 networks: Some(self.endpoint_settings(container, is_up(state))?),
             }),
-            mounts: Some(mount_points(container)),
+            mounts: Some(self.mount_points(container)),
             ..ContainerSummary::default()
         })
     }
@@ -323,11 +323,7 @@ impl Wanted<'_> {
             && self.any("health", |health| health == "none")
             && self.any("is-task", |value| matches!(value, "false" | "0"))
             && self.any("isolation", |value| matches!(value, "default" | ""))
-            && self.any("volume", |volume| {
-                mount_points(container)
-                    .iter()
-                    .any(|point| [&point.source, &point.destination].into_iter().any(|path| path.as_deref() == Some(volume)))
-            })
+            && self.any("volume", |volume| has_volume(container, volume))
     }
 
     fn exposes(&self, container: &Container, port: &str) -> bool {
@@ -344,6 +340,19 @@ impl Wanted<'_> {
         self.any("status", |wanted| wanted == status)
             && (self.exited.is_empty() || exited && self.exited.contains(&state.exit_code))
     }
+}
+
+/// By a volume's name, the host's path, or the place inside.
+fn has_volume(container: &Container, wanted: &str) -> bool {
+    use settings::mounts::Kind;
+    container.points().unwrap_or_default().iter().any(|point| {
+        let by_source = match &point.kind {
+            Kind::Volume(volume) => volume.name == wanted,
+            Kind::Bind(bind) => bind.source == std::path::Path::new(wanted),
+            Kind::Tmpfs(_) => false,
+        };
+        by_source || point.destination == std::path::Path::new(wanted)
+    })
 }
 
 /// Docker takes a regular expression; plain text with `^` and `$` at the ends is what is used of it.

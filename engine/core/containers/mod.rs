@@ -22,3 +22,5 @@ mod stop;
 pub(crate) mod talk;
 mod update;
 pub mod wait;
+
+pub(crate) use create::random_id;

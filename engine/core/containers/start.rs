@@ -15,6 +15,7 @@ use super::record::{self, Container, Phase};
 use super::talk;
 use crate::settings::{log, restart, signals};
 use crate::spec::process::console_size;
+use crate::volumes::mount::Mounted;
 use crate::{Engine, Error, Result};
 
 /// Seconds, as Docker's.
@@ -68,12 +69,13 @@ impl Engine {
         }
         let modes = self.modes(container)?;
         let networks = self.prepare_networks(container)?;
-        let spec = self.make_spec(container, &modes, &networks, &folder, &mount_point)?;
+        let volumes = self.mount_volumes(container)?;
+        let spec = self.make_spec(container, &modes, &networks, &volumes, &folder, &mount_point)?;
         let path = folder.join("config.json");
         let text =
             serde_json::to_vec(&spec).map_err(|error| Error::Internal(format!("encode the OCI spec: {error}")))?;
         std::fs::write(&path, text).map_err(Error::io("write", &path))?;
-        let config = self.monitor_config(container, networks.plan, &folder, &mount_point)?;
+        let config = self.monitor_config(container, networks.plan, volumes, &folder, &mount_point)?;
 
         let connections = self.waiting().remove(&container.id).unwrap_or_default();
         match spawn_serving(&config, &connections, &networks.sockets).map_err(talk::failure)? {
@@ -100,6 +102,7 @@ impl Engine {
         &self,
         container: &Container,
         network: Plan,
+        volumes: Mounted,
         folder: &Path,
         mount_point: &Path,
     ) -> Result<MonitorConfig> {
@@ -131,6 +134,9 @@ impl Engine {
             stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
             attributes: container.attributes(),
             remove_command: self.reap_command(&container.id),
+            mounts: volumes.mounts,
+            volumes: volumes.uses,
+            releases: volumes.by_plugins,
         })
     }
 
@@ -169,8 +175,9 @@ impl Engine {
         };
         let noted = self.settled_state(container).and_then(|state| {
             self.end_sandbox(container, &state);
+            self.release_volumes(container);
             if container.auto_remove() {
-                self.erase(container)?;
+                self.erase(container, true)?;
                 self.emit_container(container, "destroy", &[]);
                 return Ok(());
             }

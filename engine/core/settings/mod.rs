@@ -18,14 +18,13 @@ pub(crate) mod restart;
 pub(crate) mod security;
 pub(crate) mod signals;
 pub(crate) mod sysctls;
+pub(crate) mod volumes;
 
 use berth_api::models::{ContainerConfig, ContainerCreateBody, HostConfig, NetworkingConfig};
 use berth_arch::{Host, Probe};
 use berth_image::RunConfig;
 
 use crate::{EngineConfig, Error, Result};
-
-const VOLUMES: &str = "volumes come with a later version of berth; mount a folder with -v /FOLDER:/PATH";
 
 /// What is kept of a create request.
 #[derive(Debug)]
@@ -51,11 +50,6 @@ pub(crate) fn check(
     let explicit_health = explicit_health(&body);
     let networking = body.networking_config.take();
     let mut config = merge::own(body);
-    // Clients list the destinations of bind mounts here too. The image's own are folders of the container's layer for
-    // now.
-    if let Some(path) = volume_of_its_own(&config, &host)? {
-        return Err(Error::Unsupported(format!("-v {path}: {VOLUMES}")));
-    }
     merge::image(&mut config, image);
     program(&config)?;
     texts(&config)?;
@@ -220,22 +214,8 @@ fn texts(config: &ContainerConfig) -> Result<()> {
     Ok(())
 }
 
-/// A volume that nothing else is mounted on.
-fn volume_of_its_own<'a>(config: &'a ContainerConfig, host: &HostConfig) -> Result<Option<&'a String>> {
-    let Some(volumes) = config.volumes.as_ref().filter(|list| !list.is_empty()) else { return Ok(None) };
-    let points = mounts::parse(host)?;
-    let covered = |path: &String| {
-        let path = mounts::clean(path);
-        path.is_some_and(|path| points.iter().any(|point| point.destination == path))
-    };
-    Ok(volumes.iter().find(|path| !covered(path)))
-}
-
 fn refuse_what_is_to_come(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
-    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     for (given, option, why) in [
-        (some(&host.volumes_from), "--volumes-from", VOLUMES),
-        (host.volume_driver.as_ref().is_some_and(|name| !name.is_empty()), "--volume-driver", VOLUMES),
         (
             host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()),
             "--storage-opt",
@@ -261,6 +241,9 @@ fn refuse_what_is_to_come(config: &ContainerConfig, host: &HostConfig) -> Result
     }
     for path in config.volumes.iter().flatten() {
         mounts::destination(path)?;
+    }
+    for text in host.volumes_from.iter().flatten() {
+        volumes::from_container(text)?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use oci_spec::runtime::{
 use crate::networks::Prepared;
 use crate::settings::modes::{self, Ipc, Network, Pid};
 use crate::settings::{defaults, devices, security};
+use crate::volumes::mount::Mounted;
 use crate::{Container, Engine, Error, Result};
 
 /// Control groups of containers that name no parent.
@@ -102,6 +103,7 @@ impl Engine {
         container: &Container,
         modes: &Modes,
         networks: &Prepared,
+        volumes: &Mounted,
         folder: &Path,
         root: &Path,
     ) -> Result<Spec> {
@@ -109,7 +111,7 @@ impl Engine {
         let privileged = host.privileged == Some(true);
         let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
         let (nodes, rules) = self.device_nodes(container)?;
-        let (mounts, propagation) = self.spec_mounts(container, modes, networks, folder, &security)?;
+        let (mounts, propagation) = self.spec_mounts(container, modes, networks, volumes, folder, &security)?;
         let process = self.spec_process(container, &networks.environment, &security)?;
         let capabilities = process.capabilities().as_ref().and_then(|sets| sets.bounding().clone()).unwrap_or_default();
 

@@ -7,8 +7,9 @@ use oci_spec::runtime::{Mount, MountBuilder};
 use super::{Modes, files, init};
 use crate::networks::Prepared;
 use crate::settings::modes::Ipc;
-use crate::settings::mounts::{self, Bind, Kind, Point, ReadOnly};
+use crate::settings::mounts::{Bind, Kind, Point, ReadOnly};
 use crate::settings::security::Security;
+use crate::volumes::mount::Mounted;
 use crate::{Container, Engine, Error, Result};
 
 fn mount(destination: impl Into<PathBuf>, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> Result<Mount> {
@@ -28,11 +29,12 @@ impl Engine {
         container: &Container,
         modes: &Modes,
         networks: &Prepared,
+        volumes: &Mounted,
         folder: &Path,
         security: &Security,
     ) -> Result<(Vec<Mount>, Option<String>)> {
         let host = &container.host_config;
-        let points = mounts::parse(host)?;
+        let points = container.points()?;
         let mut list = self.default_mounts(container, modes, security)?;
         // What the user mounts replaces what would be there, and a whole /dev all that would be below it.
         let replaced = |destination: &Path| {
@@ -66,6 +68,11 @@ impl Engine {
                         propagation = wanted.map(str::to_owned).or(propagation);
                     }
                     bind_mount(point, bind)?
+                }
+                Kind::Volume(volume) => {
+                    let (source, options) = volumes.bind(point, volume)?;
+                    let options: Vec<_> = options.iter().map(String::as_str).collect();
+                    mount(&point.destination, "bind", source, &options)?
                 }
             });
         }

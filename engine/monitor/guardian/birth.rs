@@ -146,6 +146,7 @@ fn bear(folder: &Path, report: &UnixStream, connections: usize, find: Find) -> R
         memory: Memory::Unwatched,
         networks: Networks::default(),
     };
+    super::volumes::mount_all(&monitor.config).inspect_err(|_| monitor.release())?;
     let count = connections + monitor.config.network.ports.len();
     let mut handed = receive(report, count).map_err(|error| refuse(format!("receive connections: {error}")))?;
     monitor.networks.hold(handed.split_off(connections));

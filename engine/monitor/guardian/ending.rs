@@ -108,6 +108,7 @@ impl Monitor {
         let ran = since.elapsed();
         let code = ended.code;
         self.event("die", &[("execDuration", ran.as_secs().to_string()), ("exitCode", code.to_string())]);
+        self.volumes_unmounted();
         self.state.pid = 0;
         self.state.sandbox = None;
         let stopped = self.state.stopped_by_user || self.shutting_down || self.stop.is_some();
@@ -174,6 +175,12 @@ impl Monitor {
             client.gone |= matches!(client.mode, Mode::Request(_));
         }
         self.drop_clients();
+        if self.config.releases
+            && !self.config.auto_remove
+            && let Some(mut command) = remove_command(&self.config)
+        {
+            let _ = command.spawn();
+        }
         if !self.clients.is_empty() && self.config.auto_remove && !promised {
             // Somebody has still to get output; that is no reason to keep the container.
             self.config.auto_remove = false;

@@ -21,6 +21,7 @@ mod restart;
 mod spool;
 mod streams;
 mod turn;
+mod volumes;
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;

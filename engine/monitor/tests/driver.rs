@@ -58,6 +58,9 @@ impl Container {
             stop_timeout: 10,
             attributes: BTreeMap::from([("name".to_owned(), "test".to_owned())]),
             remove_command: Vec::new(),
+            mounts: Vec::new(),
+            volumes: Vec::new(),
+            releases: false,
         };
         Self { config, base }
     }
