@@ -10,6 +10,8 @@ pub mod firewall;
 pub mod names;
 pub mod netlink;
 pub mod plan;
+mod reactor;
+pub mod relay;
 
 pub use error::{Error, Result};
 pub use plan::{Endpoint, Plan, Protocol, Published};
