@@ -12,6 +12,7 @@ pub mod netlink;
 pub mod plan;
 mod reactor;
 pub mod relay;
+pub mod resolver;
 
 pub use error::{Error, Result};
 pub use plan::{Endpoint, Plan, Protocol, Published};
