@@ -103,11 +103,11 @@ impl Monitor {
             return Ok(());
         };
         if let Some(resolver) = &mut self.networks.resolver {
-            resolver.update(wanted.clone());
+            resolver.update(wanted);
             return Ok(());
         }
-        let sockets = inside.within(|| berth_network::resolver::listen(RESOLVER))??;
-        let resolver = Resolver::new(wanted.clone(), sockets.udp, sockets.tcp)
+        let sockets = inside.within(|| berth_network::resolver::bind(RESOLVER))??;
+        let resolver = Resolver::new(wanted, sockets.udp, sockets.tcp)
             .map_err(Error::io("answer names for the container"))?;
         self.networks.resolver = Some(resolver);
         Ok(())
