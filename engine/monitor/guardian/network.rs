@@ -107,8 +107,8 @@ impl Monitor {
             return Ok(());
         }
         let sockets = inside.within(|| berth_network::resolver::bind(RESOLVER))??;
-        let resolver = Resolver::new(wanted, sockets.udp, sockets.tcp)
-            .map_err(Error::io("answer names for the container"))?;
+        let resolver =
+            Resolver::new(wanted, sockets.udp, sockets.tcp).map_err(Error::io("answer names for the container"))?;
         self.networks.resolver = Some(resolver);
         Ok(())
     }
@@ -203,7 +203,7 @@ impl Monitor {
 }
 
 /// Ports that a socket holds; SCTP goes through packet filters alone.
-fn relayed(ports: &[Published]) -> impl Iterator<Item = &Published> {
+pub(super) fn relayed(ports: &[Published]) -> impl Iterator<Item = &Published> {
     ports.iter().filter(|port| port.protocol != Protocol::Sctp)
 }
 
