@@ -17,6 +17,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::log::Log;
 use super::network::{Networks, relayed};
+use super::own::Own;
 use super::streams::{Streams, StreamsId};
 use super::{BUFFER, BackOff, Memory, Monitor, Run};
 use crate::client::{LOCK, SOCKET};
@@ -142,7 +143,7 @@ fn bear(folder: &Path, report: &UnixStream, connections: usize, find: Find) -> R
         lock: Some(lock),
         signals,
         buffer: vec![0; BUFFER],
-        own_oom_score: None,
+        own: Own::default(),
         memory: Memory::Unwatched,
         networks: Networks::default(),
     };
