@@ -21,9 +21,9 @@ fn two_hundred_containers_find_each_other_and_leave_nothing() {
         let missing = world.berth(&["exec", &format!("many{from}"), "sh", "-c", &ask]).ok().text();
         assert_eq!(missing, "", "many{from} does not find these");
     }
-    let addresses = world.shell(&format!(
-        "berth inspect -f '{{{{range .NetworkSettings.Networks}}}}{{{{.IPAddress}}}}{{{{end}}}}' $(berth ps -q) | sort -u | wc -l"
-    ));
+    let addresses = world.shell(
+        "berth inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' $(berth ps -q) | sort -u | wc -l",
+    );
     assert_eq!(addresses.ok().text(), MANY.to_string());
     world.shell("berth rm -f $(berth ps -q)").ok();
     assert_eq!(world.berth(&["system", "check"]).ok().text(), "nothing is missing or left over");
