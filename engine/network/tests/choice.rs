@@ -18,7 +18,7 @@ fn beside(variant: &'static str) {
         println!("skipped: {variant} does not work here");
         return;
     }
-    world.host.command(&format!("{} -P FORWARD DROP", variant.replacen('-', "-", 1)));
+    world.host.command(&format!("{variant} -P FORWARD DROP"));
     let selection = world.host.run(|| {
         let selection = select(None).unwrap();
         (selection.path.name(), selection.refused)

@@ -69,8 +69,11 @@ fn noticed(path: &str) {
     };
     for injury in injuries {
         let name = world.path;
-        let mut watch = world.host.run(move || Watch::open(name).unwrap());
-        assert!(!watch.changed().unwrap());
+        let mut watch = world.host.run(move || {
+            let mut watch = Watch::open(name).unwrap();
+            assert!(!watch.changed().unwrap());
+            watch
+        });
         let intact = || world.with(|path, owner| path.is_intact(owner, &wanted()).unwrap());
         assert!(intact(), "before {injury}");
         world.host.command(injury);

@@ -142,10 +142,21 @@ pub(crate) const APART: usize = 3;
 
 impl World {
     pub(crate) fn new(path: &str) -> Self {
+        Self::made(path, None)
+    }
+
+    /// `filtered`: whether what stays in a bridge passes the packet filters (br_netfilter); else as the kernel begins.
+    /// Then the kernel translates in the bridge, and a container reaches itself only if its port is a hairpin.
+    pub(crate) fn made(path: &str, filtered: Option<bool>) -> Self {
         let path = crate::PATHS.iter().find(|known| **known == path).unwrap();
         let (host, outside) = (Space::new(), Space::new());
         host.set("ipv4/ip_forward", "1");
         host.set("ipv6/conf/all/forwarding", "1");
+        if let Some(filtered) = filtered {
+            let value = if filtered { "1" } else { "0" };
+            host.set("bridge/bridge-nf-call-iptables", value);
+            host.set("bridge/bridge-nf-call-ip6tables", value);
+        }
         connect(&host, "up0", &outside, &[("192.0.2.2/24", "192.0.2.1/24"), ("2001:db8::2/64", "2001:db8::1/64")]);
         outside.ip("route add 172.30.0.0/16 via 192.0.2.1");
         outside.ip("route add fd00::/16 via 2001:db8::1");
@@ -163,6 +174,9 @@ impl World {
                     let v6 = format!("fd00:{network}::{last}/64");
                     connect(&host, &link, &space, &[(&v4, ""), (&v6, "")]);
                     host.ip(&format!("link set {link} master b{network}"));
+                    if filtered == Some(true) {
+                        host.ip(&format!("link set {link} type bridge_slave hairpin on"));
+                    }
                     space.ip(&format!("route add default via 172.30.{network}.1"));
                     space.ip(&format!("route add default via fd00:{network}::1"));
                     space.serve(80);
