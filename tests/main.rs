@@ -7,7 +7,7 @@
 #[macro_use]
 mod support;
 
-/// What Docker's own clients (the `docker` command, docker-py) make of the daemon.
+/// What Docker's own clients (the `docker` command, docker-py, docker-compose) make of the daemon.
 mod clients;
 /// Many engines at once over one state, and a thousand runs that leave nothing.
 mod crowd;

@@ -10,6 +10,8 @@ mod order;
 mod ports;
 /// Engines that want the same port or the last address.
 mod races;
+/// Programs that people run, from Debian's packages: nginx, dnsmasq, PostgreSQL, redis.
+mod real;
 /// Bad input gets a clear answer and leaves nothing.
 mod refusals;
 /// Who reaches whom, on each packet path.

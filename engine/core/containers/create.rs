@@ -37,17 +37,17 @@ impl Engine {
         for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode].into_iter().flatten() {
             // Names change, and what was joined does not.
             if let Some(name) = mode.strip_prefix("container:") {
-                *mode = format!("container:{}", self.find(name)?.id);
+                *mode = format!("container:{}", self.find(name).map_err(beside_the_image)?.id);
             }
         }
         let mode = host.network_mode.clone().unwrap_or_default();
-        let mut networks = self.asked_endpoints(&network, &mode, networking)?;
+        let mut networks = self.asked_endpoints(&network, &mode, networking).map_err(beside_the_image)?;
         if network_was_left_open && let Some(reason) = self.lacks_bridges(&networks)? {
             warnings.push(format!("{reason}: this container has no network; --network host gives it the host's"));
             host.network_mode = Some("none".to_owned());
             networks.clear();
         }
-        let mounts = self.settle_points(&config, &host)?;
+        let mounts = self.settle_points(&config, &host).map_err(beside_the_image)?;
 
         let _lock = self.lock(&id)?;
         let container = Container {
@@ -93,8 +93,8 @@ impl Engine {
     ) -> Result<(Container, berth_image::ContainerLayer, Making)> {
         let mut sources_made = false;
         loop {
-            let making =
-                container.mounts.as_deref().map_or(Ok(Making::default()), |points| self.begin_volumes(points))?;
+            let making = container.mounts.as_deref().map_or(Ok(Making::default()), |points| self.begin_volumes(points));
+            let making = making.map_err(beside_the_image)?;
             if !std::mem::replace(&mut sources_made, true) {
                 self.make_bind_sources(&container.host_config)?;
             }
@@ -219,6 +219,14 @@ pub(super) fn name_taken(name: &str, owner: &str) -> Error {
         "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or \
          rename) that container to be able to reuse that name."
     ))
+}
+
+/// Docker's clients take "not found" for a want of the image, and fetch it.
+fn beside_the_image(error: Error) -> Error {
+    match error {
+        Error::NotFound(message) => Error::InvalidArgument(message),
+        other => other,
+    }
 }
 
 fn free_name(transaction: &Transaction<'_>, id: &str) -> Result<String> {
