@@ -146,3 +146,37 @@ fn everybody_reaches_whom_they_should_by_the_old_iptables() {
 fn everybody_reaches_whom_they_should_by_the_relay_alone() {
     rows("relay");
 }
+
+/// As Docker's, ports go with their container into another network. In between, and in an internal one, they lead nowhere:
+/// not to the host's own servers either, which the unspecified address is.
+fn ports_move(path: &str) {
+    let Some(world) = world_with(path) else { return };
+    for (name, flags) in [("one", &[][..]), ("two", &[]), ("inner", &["--internal"])] {
+        world.berth(&[&["network", "create"], flags, &[name]].concat()).ok();
+    }
+    let (_web, _servers) = server(&world, &["--network", "one", "-p", "8080:80"], "web");
+    let _on_host = Servers::start(world.net(), "host", &["127.0.0.1:80", "[::1]:80"], &[]);
+    let says = || ["127.0.0.1:8080", "[::1]:8080"].map(|to| word(world.net(), to).unwrap_or_default());
+    assert_eq!(says(), ["web", "web"]);
+    world.berth(&["network", "disconnect", "one", "web"]).ok();
+    assert_eq!(says(), ["", ""]);
+    world.berth(&["network", "connect", "inner", "web"]).ok();
+    assert_eq!(says(), ["", ""]);
+    world.berth(&["network", "connect", "two", "web"]).ok();
+    assert_eq!(says(), ["web", "web"]);
+    world.berth(&["network", "disconnect", "inner", "web"]).ok();
+    world.berth(&["network", "connect", "one", "web"]).ok();
+    assert_eq!(says(), ["web", "web"]);
+    world.berth(&["network", "disconnect", "two", "web"]).ok();
+    assert_eq!(says(), ["web", "web"]);
+}
+
+#[test]
+fn ports_follow_a_container_from_network_to_network() {
+    ports_move("nft");
+}
+
+#[test]
+fn ports_follow_a_container_by_the_relay_alone() {
+    ports_move("relay");
+}
