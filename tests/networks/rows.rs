@@ -180,3 +180,24 @@ fn ports_follow_a_container_from_network_to_network() {
 fn ports_follow_a_container_by_the_relay_alone() {
     ports_move("relay");
 }
+
+/// Also of one that began without names; what it wrote itself stays.
+#[test]
+fn names_come_and_go_with_networks() {
+    let world = World::new(Mode::Embedded);
+    world.berth(&["network", "create", "mine"]).ok();
+    sleeper(&world, &["--network", "mine"], "far");
+    sleeper(&world, &["--network", "bridge"], "near");
+    sleeper(&world, &["--network", "bridge"], "own");
+    let conf = |name: &str| world.berth(&["exec", name, "cat", "/etc/resolv.conf"]).ok().out();
+    let before = conf("near");
+    assert!(!before.contains("127.0.0.11"), "{before}");
+    world.berth(&["exec", "own", "sh", "-c", "echo nameserver 192.0.2.53 > /etc/resolv.conf"]).ok();
+    for name in ["near", "own"] {
+        world.berth(&["network", "connect", "mine", name]).ok();
+    }
+    world.berth(&["exec", "near", "nslookup", "far"]).ok();
+    assert_eq!(conf("own"), "nameserver 192.0.2.53\n");
+    world.berth(&["network", "disconnect", "mine", "near"]).ok();
+    assert_eq!(conf("near"), before);
+}

@@ -7,6 +7,7 @@ use super::endpoints::{self, Asked, Endpoint};
 use super::plan::{choose_way_out, resolver};
 use crate::containers::create::random_id;
 use crate::settings::modes;
+use crate::spec::files;
 use crate::{Container, Engine, Error, Result};
 
 impl Engine {
@@ -140,7 +141,9 @@ impl Engine {
         }
         let links = self.links(container, &ends)?;
         plan.resolver = resolver(container, &ends, &plan, links.names);
-        self.ask(container, &Request::Networks { plan: Box::new(plan) }).map(drop)
+        let answered = plan.resolver.is_some();
+        self.ask(container, &Request::Networks { plan: Box::new(plan) })?;
+        files::ask_elsewhere(container, &mode(container)?, answered, &self.folder(container))
     }
 }
 
