@@ -146,3 +146,58 @@ fn everybody_reaches_whom_they_should_by_the_old_iptables() {
 fn everybody_reaches_whom_they_should_by_the_relay_alone() {
     rows("relay");
 }
+
+/// As Docker's, ports go with their container into another network. In between, and in an internal one, they lead nowhere:
+/// not to the host's own servers either, which the unspecified address is.
+fn ports_move(path: &str) {
+    let Some(world) = world_with(path) else { return };
+    for (name, flags) in [("one", &[][..]), ("two", &[]), ("inner", &["--internal"])] {
+        world.berth(&[&["network", "create"], flags, &[name]].concat()).ok();
+    }
+    let (_web, _servers) = server(&world, &["--network", "one", "-p", "8080:80"], "web");
+    let _on_host = Servers::start(world.net(), "host", &["127.0.0.1:80", "[::1]:80"], &[]);
+    let says = || ["127.0.0.1:8080", "[::1]:8080"].map(|to| word(world.net(), to).unwrap_or_default());
+    assert_eq!(says(), ["web", "web"]);
+    world.berth(&["network", "disconnect", "one", "web"]).ok();
+    assert_eq!(says(), ["", ""]);
+    world.berth(&["network", "connect", "inner", "web"]).ok();
+    assert_eq!(says(), ["", ""]);
+    world.berth(&["network", "connect", "two", "web"]).ok();
+    assert_eq!(says(), ["web", "web"]);
+    world.berth(&["network", "disconnect", "inner", "web"]).ok();
+    world.berth(&["network", "connect", "one", "web"]).ok();
+    assert_eq!(says(), ["web", "web"]);
+    world.berth(&["network", "disconnect", "two", "web"]).ok();
+    assert_eq!(says(), ["web", "web"]);
+}
+
+#[test]
+fn ports_follow_a_container_from_network_to_network() {
+    ports_move("nft");
+}
+
+#[test]
+fn ports_follow_a_container_by_the_relay_alone() {
+    ports_move("relay");
+}
+
+/// Also of one that began without names; what it wrote itself stays.
+#[test]
+fn names_come_and_go_with_networks() {
+    let world = World::new(Mode::Embedded);
+    world.berth(&["network", "create", "mine"]).ok();
+    sleeper(&world, &["--network", "mine"], "far");
+    sleeper(&world, &["--network", "bridge"], "near");
+    sleeper(&world, &["--network", "bridge"], "own");
+    let conf = |name: &str| world.berth(&["exec", name, "cat", "/etc/resolv.conf"]).ok().out();
+    let before = conf("near");
+    assert!(!before.contains("127.0.0.11"), "{before}");
+    world.berth(&["exec", "own", "sh", "-c", "echo nameserver 192.0.2.53 > /etc/resolv.conf"]).ok();
+    for name in ["near", "own"] {
+        world.berth(&["network", "connect", "mine", name]).ok();
+    }
+    world.berth(&["exec", "near", "nslookup", "far"]).ok();
+    assert_eq!(conf("own"), "nameserver 192.0.2.53\n");
+    world.berth(&["network", "disconnect", "mine", "near"]).ok();
+    assert_eq!(conf("near"), before);
+}

@@ -7,6 +7,7 @@ use super::endpoints::{self, Asked, Endpoint};
 use super::plan::{choose_way_out, resolver};
 use crate::containers::create::random_id;
 use crate::settings::modes;
+use crate::spec::files;
 use crate::{Container, Engine, Error, Result};
 
 impl Engine {
@@ -122,7 +123,7 @@ impl Engine {
         for end in &mut ends {
             end.network = self.ensure_up(end.network.clone())?;
         }
-        let mut plan = self.last_plan(container)?.unwrap_or_default();
+        let mut plan = self.told(container)?.unwrap_or_default();
         plan.owner = self.owner()?.0;
         plan.packet_path = self.packet_path()?.name().to_owned();
         plan.endpoints.clear();
@@ -132,7 +133,7 @@ impl Engine {
         choose_way_out(&mut plan, &ends);
         // Ports stay with the address that they were published for, if that is still there.
         let own: Vec<_> = plan.endpoints.iter().flat_map(|end| &end.addresses).map(ipnet::IpNet::addr).collect();
-        let targets = super::plan::targets(&plan);
+        let targets = super::plan::targets(&plan, &ends);
         for port in &mut plan.ports {
             if !own.contains(&port.container_address) {
                 port.container_address = targets.of(port.host_address);
@@ -140,7 +141,9 @@ impl Engine {
         }
         let links = self.links(container, &ends)?;
         plan.resolver = resolver(container, &ends, &plan, links.names);
-        self.ask(container, &Request::Networks { plan: Box::new(plan) }).map(drop)
+        let answered = plan.resolver.is_some();
+        self.ask(container, &Request::Networks { plan: Box::new(plan) })?;
+        files::ask_elsewhere(container, &mode(container)?, answered, &self.folder(container))
     }
 }
 

@@ -61,7 +61,7 @@ impl Engine {
         prepared.plan.owner = self.owner()?.0;
         prepared.plan.packet_path = self.packet_path()?.name().to_owned();
 
-        let targets = targets(&prepared.plan);
+        let targets = targets(&prepared.plan, &ends);
         // As Docker: ports of a container that is in internal networks alone are nobody's.
         if let Some(end) = ends.iter().find(|end| publishes(&end.network)) {
             let held = self.hold_ports(container, end, targets)?;
@@ -117,11 +117,16 @@ impl Engine {
         self.last_plan(container)
     }
 
-    /// What a monitor of this container was last told, whether it lives or not.
+    /// What a monitor of this container was last told, whether it lives or not; `None` if that is to be in no network.
     pub(crate) fn last_plan(&self, container: &Container) -> Result<Option<Plan>> {
+        Ok(self.told(container)?.filter(|plan| !plan.endpoints.is_empty()))
+    }
+
+    /// As [`Engine::last_plan`]; without networks there may still be ports, for the next one.
+    pub(super) fn told(&self, container: &Container) -> Result<Option<Plan>> {
         let path = self.folder(container).join("monitor.json");
         let config = read_json::<MonitorConfig>(&path)?;
-        Ok(config.map(|config| config.network).filter(|plan| !plan.endpoints.is_empty()))
+        Ok(config.map(|config| config.network))
     }
 
     /// What a monitor that was killed left of its container's networks. Best done soon: others may get its addresses.
@@ -203,9 +208,10 @@ pub(super) fn choose_way_out(plan: &mut Plan, ends: &[Endpoint]) {
 }
 
 /// Where ports lead: to the addresses in the first network that publishes.
-pub(super) fn targets(plan: &Plan) -> Targets {
+/// Where ports lead to. `ends` are those of the plan's endpoints, in their order.
+pub(super) fn targets(plan: &Plan, ends: &[Endpoint]) -> Targets {
     let address = |v6: bool| {
-        let bridged = plan.endpoints.iter().filter(|end| matches!(end.link, plan::Link::Bridge { .. }));
+        let bridged = plan.endpoints.iter().zip(ends).filter(|(_, end)| publishes(&end.network)).map(|(end, _)| end);
         let out = bridged.clone().filter(|end| !end.gateways.is_empty());
         let all = out.chain(bridged);
         all.flat_map(|end| &end.addresses).map(ipnet::IpNet::addr).find(|address| address.is_ipv6() == v6)

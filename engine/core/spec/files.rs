@@ -18,10 +18,10 @@ const LOCALHOST: &str = "127.0.0.1\tlocalhost\n\
     ff02::1\tip6-allnodes\n\
     ff02::2\tip6-allrouters\n";
 
-/// What systemd-resolved keeps where its stub listens on a loopback address.
 /// Where the container's monitor answers.
 const RESOLVER: &str = "127.0.0.11";
 
+/// What systemd-resolved keeps where its stub listens on a loopback address.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
 /// Name in the folder, place inside.
@@ -36,8 +36,9 @@ pub(super) fn write(container: &Container, modes: &Modes, networks: &Prepared, f
         return Ok(FILES.map(|(name, _)| theirs.join(name)));
     }
     let hostname = format!("{}\n", container.config.hostname.as_deref().unwrap_or_default());
+    let answered = networks.plan.resolver.is_some();
     let contents =
-        [hosts(container, &modes.network, networks)?, hostname, resolver(container, &modes.network, networks)];
+        [hosts(container, &modes.network, networks)?, hostname, resolver(container, &modes.network, answered)];
     let paths = FILES.map(|(name, _)| folder.join(name));
     for (path, text) in paths.iter().zip(contents) {
         // Everybody in the container reads them, whatever the umask of who starts it.
@@ -72,7 +73,18 @@ fn hosts(container: &Container, network: &Network, networks: &Prepared) -> Resul
     Ok(text)
 }
 
-fn resolver(container: &Container, network: &Network, networks: &Prepared) -> String {
+/// Networks came or went while the container runs. A file that somebody else wrote is left as it is, as Docker does;
+/// so is the inode, which is bound into the container.
+pub(crate) fn ask_elsewhere(container: &Container, network: &Network, answered: bool, folder: &Path) -> Result<()> {
+    let path = folder.join("resolv.conf");
+    if bounded(&path).is_some_and(|text| text == resolver(container, network, !answered)) {
+        std::fs::write(&path, resolver(container, network, answered)).map_err(Error::io("write", path))?;
+    }
+    Ok(())
+}
+
+/// `answered`: by the container's monitor.
+fn resolver(container: &Container, network: &Network, answered: bool) -> String {
     let host = &container.host_config;
     let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     let (dns, search, options) = (list(&host.dns), list(&host.dns_search), list(&host.dns_options));
@@ -93,7 +105,7 @@ fn resolver(container: &Container, network: &Network, networks: &Prepared) -> St
             .map(|rest| rest.trim().to_owned())
             .collect::<Vec<_>>()
     };
-    if networks.plan.resolver.is_some() {
+    if answered {
         // It asks the others, on the container's behalf.
         let _ = writeln!(text, "nameserver {RESOLVER}");
     } else if dns.is_empty() {
@@ -102,7 +114,7 @@ fn resolver(container: &Container, network: &Network, networks: &Prepared) -> St
             let _ = writeln!(text, "nameserver {server}");
         }
     }
-    for server in dns.iter().filter(|_| networks.plan.resolver.is_none()) {
+    for server in dns.iter().filter(|_| !answered) {
         let _ = writeln!(text, "nameserver {server}");
     }
     let search = if search.is_empty() { word("search").join(" ") } else { search.join(" ") };
@@ -110,7 +122,7 @@ fn resolver(container: &Container, network: &Network, networks: &Prepared) -> St
         let _ = writeln!(text, "search {search}");
     }
     let mut options = if options.is_empty() { word("options").join(" ") } else { options.join(" ") };
-    if networks.plan.resolver.is_some() && !options.contains("ndots:") {
+    if answered && !options.contains("ndots:") {
         // As Docker: names of one word are asked for as they are.
         options = format!("{options} ndots:0").trim_start().to_owned();
     }
@@ -138,7 +150,7 @@ fn is_loopback(server: &str) -> bool {
 }
 
 /// A file of the host's, unless it is too long to be what its name says.
-fn bounded(path: &str) -> Option<String> {
+fn bounded(path: impl AsRef<Path>) -> Option<String> {
     use std::io::Read;
     let mut text = String::new();
     std::fs::File::open(path).ok()?.take(1 << 20).read_to_string(&mut text).ok()?;
@@ -159,7 +171,7 @@ mod tests {
         container.host_config.dns = Some(vec!["9.9.9.9".to_owned()]);
         container.host_config.dns_search = Some(vec!["a.example".to_owned()]);
         container.host_config.dns_options = Some(vec!["ndots:2".to_owned()]);
-        let text = resolver(&container, &Network::None, &Prepared::default());
+        let text = resolver(&container, &Network::None, false);
         assert_eq!(text, "nameserver 9.9.9.9\nsearch a.example\noptions ndots:2\n");
     }
 }

@@ -79,7 +79,7 @@ impl Monitor {
         let (networks, ports) = (&mut self.networks, &self.config.network.ports);
         if let Some(relay) = &mut networks.relay {
             for (&id, port) in networks.ports.iter().zip(relayed(ports)) {
-                relay.retarget(id, Some(SocketAddr::new(port.container_address, port.container_port)));
+                relay.retarget(id, target(port));
             }
             return Ok(());
         }
@@ -88,8 +88,7 @@ impl Monitor {
         }
         let mut relay = Relay::new().map_err(Error::io("make the relay of ports"))?;
         for (port, socket) in relayed(ports).zip(std::mem::take(&mut networks.sockets)) {
-            let target = SocketAddr::new(port.container_address, port.container_port);
-            let added = relay.add(port.protocol, socket, Some(target));
+            let added = relay.add(port.protocol, socket, target(port));
             let refused = Error::io(format!("relay port {}/{}", port.host_port, port.protocol.name()));
             networks.ports.push(added.map_err(refused)?);
         }
@@ -161,7 +160,7 @@ impl Monitor {
             announce::publish(plan)?;
             if let Some(relay) = &mut self.networks.relay {
                 for (&id, port) in self.networks.ports.iter().zip(relayed(&plan.ports)) {
-                    relay.retarget(id, Some(SocketAddr::new(port.container_address, port.container_port)));
+                    relay.retarget(id, target(port));
                 }
             }
         }
@@ -211,6 +210,12 @@ impl Monitor {
 /// Ports that a socket holds; SCTP goes through packet filters alone.
 pub(super) fn relayed(ports: &[Published]) -> impl Iterator<Item = &Published> {
     ports.iter().filter(|port| port.protocol != Protocol::Sctp)
+}
+
+/// Nowhere while the container is in no network that ports lead into: the unspecified address would be the host itself.
+fn target(port: &Published) -> Option<SocketAddr> {
+    let address = Some(port.container_address).filter(|address| !address.is_unspecified());
+    address.map(|address| SocketAddr::new(address, port.container_port))
 }
 
 fn failed(error: &Error) -> Refusal {
