@@ -52,7 +52,6 @@ impl Engine {
         for end in &mut ends {
             end.network = self.ensure_up(end.network.clone())?;
         }
-        self.heal_networks()?;
         let mut prepared = Prepared::default();
         for end in &ends {
             prepared.plan.endpoints.push(self.plan_endpoint(container, end)?);
