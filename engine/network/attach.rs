@@ -104,13 +104,12 @@ impl Inside {
         let link = self.link(endpoint)?;
         let v6 = endpoint.addresses.iter().any(|address| address.addr().is_ipv6());
         self.within(|| {
-            for (setting, value) in &endpoint.sysctls {
-                sysctl::set(setting, value)?;
+            // Its neighbours in the network are not its routers.
+            for setting in ["accept_ra", "accept_dad"].iter().filter(|_| v6) {
+                sysctl::set(&format!("ipv6/conf/{name}/{setting}"), "0")?;
             }
-            if v6 {
-                sysctl::set(&format!("ipv6/conf/{name}/accept_dad"), "0")?;
-            }
-            sysctl::set(&format!("ipv6/conf/{name}/disable_ipv6"), if v6 { "0" } else { "1" })
+            sysctl::set(&format!("ipv6/conf/{name}/disable_ipv6"), if v6 { "0" } else { "1" })?;
+            endpoint.sysctls.iter().try_for_each(|(setting, value)| sysctl::set(setting, value))
         })??;
         self.inside.configure(name, link.index, &endpoint.addresses, &endpoint.gateways)
     }

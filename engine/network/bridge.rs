@@ -54,12 +54,16 @@ pub fn ensure(route: &Route, bridge: &Bridge) -> Result<bool> {
 
 fn complete(route: &Route, bridge: &Bridge, link: &LinkInfo) -> Result<()> {
     let name = &bridge.name;
+    // What containers advertise is not for this host (CVE-2020-13401).
+    sysctl::set(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
     if bridge.addresses.iter().any(|address| address.addr().is_ipv6()) {
         // Its own link-local address is made from its own hardware address: nobody else has it. While it waited to be sure
         // of that, about two seconds, nothing could be forwarded to a container.
-        for (setting, value) in [("accept_ra", "0"), ("accept_dad", "0"), ("disable_ipv6", "0")] {
-            sysctl::set(&format!("ipv6/conf/{name}/{setting}"), value)?;
+        for setting in ["accept_dad", "disable_ipv6"] {
+            sysctl::set(&format!("ipv6/conf/{name}/{setting}"), "0")?;
         }
+    } else {
+        sysctl::set(&format!("ipv6/conf/{name}/disable_ipv6"), "1")?;
     }
     for &address in &bridge.addresses {
         route.add_address(name, link.index, address)?;

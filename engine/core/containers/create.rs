@@ -30,7 +30,7 @@ impl Engine {
             check_platform(platform, &image, &wanted)?;
         }
         let id = random_id()?;
-        let Checked { mut config, mut host, mut warnings, network, networking } =
+        let Checked { mut config, mut host, mut warnings, network, networking, network_was_left_open } =
             settings::check(body, &image.config.config, &id, self.config(), self.host())?;
         config.image = Some(wanted);
         warnings.extend(foreign(&image, self.host()));
@@ -41,7 +41,12 @@ impl Engine {
             }
         }
         let mode = host.network_mode.clone().unwrap_or_default();
-        let networks = self.asked_endpoints(&network, &mode, networking)?;
+        let mut networks = self.asked_endpoints(&network, &mode, networking)?;
+        if network_was_left_open && let Some(reason) = self.lacks_bridges(&networks)? {
+            warnings.push(format!("{reason}: this container has no network; --network host gives it the host's"));
+            host.network_mode = Some("none".to_owned());
+            networks.clear();
+        }
         let mounts = self.settle_points(&config, &host)?;
 
         let _lock = self.lock(&id)?;

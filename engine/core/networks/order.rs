@@ -119,6 +119,7 @@ impl Engine {
         let mut watched: Option<(&'static str, Watch)> = None;
         while !ended() {
             let path = self.picked_path().map(|path| path.name());
+            let mut changed = false;
             if watched.as_ref().map(|(name, _)| *name) != path {
                 watched = path.and_then(|name| match Watch::open(name) {
                     Ok(watch) => Some((name, watch)),
@@ -127,17 +128,17 @@ impl Engine {
                         None
                     }
                 });
+                // Something may have been taken away before there was a watch.
+                changed = watched.is_some();
             }
-            let changed = match &mut watched {
-                None => {
-                    std::thread::sleep(LOOK);
-                    false
-                }
+            match &mut watched {
+                _ if changed => {}
+                None => std::thread::sleep(LOOK),
                 Some((_, watch)) => {
                     wait(watch);
-                    watch.changed().unwrap_or(true)
+                    changed = watch.changed().unwrap_or(true);
                 }
-            };
+            }
             if changed && let Err(error) = self.heal_networks() {
                 tracing::warn!("bring back the rules of networks: {error}");
             }

@@ -12,6 +12,7 @@ use rusqlite::Transaction;
 
 use super::endpoints::Endpoint;
 use super::lease::{from_octets, octets};
+use super::up::RELAY;
 use crate::{Container, Engine, Error, Result};
 
 /// One container port that is to be public.
@@ -35,6 +36,7 @@ pub(super) enum HostPort {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     pub ports: Vec<Published>,
+    /// In the ports' order, SCTP's left out: no program of a host without SCTP can take one, and no relay serves it.
     pub sockets: Vec<OwnedFd>,
 }
 
@@ -104,6 +106,9 @@ pub(crate) fn check(host: &berth_api::models::HostConfig) -> Result<()> {
     bindings(host, None).map(drop)
 }
 
+/// From where SCTP ports are drawn that nobody named; Docker's range.
+const UNHELD: std::ops::RangeInclusive<u16> = 49153..=65535;
+
 /// How often a free port is drawn before that is given up.
 const DRAWS: usize = 64;
 
@@ -115,6 +120,13 @@ impl Engine {
         let mut held = Held::default();
         if wanted.is_empty() {
             return Ok(held);
+        }
+        if wanted.iter().any(|binding| binding.protocol == Protocol::Sctp) && self.packet_path()?.name() == RELAY {
+            return Err(Error::Unavailable(
+                "published SCTP ports: this host has no packet filter that could lead them to a container, and relays pass on \
+                 TCP and UDP only (berth doctor says why)"
+                    .to_owned(),
+            ));
         }
         for binding in &wanted {
             if let Err(error) = self.hold_port(container, endpoint, binding, targets, &mut held) {
@@ -151,6 +163,7 @@ impl Engine {
     ) -> Result<()> {
         let addresses = targets.public(binding, endpoint)?;
         let candidates: Vec<u16> = match binding.host {
+            HostPort::Any if binding.protocol == Protocol::Sctp => UNHELD.collect(),
             HostPort::Any => vec![0; DRAWS],
             HostPort::OneOf(first, last) => (first..=last).collect(),
         };
@@ -180,7 +193,7 @@ impl Engine {
                     container_address: targets.of(place.ip()),
                     container_port: binding.container_port,
                 });
-                held.sockets.push(socket);
+                held.sockets.extend(socket);
             }
             return Ok(());
         }
@@ -188,7 +201,7 @@ impl Engine {
     }
 
     /// Notes whose the ports are that these sockets hold.
-    fn lease_ports(&self, container: &Container, binding: &Binding, held: &[(SocketAddr, OwnedFd)]) -> Result<()> {
+    fn lease_ports(&self, container: &Container, binding: &Binding, held: &[Socket]) -> Result<()> {
         loop {
             let holder = self.store().write(|transaction| {
                 for (place, _) in held {
@@ -256,13 +269,15 @@ struct Refused {
     error: std::io::Error,
 }
 
+/// A public place, and the socket that holds it.
+type Socket = (SocketAddr, Option<OwnedFd>);
+
 /// A socket for each address, all with the same number. An address that need not be is left out if the host has no such
 /// family.
-fn hold_all(
-    protocol: Protocol,
-    addresses: &[(IpAddr, bool)],
-    port: u16,
-) -> Result<Vec<(SocketAddr, OwnedFd)>, Refused> {
+fn hold_all(protocol: Protocol, addresses: &[(IpAddr, bool)], port: u16) -> Result<Vec<Socket>, Refused> {
+    if protocol == Protocol::Sctp {
+        return Ok(addresses.iter().map(|&(address, _)| (SocketAddr::new(address, port), None)).collect());
+    }
     let mut port = port;
     let mut sockets = Vec::new();
     for &(address, needed) in addresses {
@@ -271,7 +286,7 @@ fn hold_all(
         match held {
             Ok((number, socket)) => {
                 port = number;
-                sockets.push((SocketAddr::new(address, number), socket));
+                sockets.push((SocketAddr::new(address, number), Some(socket)));
             }
             Err(error) if !needed && lacks_family(&error) => {}
             Err(error) => return Err(Refused { place, error }),

@@ -9,7 +9,7 @@ use berth_network::route::Route;
 use berth_network::sysctl;
 use ipnet::IpNet;
 
-use super::endpoints::mac_text;
+use super::endpoints::{Asked, mac_text};
 use super::lease::mac_of;
 use super::record::{self, Driver, Network, Subnet};
 use super::subnets;
@@ -121,6 +121,16 @@ impl Engine {
                 Ok(network)
             }
             Driver::Host | Driver::Null => Ok(network),
+        }
+    }
+
+    /// Why this host cannot have the default network, where a container is to be in it because nobody named another.
+    pub(crate) fn lacks_bridges(&self, asked: &[Asked]) -> Result<Option<String>> {
+        let [Asked { network, .. }] = asked else { return Ok(None) };
+        // If it is up, that is the answer; else it is about to be.
+        match self.after_leaving().and_then(|()| self.ensure_up(network.clone())) {
+            Err(Error::Unavailable(reason)) => Ok(Some(reason)),
+            other => other.map(|_| None),
         }
     }
 

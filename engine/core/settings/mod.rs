@@ -35,6 +35,8 @@ pub(crate) struct Checked {
     pub network: modes::Network,
     /// What was asked of single networks.
     pub networking: Option<NetworkingConfig>,
+    /// Nobody named one: the default.
+    pub network_was_left_open: bool,
 }
 
 /// `id` gives the host name where none is asked for.
@@ -59,7 +61,8 @@ pub(crate) fn check(
     if host.network_mode.as_deref().unwrap_or_default() != "host" && config.network_disabled == Some(true) {
         host.network_mode = Some("none".to_owned());
     }
-    if matches!(host.network_mode.as_deref(), None | Some("" | "default")) {
+    let network_was_left_open = matches!(host.network_mode.as_deref(), None | Some("" | "default"));
+    if network_was_left_open {
         host.network_mode = Some("bridge".to_owned());
     }
     let network = modes::network(host.network_mode.as_deref().unwrap_or_default())?;
@@ -170,7 +173,7 @@ pub(crate) fn check(
     let subject = log::Subject { id, name: "", image: "", image_id: "", labels: &empty, env: &[] };
     log::resolve(host.log_config.as_ref().unwrap_or(&Default::default()), std::path::Path::new(""), &subject)?;
     limits_in_force(&host, engine, machine, &mut warnings)?;
-    Ok(Checked { config, host, warnings, network, networking })
+    Ok(Checked { config, host, warnings, network, networking, network_was_left_open })
 }
 
 fn program(config: &ContainerConfig) -> Result<()> {

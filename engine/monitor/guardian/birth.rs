@@ -16,7 +16,8 @@ use rustix::fs::Mode;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::log::Log;
-use super::network::Networks;
+use super::network::{Networks, relayed};
+use super::own::Own;
 use super::streams::{Streams, StreamsId};
 use super::{BUFFER, BackOff, Memory, Monitor, Run};
 use crate::client::{LOCK, SOCKET};
@@ -142,12 +143,12 @@ fn bear(folder: &Path, report: &UnixStream, connections: usize, find: Find) -> R
         lock: Some(lock),
         signals,
         buffer: vec![0; BUFFER],
-        own_oom_score: None,
+        own: Own::default(),
         memory: Memory::Unwatched,
         networks: Networks::default(),
     };
     super::volumes::mount_all(&monitor.config).inspect_err(|_| monitor.release())?;
-    let count = connections + monitor.config.network.ports.len();
+    let count = connections + relayed(&monitor.config.network.ports).count();
     let mut handed = receive(report, count).map_err(|error| refuse(format!("receive connections: {error}")))?;
     monitor.networks.hold(handed.split_off(connections));
     for connection in handed {

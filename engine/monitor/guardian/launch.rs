@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use berth_backends::{Bundle, Error as BackendError, Stdio};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Spec;
 
 use super::streams::Connected;
 use super::{Memory, Monitor, Run, now};
@@ -44,8 +44,8 @@ impl Monitor {
         };
         let path = self.folder().join("config.json");
         let mut spec: Spec = files::read_json(&path).map_err(|error| failed("read the bundle", &error))?;
-        if let (Some(score), Some(process)) = (self.own_oom_score, spec.process_mut().as_mut()) {
-            default_oom_score(process, score);
+        if let Some(process) = spec.process_mut().as_mut() {
+            self.own.give_back(process);
         }
         let (open_stdin, terminal, size) = (self.config.open_stdin, self.config.terminal, self.config.size);
         let once = self.config.stdin_once;
@@ -116,13 +116,6 @@ fn exit_code(kind: RefusalKind) -> i32 {
         RefusalKind::ProgramNotFound => 127,
         RefusalKind::CannotExecute => 126,
         _ => EXIT_UNKNOWN,
-    }
-}
-
-/// The monitor's own score is not the container's.
-pub(super) fn default_oom_score(process: &mut Process, score: i32) {
-    if process.oom_score_adj().is_none() {
-        process.set_oom_score_adj(Some(score));
     }
 }
 

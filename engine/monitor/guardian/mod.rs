@@ -16,6 +16,7 @@ mod launch;
 mod log;
 mod network;
 mod output;
+mod own;
 mod requests;
 mod restart;
 mod spool;
@@ -35,6 +36,7 @@ use self::clients::Client;
 use self::executions::Execution;
 use self::log::Log;
 use self::network::Networks;
+use self::own::Own;
 use self::restart::BackOff;
 use self::streams::{Streams, StreamsId};
 use crate::config::MonitorConfig;
@@ -76,7 +78,7 @@ pub(crate) struct Monitor {
     lock: Option<Lock>,
     signals: SignalFd,
     buffer: Vec<u8>,
-    own_oom_score: Option<i32>,
+    own: Own,
     /// Of a running container with a limit.
     memory: Memory,
     networks: Networks,

@@ -103,52 +103,58 @@ impl Monitor {
             return Ok(());
         };
         if let Some(resolver) = &mut self.networks.resolver {
-            resolver.update(wanted.clone());
+            resolver.update(wanted);
             return Ok(());
         }
-        let sockets = inside.within(|| berth_network::resolver::listen(RESOLVER))??;
-        let resolver = Resolver::new(wanted.clone(), sockets.udp, sockets.tcp)
-            .map_err(Error::io("answer names for the container"))?;
+        let sockets = inside.within(|| berth_network::resolver::bind(RESOLVER))??;
+        let resolver =
+            Resolver::new(wanted, sockets.udp, sockets.tcp).map_err(Error::io("answer names for the container"))?;
         self.networks.resolver = Some(resolver);
         Ok(())
     }
 
-    /// A network was connected or disconnected while the container runs.
+    /// A network was connected or disconnected.
     pub(super) fn change_networks(&mut self, plan: Plan) -> Result<(), Refusal> {
-        self.must_run_unfrozen()?;
-        let pid = self.sandbox.as_ref().map(|sandbox| sandbox.pid()).unwrap_or_default();
         let old = std::mem::replace(&mut self.config.network, plan);
-        if let Err(error) = self.apply_change(pid, &old) {
+        if let Err(error) = self.apply_change(&old) {
             // Back to what was; what is there already is left as it is.
             let new = std::mem::replace(&mut self.config.network, old);
-            let _ = self.apply_change(pid, &new);
+            let _ = self.apply_change(&new);
             return Err(failed(&error));
         }
         let path = self.folder().join("monitor.json");
         files::write_json(&path, &self.config).map_err(|error| refuse(RefusalKind::Failed, error.to_string()))
     }
 
-    fn apply_change(&mut self, pid: i32, old: &Plan) -> Result<(), Error> {
-        let inside = Inside::of(pid)?;
+    fn apply_change(&mut self, old: &Plan) -> Result<(), Error> {
+        // One that waits for its next start gets its interfaces then.
+        let sandbox = self.sandbox.as_ref().filter(|_| self.is_running());
+        let inside = sandbox.map(|sandbox| Inside::of(sandbox.pid())).transpose()?;
         let plan = &self.config.network;
         for gone in old.endpoints.iter().filter(|end| !plan.endpoints.iter().any(|other| other.id == end.id)) {
             announce::unname(gone, self.config.id.as_str())?;
-            inside.disconnect(gone)?;
+            if let Some(inside) = &inside {
+                inside.disconnect(gone)?;
+            }
         }
         for end in &plan.endpoints {
-            match old.endpoints.iter().find(|known| known.id == end.id) {
-                Some(known) if inside.has(&end.interface)? => {
-                    if known.gateways != end.gateways {
-                        inside.change_way_out(known, false)?;
+            if let Some(inside) = &inside {
+                match old.endpoints.iter().find(|known| known.id == end.id) {
+                    Some(known) if inside.has(&end.interface)? => {
+                        if known.gateways != end.gateways {
+                            inside.change_way_out(known, false)?;
+                        }
                     }
+                    _ => inside.connect(end)?,
                 }
-                _ => inside.connect(end)?,
             }
             announce::name(end, self.config.id.as_str())?;
         }
         // After all that are no longer the way out.
         for end in plan.endpoints.iter().filter(|end| !end.gateways.is_empty()) {
-            inside.change_way_out(end, true)?;
+            if let Some(inside) = &inside {
+                inside.change_way_out(end, true)?;
+            }
         }
         if old.ports != plan.ports {
             announce::unpublish(old)?;
@@ -159,7 +165,7 @@ impl Monitor {
                 }
             }
         }
-        self.serve_names(&inside)
+        inside.map_or(Ok(()), |inside| self.serve_names(&inside))
     }
 
     /// Passes on what has arrived.
@@ -203,7 +209,7 @@ impl Monitor {
 }
 
 /// Ports that a socket holds; SCTP goes through packet filters alone.
-fn relayed(ports: &[Published]) -> impl Iterator<Item = &Published> {
+pub(super) fn relayed(ports: &[Published]) -> impl Iterator<Item = &Published> {
     ports.iter().filter(|port| port.protocol != Protocol::Sctp)
 }
 

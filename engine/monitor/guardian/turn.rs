@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::clients::Mode;
+use super::own::Own;
 use super::streams::StreamsId;
 use super::{Memory, Monitor, Run};
 use crate::protocol::frame;
@@ -35,14 +36,7 @@ const READS: usize = 4;
 impl Monitor {
     /// What can wait until the engine has its answer.
     pub(super) fn settle_in(&mut self) {
-        let path = "/proc/self/oom_score_adj";
-        let own = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
-        // Lowering it takes CAP_SYS_RESOURCE; without, the monitor is as likely a victim as anybody.
-        if let Some(own) = own
-            && std::fs::write(path, "-999").is_ok()
-        {
-            self.own_oom_score = Some(own);
-        }
+        self.own = Own::take(self.networks.relay.is_some());
     }
 
     pub(super) fn serve(&mut self) -> ExitCode {

@@ -20,7 +20,7 @@ struct Entry {
 }
 
 const REGISTRY: &[Entry] = &[
-    Entry { name: nft::NAME, probe: nft::probe::probe, open: || Box::new(nft::Nft) },
+    Entry { name: nft::NAME, probe: nft::probe::probe, open: || Box::new(nft::Nft::default()) },
     Entry {
         name: iptables::NFT,
         probe: || iptables::probe(Variant::Nft),

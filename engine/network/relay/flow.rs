@@ -138,6 +138,8 @@ impl Flow {
             }
             match self.take(source, sink, pool) {
                 Ok(0) => self.ended = true,
+                // Likely all there was; the reactor tells if not.
+                Ok(_) if !self.much && !self.wants_sink() => return Stopped::ForNow,
                 Ok(length) => moved += length,
                 Err(Errno::AGAIN) => return Stopped::ForNow,
                 Err(Errno::INTR) => {}

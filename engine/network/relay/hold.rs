@@ -12,6 +12,8 @@ use crate::Protocol;
 
 /// Of the kernel's queue of connections that nobody has accepted yet; it takes less if net.core.somaxconn is less.
 pub(super) const BACKLOG: i32 = 4096;
+/// Octets of datagrams that wait.
+const QUEUE: usize = 1024 * 1024;
 
 /// A socket at a public address: port 0 is any free one ([`local_port`]). A TCP socket listens, since a bound one
 /// could be overtaken; a UDP socket tells which of the host's addresses each datagram was sent to.
@@ -39,6 +41,14 @@ pub(crate) fn local_address(socket: impl AsFd) -> io::Result<SocketAddr> {
 
 pub(super) fn unsupported() -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, "sctp ports are published by the kernel only and cannot be relayed")
+}
+
+/// Room for what arrives while the relay's process waits for its turn, which the system's default has for a few
+/// milliseconds only. Memory is taken by what is there, not by the room.
+pub(super) fn widen(socket: &OwnedFd) {
+    // Beyond net.core.rmem_max with CAP_NET_ADMIN; else up to it, and the default does too.
+    let _ = net::sockopt::set_socket_recv_buffer_size_force(socket, QUEUE)
+        .or_else(|_| net::sockopt::set_socket_recv_buffer_size(socket, QUEUE));
 }
 
 pub(super) fn socket(kind: SocketType, is_ipv6: bool) -> rustix::io::Result<OwnedFd> {

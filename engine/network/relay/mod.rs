@@ -118,7 +118,10 @@ impl Relay {
         rustix::io::ioctl_fionbio(&socket, true)?;
         match protocol {
             Protocol::Tcp => listen(&socket, hold::BACKLOG)?,
-            Protocol::Udp => sys::tell_addresses(&socket, hold::local_address(&socket)?.is_ipv6())?,
+            Protocol::Udp => {
+                sys::tell_addresses(&socket, hold::local_address(&socket)?.is_ipv6())?;
+                hold::widen(&socket);
+            }
             Protocol::Sctp => return Err(hold::unsupported()),
         }
         let key = self.ports.insert(|key| {

@@ -14,7 +14,7 @@ use super::{hold, kind};
 use crate::reactor::{EventFlags, Key, Reactor, Slab, Token};
 
 /// Batches that one socket may have before others have their turn.
-const BATCHES: usize = 4;
+const BATCHES: usize = 1;
 /// Most datagrams fit into a page; what longer ones took is given back soon.
 const USUAL: usize = 8 * 1024;
 
@@ -209,6 +209,7 @@ impl Sessions {
         }
         let socket = socket.ok()?;
         net::connect(&socket, &target).ok()?;
+        hold::widen(&socket);
         let begin = |key| {
             reactor.add(socket.as_fd(), Token { kind: kind::SESSION, key }, EventFlags::IN)?;
             Ok::<_, Errno>(Session { client, socket, used: now })

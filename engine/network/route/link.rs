@@ -194,6 +194,9 @@ impl Route {
             Err(error) if error.errno() == Some(Errno::EXIST.raw_os_error()) => {
                 Err(Error::Conflict(format!("{action}: there is an interface {name} already")))
             }
+            Err(error) if [Errno::PERM, Errno::ACCESS].iter().any(|no| error.errno() == Some(no.raw_os_error())) => {
+                Err(Error::Unavailable(format!("{action}: operation not permitted; it takes CAP_NET_ADMIN")))
+            }
             // What the kernel says where it has no such kind of interface.
             Err(error) if error.errno() == Some(Errno::OPNOTSUPP.raw_os_error()) => Err(Error::Unavailable(format!(
                 "{action}: this kernel has no such interfaces (operation not supported); load or build the module"

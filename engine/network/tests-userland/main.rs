@@ -4,4 +4,6 @@
 mod connections;
 /// Published UDP ports: sessions and the addresses that answers come from.
 mod datagrams;
+/// The resolver: names, forwarding, time-outs and nonsense.
+mod questions;
 mod support;

@@ -1,12 +1,13 @@
 //! iptables, both variants of it, by `iptables-restore`: for hosts whose kernel has no (usable) nf_tables, and for those
 //! where others' iptables rules drop what is forwarded, which only a rule in the same chain can prevent.
 //!
-//! `rules.rs` has the rules as text, `programs.rs` calls the programs, `legacy.rs` and `nft.rs` look into the kernel
+//! `rules.rs` has the rules as text, `present.rs` what is there and how to change it, `programs.rs` calls the programs, `legacy.rs` and `nft.rs` look into the kernel
 //! without a process. A change reads what is there (one `iptables-save` a table) and makes one call of
 //! `iptables-restore` a family; a change that another process got in the way of is made anew.
 
 pub(super) mod legacy;
 mod nft;
+mod present;
 mod programs;
 mod rules;
 
@@ -18,6 +19,7 @@ use berth_arch::{Probe, pretend};
 use super::registry::Abilities;
 use super::{NetworkRules, Owner, PacketPath, PortRule, Wanted, conntrack};
 use crate::{Error, Result};
+use present::{Change, Present, normal};
 use programs::Programs;
 use rules::{Rule, TABLES};
 
@@ -115,64 +117,6 @@ pub(super) struct Iptables {
     variant: Variant,
 }
 
-/// What is in a family's tables of an owner's, as text.
-struct Present {
-    chains: Vec<(&'static str, String)>,
-    /// Rules in our chains and jumps to them, by table, chain and normalised text.
-    rules: HashSet<(&'static str, String)>,
-    /// The same as they were written, for deleting.
-    lines: Vec<(&'static str, String)>,
-}
-
-/// The input of one `iptables-restore`.
-#[derive(Default)]
-struct Change {
-    tables: [String; 2],
-}
-
-impl Change {
-    fn line(&mut self, table: &str, line: std::fmt::Arguments<'_>) {
-        let _ = writeln!(self.tables[usize::from(table == TABLES[1])], "{line}");
-    }
-
-    fn add(&mut self, rule: &Rule) {
-        let how = if rule.first { "-I" } else { "-A" };
-        self.line(rule.table, format_args!("{how} {} {}", rule.chain, rule.text));
-    }
-
-    fn text(&self) -> String {
-        let filled = TABLES.iter().zip(&self.tables).filter(|(_, lines)| !lines.is_empty());
-        filled.map(|(table, lines)| format!("*{table}\n{lines}COMMIT\n")).collect()
-    }
-}
-
-/// The words of a rule in one order: versions differ in theirs.
-fn normal(line: &str) -> String {
-    let mut words: Vec<&str> = line.split_whitespace().collect();
-    words.sort_unstable();
-    words.join(" ")
-}
-
-impl Present {
-    fn has(&self, rule: &Rule) -> bool {
-        self.rules.contains(&(rule.table, normal(&format!("-A {} {}", rule.chain, rule.text))))
-    }
-
-    fn has_chain(&self, table: &str, chain: &str) -> bool {
-        self.chains.iter().any(|(of, name)| *of == table && name == chain)
-    }
-
-    /// The chains and jumps that all networks share, where they are missing.
-    fn complete(&self, owner: &Owner, v6: bool, change: &mut Change) {
-        for table in TABLES {
-            for chain in rules::fixed_chains(owner, table).iter().filter(|chain| !self.has_chain(table, chain)) {
-                change.line(table, format_args!(":{chain} - [0:0]"));
-            }
-        }
-        rules::jumps(owner, v6).iter().filter(|jump| !self.has(jump)).for_each(|jump| change.add(jump));
-    }
-}
-
 impl Iptables {
     pub(super) fn new(variant: Variant) -> Self {
         Self { variant }
@@ -185,38 +129,13 @@ impl Iptables {
         })
     }
 
-    fn present(programs: &Programs, owner: &Owner) -> Result<Present> {
-        let mut present = Present { chains: Vec::new(), rules: HashSet::new(), lines: Vec::new() };
-        for table in TABLES {
-            for line in programs.save(table)?.lines() {
-                let mut words = line.split(' ');
-                match (words.next(), words.next()) {
-                    (Some("-A"), Some(chain)) => {
-                        let target = line.rsplit_once("-j ").map(|(_, target)| target.trim());
-                        if rules::is_ours(owner, chain) || target.is_some_and(|target| rules::is_ours(owner, target)) {
-                            present.rules.insert((table, normal(line)));
-                            present.lines.push((table, line.to_owned()));
-                        }
-                    }
-                    (Some(chain), Some(_))
-                        if chain.strip_prefix(':').is_some_and(|name| rules::is_ours(owner, name)) =>
-                    {
-                        present.chains.push((table, chain[1..].to_owned()));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(present)
-    }
-
     /// Reads, lets `plan` say what to change, and changes it; again if somebody changed something meanwhile.
     fn change(&self, owner: &Owner, v6: bool, plan: impl Fn(&Present, &mut Change)) -> Result<()> {
         let programs = self.programs(v6)?;
         let mut tries = 0;
         loop {
             let mut change = Change::default();
-            plan(&Self::present(&programs, owner)?, &mut change);
+            plan(&Present::read(&programs, owner)?, &mut change);
             let text = change.text();
             if text.is_empty() {
                 return Ok(());

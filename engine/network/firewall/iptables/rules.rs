@@ -10,7 +10,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::firewall::{NetworkRules, Owner, PortRule};
-use crate::plan::Protocol;
 
 /// A rule to have: in which table and chain, whether before all others, and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +99,9 @@ pub(super) fn network(owner: &Owner, network: &NetworkRules, v6: bool) -> Option
         rule("filter", "FWD", true, format!("-o {bridge} -j {own}")),
         rule("filter", "FWD", false, format!("-i {bridge} -j {leave}")),
         rule("filter", "OURS", false, format!("-i {bridge} -j DROP")),
+        // A container's way to its own network and back would be a bridge's, which filters of its own get in the way of
+        // (br_netfilter); the relay takes what comes from containers, as far as it can.
+        rule("nat", "DNAT", true, format!("-i {bridge} ! -p sctp -j RETURN")),
     ];
     let mut contents = Vec::new();
     if network.among_themselves {
@@ -141,11 +143,6 @@ pub(super) fn port(owner: &Owner, rule: &PortRule) -> Option<(bool, Rule)> {
     let mut text = String::new();
     if !everywhere {
         let _ = write!(text, "-d {}/{} ", port.host_address, if v6 { 128 } else { 32 });
-    }
-    if port.protocol != Protocol::Sctp {
-        // A container's way to its own network and back would be a bridge's, which filters of its own get in the way of
-        // (br_netfilter); the relay takes it.
-        let _ = write!(text, "! -i {} ", rule.bridge);
     }
     let protocol = port.protocol.name();
     let target = match port.container_address {

@@ -62,6 +62,11 @@ impl Set {
         measure(self.key, ip)
     }
 
+    /// Whether its key is the name of an interface and nothing else.
+    pub(super) fn is_of_names(&self) -> bool {
+        matches!(self.key, [Type::Interface])
+    }
+
     pub(super) fn data(&self, ip: Ip) -> Option<(u32, u32)> {
         self.data.map(|types| measure(types, ip))
     }

@@ -12,6 +12,8 @@ pub(super) mod redirect;
 mod wire;
 mod write;
 
+use std::sync::{Mutex, PoisonError};
+
 use rustix::io::Errno;
 
 use super::{NetworkRules, Owner, PacketPath, PortRule, Wanted, conntrack};
@@ -22,9 +24,39 @@ use wire::{Batch, Ip, message};
 
 pub(super) const NAME: &str = "nft";
 
-/// The packet path; it keeps nothing, everything is in the kernel.
+/// The packet path. It keeps no state, only a socket (of the network namespace in which it is first used): closing one
+/// waits until the kernel has let go of everything that anybody deleted, ten milliseconds and more.
 #[derive(Debug, Default)]
-pub(super) struct Nft;
+pub(super) struct Nft {
+    socket: Mutex<Option<Socket>>,
+}
+
+impl Nft {
+    fn with<T>(&self, work: impl FnOnce(&Socket) -> Result<T, Errno>) -> Result<T, Errno> {
+        let mut kept = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = match kept.take() {
+            Some(socket) => socket,
+            None => Socket::open(Family::Netfilter)?,
+        };
+        let answer = work(&socket);
+        // After an answer that is none of the usual ones, there may be more to come, which nobody wants.
+        if matches!(answer, Ok(_) | Err(Errno::NOENT | Errno::EXIST | Errno::BUSY)) {
+            *kept = Some(socket);
+        }
+        answer
+    }
+
+    fn commit(&self, batch: Batch<'_>) -> Result<(), Errno> {
+        self.with(|socket| batch.commit(socket))
+    }
+
+    fn add(&self, table: &str, elements: &[(Ip, Element)], outdated: &[(Ip, Element)]) -> Result<(), Errno> {
+        let mut batch = Batch::new(table);
+        each_family(outdated, |ip, elements| write::elements(&mut batch, ip, message::DELSETELEM, elements));
+        each_family(elements, |ip, elements| write::elements(&mut batch, ip, message::NEWSETELEM, elements));
+        self.commit(batch)
+    }
+}
 
 impl PacketPath for Nft {
     fn name(&self) -> &'static str {
@@ -39,7 +71,7 @@ impl PacketPath for Nft {
                 write::base(&mut batch, *ip);
                 write::network(&mut batch, *ip, part);
             }
-            batch.commit()
+            self.commit(batch)
         };
         let needed: Vec<Ip> = Ip::BOTH.into_iter().filter(|ip| takes_part(network, *ip)).collect();
         commit(&Ip::BOTH).or_else(|errno| if lacks_family(errno) { commit(&needed) } else { Err(errno) }).map_err(
@@ -62,18 +94,19 @@ impl PacketPath for Nft {
                 write::delete_chain(&mut batch, *ip, &part.chain);
             }
         }
-        if batch.commit().is_ok() {
+        if self.commit(batch).is_ok() {
             return Ok(());
         }
         // Something is not there, or the kernel does not let go of a chain in the same step (before Linux 4.12).
         for (ip, part) in &parts {
             for element in &part.elements {
-                tolerate(delete(&owner.0, *ip, element))
+                tolerate(self.commit(deletion(&owner.0, *ip, element)))
                     .map_err(Error::io(format!("take the network {} out of {}", network.bridge, owner.0)))?;
             }
             let mut batch = Batch::new(&owner.0);
             write::delete_chain(&mut batch, *ip, &part.chain);
-            tolerate(batch.commit()).map_err(Error::io(format!("delete the chain {} of {}", part.chain, owner.0)))?;
+            tolerate(self.commit(batch))
+                .map_err(Error::io(format!("delete the chain {} of {}", part.chain, owner.0)))?;
         }
         Ok(())
     }
@@ -84,14 +117,14 @@ impl PacketPath for Nft {
             return Ok(());
         }
         let action = || format!("publish {} ports in the table {}", ports.len(), owner.0);
-        let mut answer = add(&owner.0, &elements, &[]);
+        let mut answer = self.add(&owner.0, &elements, &[]);
         for _ in 0..3 {
             if !matches!(answer, Err(Errno::EXIST | Errno::BUSY)) {
                 break;
             }
             // Left behind by a container that is no more: ports have one owner, and that is us.
-            let old = outdated(&owner.0, &elements).map_err(Error::io(action()))?;
-            answer = add(&owner.0, &elements, &old);
+            let old = self.with(|socket| outdated(socket, &owner.0, &elements)).map_err(Error::io(action()))?;
+            answer = self.add(&owner.0, &elements, &old);
         }
         match answer {
             Ok(()) => conntrack::forget(ports),
@@ -114,12 +147,12 @@ impl PacketPath for Nft {
             write::elements(&mut batch, ip, message::NEWSETELEM, elements);
             write::elements(&mut batch, ip, message::DELSETELEM, elements);
         });
-        if batch.commit().is_err() {
+        if self.commit(batch).is_err() {
             for (ip, element) in &elements {
                 let mut batch = Batch::new(&owner.0);
                 write::elements(&mut batch, *ip, message::NEWSETELEM, std::slice::from_ref(element));
                 write::elements(&mut batch, *ip, message::DELSETELEM, std::slice::from_ref(element));
-                match tolerate(batch.commit()) {
+                match tolerate(self.commit(batch)) {
                     // Somebody else's by now.
                     Ok(()) | Err(Errno::EXIST | Errno::BUSY) => {}
                     Err(errno) => return Err(Error::io(format!("unpublish a port in the table {}", owner.0))(errno)),
@@ -131,14 +164,13 @@ impl PacketPath for Nft {
     }
 
     fn is_intact(&self, owner: &Owner, wanted: &Wanted) -> Result<bool> {
-        let look = || {
-            let socket = Socket::open(Family::Netfilter)?;
+        let look = |socket: &Socket| {
             for ip in Ip::BOTH {
                 let needed = wanted.networks.iter().any(|network| takes_part(network, ip))
                     || wanted.ports.iter().filter_map(layout::port).any(|(of, _)| of == ip);
-                match read::is_intact(&socket, &owner.0, ip, wanted) {
+                match read::is_intact(socket, &owner.0, ip, wanted) {
                     Ok(true) => {}
-                    Ok(false) if ip == Ip::V6 && !needed && !has_family(ip) => {}
+                    Ok(false) if ip == Ip::V6 && !needed && !has_family(socket, ip) => {}
                     Ok(false) => return Ok(false),
                     Err(errno) if lacks_family(errno) && !needed => {}
                     Err(errno) => return Err(errno),
@@ -146,7 +178,7 @@ impl PacketPath for Nft {
             }
             Ok(true)
         };
-        look().map_err(Error::io(format!("look into the table {}", owner.0)))
+        self.with(look).map_err(Error::io(format!("look into the table {}", owner.0)))
     }
 
     fn restore(&self, owner: &Owner, wanted: &Wanted) -> Result<()> {
@@ -170,9 +202,10 @@ impl PacketPath for Nft {
                 }
                 fill(&mut batch, *ip);
             }
-            batch.commit()
+            self.commit(batch)
         };
-        let needed: &[Ip] = if has_family(Ip::V6) { &Ip::BOTH } else { &[Ip::V4] };
+        let needed: &[Ip] =
+            if self.with(|socket| Ok(has_family(socket, Ip::V6))).unwrap_or_default() { &Ip::BOTH } else { &[Ip::V4] };
         let mut answer = commit(needed, true);
         if matches!(answer, Err(Errno::EXIST | Errno::BUSY)) {
             // Kernels that allow one NAT chain a hook count the one that goes (Linux 4.16 and 4.17).
@@ -188,7 +221,7 @@ impl PacketPath for Nft {
         for ip in Ip::BOTH {
             let mut batch = Batch::new(&owner.0);
             batch.change(ip.number(), message::DELTABLE, 0);
-            match tolerate(batch.commit()) {
+            match tolerate(self.commit(batch)) {
                 Err(errno) if !lacks_family(errno) => {
                     return Err(Error::io(format!("delete the table {} {}", ip.name(), owner.0))(errno));
                 }
@@ -199,22 +232,21 @@ impl PacketPath for Nft {
     }
 
     fn found(&self, owner: &Owner) -> Result<Vec<String>> {
-        let look = || {
-            let socket = Socket::open(Family::Netfilter)?;
+        let look = |socket: &Socket| {
             let mut lines = Vec::new();
             for ip in Ip::BOTH {
-                let chains = match read::chains(&socket, ip, &owner.0) {
+                let chains = match read::chains(socket, ip, &owner.0) {
                     Err(errno) if lacks_family(errno) => continue,
                     chains => chains?,
                 };
                 if chains.is_empty() {
                     continue;
                 }
-                let rules = read::rules(&socket, ip, &owner.0)?.len();
+                let rules = read::rules(socket, ip, &owner.0)?.len();
                 let (chains, ip_name) = (chains.len(), ip.name());
                 lines.push(format!("table {ip_name} {}: {chains} chains, {rules} rules", owner.0));
                 for set in SETS {
-                    let count = read::elements(&socket, ip, &owner.0, set.name)?.len();
+                    let count = read::elements(socket, ip, &owner.0, set.name)?.len();
                     if count > 0 {
                         lines.push(format!("table {ip_name} {}: {count} elements in {}", owner.0, set.name));
                     }
@@ -222,7 +254,7 @@ impl PacketPath for Nft {
             }
             Ok(lines)
         };
-        look().map_err(|errno: Errno| Error::io(format!("look into the table {}", owner.0))(errno))
+        self.with(look).map_err(|errno: Errno| Error::io(format!("look into the table {}", owner.0))(errno))
     }
 }
 
@@ -249,11 +281,11 @@ fn lacks_family(errno: Errno) -> bool {
 }
 
 /// Whether tables of the family can be made, tried by one that is not (the batch deletes it again).
-fn has_family(ip: Ip) -> bool {
+fn has_family(socket: &Socket, ip: Ip) -> bool {
     let mut batch = Batch::new("berth-trial");
     batch.create(ip.number(), message::NEWTABLE);
     batch.change(ip.number(), message::DELTABLE, 0);
-    batch.commit().is_ok()
+    batch.commit(socket).is_ok()
 }
 
 /// Elements of one family and set are neighbours.
@@ -270,20 +302,12 @@ fn each_family(elements: &[(Ip, Element)], mut each: impl FnMut(Ip, &[Element]))
     }
 }
 
-fn add(table: &str, elements: &[(Ip, Element)], outdated: &[(Ip, Element)]) -> Result<(), Errno> {
-    let mut batch = Batch::new(table);
-    each_family(outdated, |ip, elements| write::elements(&mut batch, ip, message::DELSETELEM, elements));
-    each_family(elements, |ip, elements| write::elements(&mut batch, ip, message::NEWSETELEM, elements));
-    batch.commit()
-}
-
 /// Those whose key is there with another value.
-fn outdated(table: &str, elements: &[(Ip, Element)]) -> Result<Vec<(Ip, Element)>, Errno> {
-    let socket = Socket::open(Family::Netfilter)?;
+fn outdated(socket: &Socket, table: &str, elements: &[(Ip, Element)]) -> Result<Vec<(Ip, Element)>, Errno> {
     let mut old = Vec::new();
     for part in elements.chunk_by(|one, other| (one.0, one.1.set) == (other.0, other.1.set)) {
         let there: std::collections::HashMap<_, _> =
-            read::elements(&socket, part[0].0, table, part[0].1.set)?.into_iter().collect();
+            read::elements(socket, part[0].0, table, part[0].1.set)?.into_iter().collect();
         old.extend(part.iter().filter_map(|(ip, element)| {
             let found = there.get(&element.key)?;
             let value = layout::Value::Data(found.clone());
@@ -293,10 +317,10 @@ fn outdated(table: &str, elements: &[(Ip, Element)]) -> Result<Vec<(Ip, Element)
     Ok(old)
 }
 
-fn delete(table: &str, ip: Ip, element: &Element) -> Result<(), Errno> {
+fn deletion<'a>(table: &'a str, ip: Ip, element: &Element) -> Batch<'a> {
     let mut batch = Batch::new(table);
     write::elements(&mut batch, ip, message::DELSETELEM, std::slice::from_ref(element));
-    batch.commit()
+    batch
 }
 
 /// Creates it first, so that it is there.

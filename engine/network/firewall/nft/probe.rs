@@ -4,7 +4,7 @@ use berth_arch::{Probe, pretend};
 use rustix::io::Errno;
 
 use super::wire::{Batch, Ip, message};
-use super::{NAME, has_family, read, write};
+use super::{NAME, read, write};
 use crate::firewall::iptables::{self, legacy};
 use crate::firewall::registry::Abilities;
 use crate::netlink::{Family, Socket};
@@ -19,13 +19,17 @@ pub(in crate::firewall) fn probe() -> Probe<Abilities> {
     if pretend::without(NAME) {
         return Probe::pretended(NAME);
     }
-    if let Err(errno) = attempt(Ip::V4) {
+    let socket = match Socket::open(Family::Netfilter) {
+        Ok(socket) => socket,
+        Err(errno) => return refused(&format!("open a socket to netfilter: {errno}")),
+    };
+    if let Err(errno) = attempt(&socket, Ip::V4) {
         return refused(&format!("make a table as containers need it: {errno}"));
     }
-    if let Some(rival) = rival() {
+    if let Some(rival) = rival(&socket) {
         return rival;
     }
-    Probe::available(Abilities { ipv6: has_family(Ip::V6) && attempt(Ip::V6).is_ok() })
+    Probe::available(Abilities { ipv6: attempt(&socket, Ip::V6).is_ok() })
 }
 
 fn refused(reason: &str) -> Probe<Abilities> {
@@ -33,15 +37,15 @@ fn refused(reason: &str) -> Probe<Abilities> {
 }
 
 /// The whole layout, with a set of each kind and every expression.
-fn attempt(ip: Ip) -> Result<(), Errno> {
+fn attempt(socket: &Socket, ip: Ip) -> Result<(), Errno> {
     let mut batch = Batch::new(TRIAL);
     write::base(&mut batch, ip);
     batch.change(ip.number(), message::DELTABLE, 0);
-    batch.commit()
+    batch.commit(socket)
 }
 
 /// Others' rules that ours cannot work beside, while iptables could.
-fn rival() -> Option<Probe<Abilities>> {
+fn rival(socket: &Socket) -> Option<Probe<Abilities>> {
     if let Some(chain) = dropping_chain()
         && iptables::Variant::Nft.is_here()
     {
@@ -59,8 +63,7 @@ fn rival() -> Option<Probe<Abilities>> {
     }
     // Until then a connection belonged to the NAT table that saw it first, whether it had a rule for it or not.
     let only_one_nat = kernel().is_some_and(|version| version < (4, 18));
-    let used =
-        || Socket::open(Family::Netfilter).is_ok_and(|socket| read::others_translate(&socket, "berth").unwrap_or(true));
+    let used = || read::others_translate(socket, "berth").unwrap_or(true);
     (only_one_nat && (legacy::is_loaded(false, "nat") || used() || iptables::Variant::Legacy.is_here())).then(|| {
         Probe::unavailable("kernels before 4.18 let one NAT table work, and iptables has it or may want it", "")
     })

@@ -1,11 +1,15 @@
 //! What is in the kernel, read back: for looking whether all is in force, and for saying what is left.
 
+use std::collections::HashMap;
+
 use rustix::io::Errno;
 
+use super::expressions::value;
 use super::layout::{self, Element, Value};
 use super::wire::{self, Ip, attr, message};
 use crate::firewall::Wanted;
-use crate::netlink::{Attributes, Socket};
+use crate::netlink::message::NESTED;
+use crate::netlink::{Attributes, Requests, Socket};
 
 /// Whether everything of the family that is wanted is there, and each chain has as many rules as it is to have.
 pub(super) fn is_intact(socket: &Socket, table: &str, ip: Ip, wanted: &Wanted) -> Result<bool, Errno> {
@@ -28,25 +32,61 @@ pub(super) fn is_intact(socket: &Socket, table: &str, ip: Ip, wanted: &Wanted) -
         return Ok(false);
     }
     for set in layout::SETS {
-        let mut missing: Vec<&Element> = elements.iter().filter(|element| element.set == set.name).collect();
-        if missing.is_empty() {
+        let wanted: Vec<&Element> = elements.iter().filter(|element| element.set == set.name).collect();
+        let few = wanted.len() <= FEW && set.flags & wire::SET_INTERVAL == 0;
+        if wanted.is_empty() {
             continue;
         }
-        let there: std::collections::HashMap<_, _> = self::elements(socket, ip, table, set.name)?.into_iter().collect();
-        missing.retain(|element| match (there.get(&element.key), &element.value) {
-            (Some(found), Value::Data(wanted)) => found != wanted,
-            (found, _) => found.is_none(),
-        });
-        if !missing.is_empty() {
+        let there = match few.then(|| has(socket, ip, table, &wanted)) {
+            Some(Ok(there)) => there,
+            // Before Linux 4.16 only all can be asked for.
+            _ => {
+                let all: HashMap<_, _> = self::elements(socket, ip, table, set.name)?.into_iter().collect();
+                wanted.iter().all(|element| all.get(&element.key).is_some_and(|found| agrees(element, found)))
+            }
+        };
+        if !there {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
+/// Up to how many elements are asked for one by one, however large their set is.
+const FEW: usize = 64;
+
+fn agrees(element: &Element, found: &[u8]) -> bool {
+    match &element.value {
+        Value::Data(wanted) => wanted == found,
+        Value::None | Value::Verdict(_) => true,
+    }
+}
+
+/// Whether these elements, all of one set, are there with their values.
+fn has(socket: &Socket, ip: Ip, table: &str, wanted: &[&Element]) -> Result<bool, Errno> {
+    let mut requests = Requests::new();
+    for element in wanted {
+        requests.begin(wire::SUBSYSTEM << 8 | message::GETSETELEM, 0, &wire::header(ip.number()));
+        requests.string(attr::TABLE, table).string(attr::ELEMENTS_SET, element.set);
+        requests.nest(attr::ELEMENTS | NESTED, |list| {
+            list.nest(attr::LIST_ELEM | NESTED, |one| {
+                one.nest(attr::ELEM_KEY | NESTED, |key| value(key, &element.key));
+            });
+        });
+    }
+    let mut found = Vec::new();
+    match socket.exchange(&requests, |message| read_elements(message.attributes(wire::HEADER), &mut found)) {
+        Ok(()) => {}
+        Err((_, Errno::NOENT)) => return Ok(false),
+        Err((_, errno)) => return Err(errno),
+    }
+    let agree = |element: &&Element| found.iter().any(|(key, data)| *key == element.key && agrees(element, data));
+    Ok(wanted.iter().all(agree))
+}
+
 /// The chain of every rule.
 pub(super) fn rules(socket: &Socket, ip: Ip, table: &str) -> Result<Vec<String>, Errno> {
-    let narrow = |requests: &mut crate::netlink::Requests| {
+    let narrow = |requests: &mut Requests| {
         requests.string(attr::TABLE, table);
     };
     wire::dump(socket, ip.number(), message::GETRULE, narrow, |rule, found| {
@@ -71,24 +111,26 @@ pub(super) fn chains(socket: &Socket, ip: Ip, table: &str) -> Result<Vec<String>
     )
 }
 
-/// Key and value of an element.
-type Pair = (Vec<u8>, Vec<u8>);
+/// Key and value; the value of a verdict is empty.
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
 
-/// Keys and values (empty for a verdict) of a set; ends of intervals are left out.
+/// The elements of a set; ends of intervals are left out.
 pub(super) fn elements(socket: &Socket, ip: Ip, table: &str, set: &str) -> Result<Vec<Pair>, Errno> {
-    let narrow = |requests: &mut crate::netlink::Requests| {
+    let narrow = |requests: &mut Requests| {
         requests.string(attr::TABLE, table).string(attr::ELEMENTS_SET, set);
     };
-    wire::dump(socket, ip.number(), message::GETSETELEM, narrow, |message, found| {
-        for (_, element) in message.nested(attr::ELEMENTS) {
-            let element = Attributes::of(element);
-            let ends = element.be32(attr::ELEM_FLAGS).unwrap_or_default() & wire::INTERVAL_END != 0;
-            let value = |kind| element.nested(kind).get(attr::DATA_VALUE).map(<[u8]>::to_vec);
-            if let Some(key) = value(attr::ELEM_KEY).filter(|_| !ends) {
-                found.push((key, value(attr::ELEM_DATA).unwrap_or_default()));
-            }
+    wire::dump(socket, ip.number(), message::GETSETELEM, narrow, read_elements)
+}
+
+fn read_elements(message: Attributes<'_>, found: &mut Vec<Pair>) {
+    for (_, element) in message.nested(attr::ELEMENTS) {
+        let element = Attributes::of(element);
+        let ends = element.be32(attr::ELEM_FLAGS).unwrap_or_default() & wire::INTERVAL_END != 0;
+        let value = |kind| element.nested(kind).get(attr::DATA_VALUE).map(<[u8]>::to_vec);
+        if let Some(key) = value(attr::ELEM_KEY).filter(|_| !ends) {
+            found.push((key, value(attr::ELEM_DATA).unwrap_or_default()));
         }
-    })
+    }
 }
 
 /// Base chains on the forward hook that drop what no rule of theirs accepts, by table and chain.
@@ -126,7 +168,7 @@ pub(super) fn others_translate(socket: &Socket, table: &str) -> Result<bool, Err
 
 /// The chain of every rule of a table, and the one that it jumps or goes to.
 pub(super) fn jumps(socket: &Socket, ip: Ip, table: &str) -> Result<Vec<(String, Option<String>)>, Errno> {
-    let narrow = |requests: &mut crate::netlink::Requests| {
+    let narrow = |requests: &mut Requests| {
         requests.string(attr::TABLE, table);
     };
     wire::dump(socket, ip.number(), message::GETRULE, narrow, |rule, found| {

@@ -6,6 +6,7 @@ use super::expressions::Part;
 use super::layout::{self, Base, PORTS_AT};
 use super::wire::{self, Batch, Ip, message};
 use super::write;
+use crate::netlink::{Family, Socket};
 use crate::plan::Published;
 
 const CHAIN: &str = "output";
@@ -23,5 +24,5 @@ pub(in crate::firewall) fn add(table: &str, ports: &[Published]) -> Result<(), E
     write::rules(&mut batch, ip, CHAIN, &[vec![Part::Translate { map: PORTS_AT, address: true }]]);
     let elements: Vec<_> = ports.iter().map(layout::redirection).collect();
     write::elements(&mut batch, ip, message::NEWSETELEM, &elements);
-    batch.commit()
+    batch.commit(&Socket::open(Family::Netfilter)?)
 }

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use crate::netlink::message::{CREATE, DUMP, DUMP_INTERRUPTED};
-use crate::netlink::{Attributes, Family, Requests, Socket};
+use crate::netlink::{Attributes, Requests, Socket};
 
 /// `NFNL_SUBSYS_NFTABLES`, the high byte of every message's kind.
 pub(super) const SUBSYSTEM: u16 = 10;
@@ -54,6 +54,8 @@ pub(super) mod attr {
     pub(in super::super) const SET_DATA_LEN: u16 = 7;
     /// What a batch calls the set before it exists.
     pub(in super::super) const SET_ID: u16 = 10;
+    /// For `nft` only, which prints by it.
+    pub(in super::super) const SET_USERDATA: u16 = 13;
 
     pub(in super::super) const ELEMENTS_SET: u16 = 2;
     pub(in super::super) const ELEMENTS: u16 = 3;
@@ -136,13 +138,12 @@ impl<'a> Batch<'a> {
     }
 
     /// Sends it. A commit that another one got in the way of is tried again.
-    pub(super) fn commit(mut self) -> Result<(), Errno> {
+    pub(super) fn commit(mut self, socket: &Socket) -> Result<(), Errno> {
         if self.is_empty() {
             return Ok(());
         }
         self.requests.acknowledge();
         self.requests.begin_quietly(BATCH_END, 0, &boundary());
-        let socket = Socket::open(Family::Netfilter)?;
         let mut tries = 0;
         loop {
             match socket.carry_out(&self.requests) {
@@ -159,7 +160,7 @@ const TRIES: u32 = 20;
 /// The kernel's own number for "the ruleset changed meanwhile", which leaks out of some versions.
 const ERESTART: Errno = Errno::from_raw_os_error(85);
 
-fn header(family: u8) -> [u8; HEADER] {
+pub(super) fn header(family: u8) -> [u8; HEADER] {
     [family, 0, 0, 0]
 }
 

@@ -25,6 +25,10 @@ pub(super) fn set(batch: &mut Batch<'_>, ip: Ip, id: u32, set: &Set) {
     let request = batch.create(ip.number(), message::NEWSET);
     request.string(attr::SET_NAME, set.name).be32(attr::SET_FLAGS, set.flags);
     request.be32(attr::SET_KEY_TYPE, key_type).be32(attr::SET_KEY_LEN, key_length).be32(attr::SET_ID, id);
+    if set.is_of_names() {
+        // NFTNL_UDATA_SET_KEYBYTEORDER, four bytes, BYTEORDER_HOST_ENDIAN: else nft prints names as nothing.
+        request.attribute(attr::SET_USERDATA, &[&[0, 4][..], &1u32.to_ne_bytes()].concat());
+    }
     match set.data(ip) {
         Some((wire::VERDICTS, _)) => {
             request.be32(attr::SET_DATA_TYPE, wire::VERDICTS);
