@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use berth_arch::Host;
 use berth_arch::mount::Mount;
@@ -24,6 +25,8 @@ pub struct Engine {
     storage: Storage,
     /// Connections for containers that do not run yet; handed to the monitor when this engine starts them.
     waiting: Mutex<HashMap<String, Vec<UnixStream>>>,
+    /// When the rules of networks were last looked at.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Engine {
@@ -34,7 +37,8 @@ impl Engine {
         let (driver, storage) = storage::open(&store, config.storage_driver.as_deref())?;
         let host = Host::detect();
         let images = ImageStore::new(store.clone(), driver.clone(), host.platform.clone());
-        let engine = Self { config, store, driver, images, host, storage, waiting: Mutex::default() };
+        let engine =
+            Self { config, store, driver, images, host, storage, waiting: Mutex::default(), looked: Mutex::default() };
         if engine.storage.unusable.is_none() {
             engine.sweep_unsettled()?;
         }
@@ -110,6 +114,10 @@ impl Engine {
 
     pub(crate) fn try_lock(&self, id: &str) -> Result<Option<Lock>> {
         Ok(Lock::try_acquire(&self.paths().locks(), id)?)
+    }
+
+    pub(crate) fn looked(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn waiting(&self) -> MutexGuard<'_, HashMap<String, Vec<UnixStream>>> {

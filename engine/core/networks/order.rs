@@ -1,6 +1,6 @@
 //! Keeping the kernel in order: taking down what nothing needs any more, and bringing back what others have removed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_network::bridge;
 use berth_network::firewall::Wanted;
@@ -22,6 +22,9 @@ fn is_leaving(connection: &Connection) -> Result<bool> {
 
 /// How often an engine that stays looks whether networks have come up, and whether it is to end.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Within which it is not looked again whether rules have been removed.
+const JUST_NOW: Duration = Duration::from_millis(20);
 
 /// Until something has changed, or for a while.
 fn wait(watch: &Watch) {
@@ -103,6 +106,18 @@ impl Engine {
     /// Looks whether somebody has removed rules (a firewall's reload), and brings them back. True if something was
     /// missing. Next to nothing where no network is up.
     pub fn heal_networks(&self) -> Result<bool> {
+        let healed = self.look_and_heal()?;
+        *self.looked() = Some(Instant::now());
+        Ok(healed)
+    }
+
+    /// As [`Engine::heal_networks`], for a step of a command that has most likely looked when it began.
+    pub(super) fn heal_networks_again(&self) -> Result<()> {
+        let just_now = self.looked().is_some_and(|at| at.elapsed() < JUST_NOW);
+        if just_now { Ok(()) } else { self.heal_networks().map(drop) }
+    }
+
+    fn look_and_heal(&self) -> Result<bool> {
         let Some(path) = self.picked_path() else { return Ok(false) };
         // Ports are looked after with the networks: who flushes rules flushes all of them.
         let networks = self.wanted_networks(&Route::open()?)?;

@@ -52,7 +52,7 @@ impl Engine {
         for end in &mut ends {
             end.network = self.ensure_up(end.network.clone())?;
         }
-        self.heal_networks()?;
+        self.heal_networks_again()?;
         let mut prepared = Prepared::default();
         for end in &ends {
             prepared.plan.endpoints.push(self.plan_endpoint(container, end)?);
@@ -128,7 +128,7 @@ impl Engine {
     pub(crate) fn end_networks(&self, container: &Container) {
         let ended = self.last_plan(container).and_then(|plan| {
             let Some(plan) = plan else { return Ok(()) };
-            Ok(berth_network::announce::withdraw(&plan, &container.id)?)
+            Ok(berth_network::announce::Announcer::default().withdraw(&plan, &container.id)?)
         });
         if let Err(error) = ended {
             tracing::warn!("take container {} off its networks: {error}", container.short_id());
