@@ -132,7 +132,7 @@ impl Engine {
     pub(crate) fn end_networks(&self, container: &Container) {
         let ended = self.last_plan(container).and_then(|plan| {
             let Some(plan) = plan else { return Ok(()) };
-            Ok(berth_network::announce::withdraw(&plan, &container.id)?)
+            Ok(berth_network::announce::Announcer::default().withdraw(&plan, &container.id)?)
         });
         if let Err(error) = ended {
             tracing::warn!("take container {} off its networks: {error}", container.short_id());

@@ -5,11 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use berth_network::Error;
+use berth_network::announce::{self, Announcer};
 use berth_network::attach::Inside;
 use berth_network::plan::{Plan, Protocol, Published};
 use berth_network::relay::{PortId, Relay};
 use berth_network::resolver::Resolver;
-use berth_network::{Error, announce};
 
 use super::Monitor;
 use super::requests::refuse;
@@ -29,6 +30,7 @@ pub(super) struct Networks {
     pub(super) resolver: Option<Resolver>,
     /// Its names and rules are out.
     announced: bool,
+    announcer: Announcer,
 }
 
 impl Networks {
@@ -69,7 +71,7 @@ impl Monitor {
         self.serve_names(&inside)?;
         self.relay_ports()?;
         if !std::mem::replace(&mut self.networks.announced, true) {
-            announce::announce(&self.config.network, self.config.id.as_str())?;
+            self.networks.announcer.announce(&self.config.network, self.config.id.as_str())?;
         }
         Ok(())
     }
@@ -156,8 +158,8 @@ impl Monitor {
             }
         }
         if old.ports != plan.ports {
-            announce::unpublish(old)?;
-            announce::publish(plan)?;
+            self.networks.announcer.unpublish(old)?;
+            self.networks.announcer.publish(plan)?;
             if let Some(relay) = &mut self.networks.relay {
                 for (&id, port) in self.networks.ports.iter().zip(relayed(&plan.ports)) {
                     relay.retarget(id, target(port));
@@ -190,12 +192,14 @@ impl Monitor {
 
     /// The container has ended and will not be started again, or could not be started.
     pub(super) fn leave_networks(&mut self) {
-        let networks = std::mem::take(&mut self.networks);
+        let mut networks = std::mem::take(&mut self.networks);
         if networks.announced
-            && let Err(error) = announce::withdraw(&self.config.network, self.config.id.as_str())
+            && let Err(error) = networks.announcer.withdraw(&self.config.network, self.config.id.as_str())
         {
             self.warn(format!("take the container off its networks: {error}"));
         }
+        // Goes with the process: nobody waits for that.
+        self.networks.announcer = networks.announcer;
     }
 
     /// A run has ended and another may follow: the ports stay, what goes through them ends.

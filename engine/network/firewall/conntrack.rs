@@ -27,19 +27,27 @@ const PROTO_DST_PORT: u16 = 3;
 /// Forgets what was sent to these public ports before. Only asks for UDP and SCTP (TCP connections end by themselves),
 /// and does without where the kernel has no ctnetlink: then such entries go as they time out.
 pub(super) fn forget(ports: &[PortRule]) {
+    if ports.iter().any(|rule| rule.port.protocol != Protocol::Tcp)
+        && let Ok(socket) = Socket::open(Family::Netfilter)
+    {
+        forget_by(&socket, ports);
+    }
+}
+
+/// As [`forget`], by a socket that stays open: closing one waits, see [`super::nft`].
+pub(super) fn forget_by(socket: &Socket, ports: &[PortRule]) {
     let ports: Vec<&PortRule> = ports.iter().filter(|rule| rule.port.protocol != Protocol::Tcp).collect();
     for (family, is_v4) in [(2u8, true), (10, false)] {
         let ports: Vec<&PortRule> =
             ports.iter().copied().filter(|rule| rule.port.host_address.is_ipv4() == is_v4).collect();
         if !ports.is_empty() {
-            let _ = forget_family(family, &ports);
+            let _ = forget_family(socket, family, &ports);
         }
     }
 }
 
-fn forget_family(family: u8, ports: &[&PortRule]) -> Result<(), rustix::io::Errno> {
+fn forget_family(socket: &Socket, family: u8, ports: &[&PortRule]) -> Result<(), rustix::io::Errno> {
     let header = [family, 0, 0, 0];
-    let socket = Socket::open(Family::Netfilter)?;
     let mut list = Requests::new();
     list.begin(CT_GET, DUMP, &header);
     let mut stale = Vec::new();

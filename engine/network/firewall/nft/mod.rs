@@ -50,6 +50,13 @@ impl Nft {
         self.with(|socket| batch.commit(socket))
     }
 
+    fn forget(&self, ports: &[PortRule]) {
+        let _ = self.with(|socket| {
+            conntrack::forget_by(socket, ports);
+            Ok(())
+        });
+    }
+
     fn add(&self, table: &str, elements: &[(Ip, Element)], outdated: &[(Ip, Element)]) -> Result<(), Errno> {
         let mut batch = Batch::new(table);
         each_family(outdated, |ip, elements| write::elements(&mut batch, ip, message::DELSETELEM, elements));
@@ -127,7 +134,7 @@ impl PacketPath for Nft {
             answer = self.add(&owner.0, &elements, &old);
         }
         match answer {
-            Ok(()) => conntrack::forget(ports),
+            Ok(()) => self.forget(ports),
             Err(Errno::NOENT) => {
                 return Err(Error::NotFound(format!("{}: the table is not complete", action())));
             }
@@ -159,7 +166,7 @@ impl PacketPath for Nft {
                 }
             }
         }
-        conntrack::forget(ports);
+        self.forget(ports);
         Ok(())
     }
 
@@ -213,7 +220,7 @@ impl PacketPath for Nft {
             answer = commit(needed, false);
         }
         answer.map_err(Error::io(format!("restore the table {}", owner.0)))?;
-        conntrack::forget(&wanted.ports);
+        self.forget(&wanted.ports);
         Ok(())
     }
 
