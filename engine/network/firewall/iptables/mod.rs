@@ -298,7 +298,9 @@ impl PacketPath for Iptables {
                         }
                     }
                 }
-                rules::jumps(owner, v6).iter().filter(|jump| !present.has(jump)).for_each(|jump| change.add(jump));
+                // Those from chains of ours were just emptied out.
+                let gone = |jump: &&Rule| rules::is_ours(owner, &jump.chain) || !present.has(jump);
+                rules::jumps(owner, v6).iter().filter(gone).for_each(|jump| change.add(jump));
                 for part in &networks {
                     write_network(present, change, part);
                     part.rules.iter().for_each(|rule| change.add(rule));
