@@ -66,6 +66,8 @@ fn from_containers(path: &str) {
     for container in [&world.containers[OPEN][0], &world.containers[OPEN][1], &world.containers[OTHER][0]] {
         container.cannot("192.0.2.1:80");
         container.cannot("[2001:db8::1]:8080");
+        // Nor to those of one address, which are looked at before all others.
+        container.cannot("192.0.2.1:8081");
     }
 }
 

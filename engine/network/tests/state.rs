@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[OnPath] = &[
     ("nothing stays behind", removed),
     ("the rules of others are not touched", others),
     ("a port's new container gets what old clients send", moved),
+    ("a port's rule of a dead container's does not stay", taken_over),
     ("several add ports at once", at_once),
 ];
 
@@ -153,6 +154,17 @@ fn moved(path: &str) {
     if let Ok(entries) = entries {
         assert!(entries.lines().any(|line| line.contains("dport=53") && line.contains("src=172.30.0.3")), "{entries}");
     }
+}
+
+/// Also if the dead one was behind another bridge.
+fn taken_over(path: &str) {
+    let world = World::new(path);
+    world.apply(&wanted());
+    let mut new = port(Tcp, "0.0.0.0:80", "172.30.1.3:80");
+    new.bridge = "b1".into();
+    world.with(move |path, owner| path.publish(owner, &[new]).unwrap());
+    world.host.command("ip link set v02 down");
+    assert!(world.outside.tcp("192.0.2.1:80").is_some());
 }
 
 /// Each its own, and the same network at the same time.

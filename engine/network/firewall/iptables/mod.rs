@@ -157,9 +157,12 @@ fn needs(network: &NetworkRules, v6: bool) -> bool {
     network.subnets.iter().any(|subnet| subnet.addr().is_ipv6() == v6)
 }
 
-fn write_network(change: &mut Change, part: &rules::Network) {
-    // Naming a chain makes it, or empties it if it is there.
-    change.line("filter", format_args!(":{} - [0:0]", part.chain));
+fn write_network(present: &Present, change: &mut Change, part: &rules::Network) {
+    if present.has_chain("filter", &part.chain) {
+        change.line("filter", format_args!("-F {}", part.chain));
+    } else {
+        change.make("filter", &part.chain);
+    }
     part.contents.iter().for_each(|line| change.line("filter", format_args!("-A {} {line}", part.chain)));
 }
 
@@ -176,7 +179,7 @@ impl PacketPath for Iptables {
             }
             self.change(owner, v6, |present, change| {
                 present.complete(owner, v6, change);
-                write_network(change, &part);
+                write_network(present, change, &part);
                 part.rules.iter().filter(|rule| !present.has(rule)).for_each(|rule| change.add(rule));
             })?;
         }
@@ -190,9 +193,7 @@ impl PacketPath for Iptables {
                 continue;
             }
             self.change(owner, v6, |present, change| {
-                for rule in part.rules.iter().filter(|rule| present.has(rule)) {
-                    change.line(rule.table, format_args!("-D {} {}", rule.chain, rule.text));
-                }
+                part.rules.iter().for_each(|rule| change.delete(present, rule));
                 if present.has_chain("filter", &part.chain) {
                     change.line("filter", format_args!("-F {0}\n-X {0}", part.chain));
                 }
@@ -210,11 +211,10 @@ impl PacketPath for Iptables {
             self.change(owner, v6, |present, change| {
                 present.complete(owner, v6, change);
                 // Those of containers that are no more: the same port, another target.
+                let whole = |rule: &Rule| format!("-A {} {}", rule.chain, rule.text);
                 let port = |text: &str| text.split(" --to-destination ").next().map(normal);
-                let keys: HashSet<_> =
-                    wanted.iter().map(|rule| port(&format!("-A {} {}", rule.chain, rule.text))).collect();
-                let kept: HashSet<_> =
-                    wanted.iter().map(|rule| normal(&format!("-A {} {}", rule.chain, rule.text))).collect();
+                let keys: HashSet<_> = wanted.iter().map(|rule| port(&whole(rule))).collect();
+                let kept: HashSet<_> = wanted.iter().map(|rule| normal(&whole(rule))).collect();
                 for (table, line) in &present.lines {
                     if keys.contains(&port(line)) && !kept.contains(&normal(line)) {
                         change.line(table, format_args!("-D{}", line.trim_start_matches("-A")));
@@ -234,9 +234,7 @@ impl PacketPath for Iptables {
                 continue;
             }
             self.change(owner, v6, |present, change| {
-                for rule in gone.iter().filter(|rule| present.has(rule)) {
-                    change.line(rule.table, format_args!("-D {} {}", rule.chain, rule.text));
-                }
+                gone.iter().for_each(|rule| change.delete(present, rule));
             })?;
         }
         conntrack::forget(ports);
@@ -293,11 +291,18 @@ impl PacketPath for Iptables {
             self.change(owner, v6, |present, change| {
                 for table in TABLES {
                     let fixed = rules::fixed_chains(owner, table);
-                    fixed.iter().for_each(|chain| change.line(table, format_args!(":{chain} - [0:0]")));
+                    for chain in &fixed {
+                        match present.has_chain(table, chain) {
+                            true => change.line(table, format_args!("-F {chain}")),
+                            false => change.make(table, chain),
+                        }
+                    }
                 }
-                rules::jumps(owner, v6).iter().filter(|jump| !present.has(jump)).for_each(|jump| change.add(jump));
+                // Those from chains of ours were just emptied out.
+                let gone = |jump: &&Rule| rules::is_ours(owner, &jump.chain) || !present.has(jump);
+                rules::jumps(owner, v6).iter().filter(gone).for_each(|jump| change.add(jump));
                 for part in &networks {
-                    write_network(change, part);
+                    write_network(present, change, part);
                     part.rules.iter().for_each(|rule| change.add(rule));
                 }
                 ports.iter().for_each(|rule| change.add(rule));

@@ -28,6 +28,20 @@ impl Change {
         let _ = writeln!(self.tables[usize::from(table == TABLES[1])], "{line}");
     }
 
+    /// Refused if another process made the chain meanwhile: then what is there is read again. (A line `:CHAIN` would
+    /// empty it.)
+    pub(super) fn make(&mut self, table: &str, chain: &str) {
+        self.line(table, format_args!("-N {chain}"));
+    }
+
+    /// Each copy, should there be several.
+    pub(super) fn delete(&mut self, present: &Present, rule: &Rule) {
+        let text = normal(&format!("-A {} {}", rule.chain, rule.text));
+        for _ in present.lines.iter().filter(|(table, line)| *table == rule.table && normal(line) == text) {
+            self.line(rule.table, format_args!("-D {} {}", rule.chain, rule.text));
+        }
+    }
+
     pub(super) fn add(&mut self, rule: &Rule) {
         let how = if rule.first { "-I" } else { "-A" };
         self.line(rule.table, format_args!("{how} {} {}", rule.chain, rule.text));
@@ -85,7 +99,7 @@ impl Present {
     pub(super) fn complete(&self, owner: &Owner, v6: bool, change: &mut Change) {
         for table in TABLES {
             for chain in rules::fixed_chains(owner, table).iter().filter(|chain| !self.has_chain(table, chain)) {
-                change.line(table, format_args!(":{chain} - [0:0]"));
+                change.make(table, chain);
             }
         }
         rules::jumps(owner, v6).iter().filter(|jump| !self.has(jump)).for_each(|jump| change.add(jump));

@@ -32,7 +32,7 @@ pub(super) const TABLES: [&str; 2] = ["filter", "nat"];
 
 /// The chains that every owner has, by table.
 const CHAINS: &[(&str, &str)] =
-    &[("filter", "FWD"), ("filter", "SHUT"), ("filter", "OURS"), ("nat", "DNAT"), ("nat", "MASQ")];
+    &[("filter", "FWD"), ("filter", "SHUT"), ("filter", "OURS"), ("nat", "DNAT"), ("nat", "PORTS"), ("nat", "MASQ")];
 
 /// The longest name of a chain that every version takes.
 const LONGEST: usize = 28;
@@ -81,6 +81,8 @@ pub(super) fn jumps(owner: &Owner, v6: bool) -> Vec<Rule> {
         jump("nat", "PREROUTING", "-m addrtype --dst-type LOCAL ", "DNAT"),
         // Loopback addresses are served by a relay.
         jump("nat", "OUTPUT", &format!("! -d {loopback} -m addrtype --dst-type LOCAL "), "DNAT"),
+        // Behind what sends containers back to the relay, also for ports of one address, which come first in theirs.
+        Rule { first: false, ..jump("nat", &chain(owner, "DNAT"), "", "PORTS") },
         jump("nat", "POSTROUTING", "", "MASQ"),
     ]
 }
@@ -151,7 +153,7 @@ pub(super) fn port(owner: &Owner, rule: &PortRule) -> Option<(bool, Rule)> {
     };
     let _ = write!(text, "-p {protocol} -m {protocol} --dport {} -j DNAT --to-destination {target}", port.host_port);
     // One address's port is more than every address's.
-    Some((v6, Rule { table: "nat", chain: chain(owner, "DNAT"), first: !everywhere, text }))
+    Some((v6, Rule { table: "nat", chain: chain(owner, "PORTS"), first: !everywhere, text }))
 }
 
 #[cfg(test)]

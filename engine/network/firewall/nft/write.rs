@@ -29,6 +29,10 @@ pub(super) fn set(batch: &mut Batch<'_>, ip: Ip, id: u32, set: &Set) {
         // NFTNL_UDATA_SET_KEYBYTEORDER, four bytes, BYTEORDER_HOST_ENDIAN: else nft prints names as nothing.
         request.attribute(attr::SET_USERDATA, &[&[0, 4][..], &1u32.to_ne_bytes()].concat());
     }
+    if set.is_of_names() {
+        // NFTNL_UDATA_SET_KEYBYTEORDER, four bytes, BYTEORDER_HOST_ENDIAN: else nft prints names as nothing.
+        request.attribute(attr::SET_USERDATA, &[&[0, 4][..], &1u32.to_ne_bytes()].concat());
+    }
     match set.data(ip) {
         Some((wire::VERDICTS, _)) => {
             request.be32(attr::SET_DATA_TYPE, wire::VERDICTS);
