@@ -12,7 +12,7 @@ use crate::session::Session;
 use crate::streams::attached::{Ended, Streams, carry};
 use crate::streams::signals::{self, Target};
 use crate::streams::terminal::RawMode;
-use crate::streams::{DEFAULT_DETACH_KEYS, parse_detach_keys};
+use crate::streams::{detach_keys_or_default, parse_detach_keys};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Attach {
@@ -41,7 +41,7 @@ impl Act for Attach {
         let terminal = config.tty == Some(true);
         let stdin = !self.no_stdin && config.open_stdin == Some(true);
         ensure!(!(terminal && stdin) || std::io::stdin().is_terminal(), "the input device is not a TTY");
-        let detach_keys = self.detach_keys.as_deref().filter(|keys| !keys.is_empty()).unwrap_or(DEFAULT_DETACH_KEYS);
+        let detach_keys = detach_keys_or_default(self.detach_keys.as_deref());
         let streams =
             Streams { stdin, stdout: true, stderr: true, terminal, detach_keys: parse_detach_keys(detach_keys)? };
         let ended = wait(client, &id, "not-running").await?;

@@ -14,7 +14,7 @@ use crate::session::Session;
 use crate::streams::attached::{Ended, Streams, carry};
 use crate::streams::signals::{self, Target};
 use crate::streams::terminal::{self, RawMode};
-use crate::streams::{DEFAULT_DETACH_KEYS, parse_detach_keys};
+use crate::streams::{detach_keys_or_default, parse_detach_keys};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Exec {
@@ -62,7 +62,7 @@ impl Act for Exec {
         for text in &self.env {
             environment.extend(variable(text)?);
         }
-        let detach_keys = self.detach_keys.as_deref().filter(|keys| !keys.is_empty()).unwrap_or(DEFAULT_DETACH_KEYS);
+        let detach_keys = detach_keys_or_default(self.detach_keys.as_deref());
         let key_bytes = parse_detach_keys(detach_keys)?;
         let size = terminal::size().filter(|_| self.tty).map(|(columns, rows)| vec![rows.into(), columns.into()]);
         let config = ExecConfig {

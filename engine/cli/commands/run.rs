@@ -14,7 +14,7 @@ use crate::session::Session;
 use crate::streams::attached::{Ended, Streams, carry};
 use crate::streams::signals::{self, Target};
 use crate::streams::terminal::RawMode;
-use crate::streams::{DEFAULT_DETACH_KEYS, parse_detach_keys};
+use crate::streams::{detach_keys_or_default, parse_detach_keys};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
@@ -41,7 +41,7 @@ impl Act for Run {
 }
 
 async fn run(arguments: Run, client: &Client) -> anyhow::Result<u8> {
-    let detach_keys = arguments.detach_keys.as_deref().filter(|keys| !keys.is_empty()).unwrap_or(DEFAULT_DETACH_KEYS);
+    let detach_keys = detach_keys_or_default(arguments.detach_keys.as_deref());
     let key_bytes = parse_detach_keys(detach_keys)?;
     let creation = arguments.container.creation(Some(arguments.detach))?;
     let terminal = creation.body.tty == Some(true);

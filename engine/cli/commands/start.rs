@@ -11,7 +11,7 @@ use crate::session::Session;
 use crate::streams::attached::{Ended, Streams, carry};
 use crate::streams::signals::{self, Target};
 use crate::streams::terminal::RawMode;
-use crate::streams::{DEFAULT_DETACH_KEYS, parse_detach_keys};
+use crate::streams::{detach_keys_or_default, parse_detach_keys};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Start {
@@ -49,7 +49,7 @@ impl Start {
         let id = inspected.id.context("the engine named no container")?;
         let config = inspected.config.unwrap_or_default();
         let terminal = config.tty == Some(true);
-        let detach_keys = self.detach_keys.as_deref().filter(|keys| !keys.is_empty()).unwrap_or(DEFAULT_DETACH_KEYS);
+        let detach_keys = detach_keys_or_default(self.detach_keys.as_deref());
         let streams = Streams {
             stdin: self.interactive && config.open_stdin == Some(true),
             stdout: true,

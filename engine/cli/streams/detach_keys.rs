@@ -3,7 +3,12 @@
 use anyhow::{Context, bail};
 
 /// As Docker's.
-pub(crate) const DEFAULT: &str = "ctrl-p,ctrl-q";
+const DEFAULT: &str = "ctrl-p,ctrl-q";
+
+/// The keys that were asked for, in their notation; an empty flag asks for nothing.
+pub(crate) fn or_default(asked: Option<&str>) -> &str {
+    asked.filter(|keys| !keys.is_empty()).unwrap_or(DEFAULT)
+}
 
 /// `ctrl-p,ctrl-q` or `a,ctrl-[`: the bytes that the keys send.
 pub(crate) fn parse(text: &str) -> anyhow::Result<Vec<u8>> {
@@ -72,6 +77,11 @@ mod tests {
         assert_eq!(scanner.scan(b"ls\x10"), (b"ls".to_vec(), false));
         assert_eq!(scanner.scan(b"x\x10\x10"), (b"\x10x\x10".to_vec(), false));
         assert_eq!(scanner.scan(b"\x11"), (Vec::new(), true));
+    }
+
+    #[test]
+    fn an_empty_flag_asks_for_nothing() {
+        assert_eq!((or_default(None), or_default(Some("")), or_default(Some("a"))), (DEFAULT, DEFAULT, "a"));
     }
 
     #[test]

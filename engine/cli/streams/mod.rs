@@ -9,4 +9,4 @@ pub(crate) mod signals;
 pub(crate) mod terminal;
 
 pub(crate) use chunked::{BodyWriter, body_from, body_reader, body_writer, chunks};
-pub(crate) use detach_keys::{DEFAULT as DEFAULT_DETACH_KEYS, parse as parse_detach_keys};
+pub(crate) use detach_keys::{or_default as detach_keys_or_default, parse as parse_detach_keys};
