@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use berth_api::models::{
-    ContainerCreateBody, DeviceMapping, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
-    HostConfigCgroupnsModeEnum, HostConfigLogConfig, NetworkingConfig, PortBinding, ResourcesBlkioWeightDevice,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, ThrottleDevice,
+    ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
+    NetworkingConfig, PortBinding, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ThrottleDevice,
 };
 
 use super::container::ContainerArgs;
-use super::{bytes, duration, mount, ports};
+use super::{bytes, duration, mount, names, network, ports};
 
 /// A container to be made, and what the command line itself does about it.
 pub(crate) struct Creation {
@@ -39,6 +39,10 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
 
+fn each<T>(list: &[String], parse: impl Fn(&str) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
+    list.iter().map(|text| parse(text)).collect()
+}
+
 impl ContainerArgs {
     /// `detach`: whether `run -d` was asked for; `None` for `create`.
     pub(crate) fn creation(self, detach: Option<bool>) -> anyhow::Result<Creation> {
@@ -48,6 +52,9 @@ impl ContainerArgs {
         // No image begins with a dash: it is a flag that does not exist.
         ensure!(!image.starts_with('-'), "unknown flag: {}", image.split('=').next().unwrap_or(&image));
         let command: Vec<String> = command.cloned().collect();
+        network::check_mac_address(self.mac_address.as_deref())?;
+        let networks = self.networks()?;
+        let network_mode = networks.first().map_or("default", |network| &network.name).to_owned();
         let (exposed, port_bindings) = self.ports()?;
         let (binds, anonymous) = self.volumes()?;
         let body = ContainerCreateBody {
@@ -71,8 +78,8 @@ impl ContainerArgs {
             labels: Some(self.labels()?),
             stop_signal: self.stop_signal.clone(),
             stop_timeout: self.stop_timeout,
-            networking_config: self.networking()?,
-            host_config: Some(self.host_config(binds, port_bindings)?),
+            host_config: Some(self.host_config(binds, port_bindings, network_mode)?),
+            networking_config: Some(self.networking(networks)?),
             ..ContainerCreateBody::default()
         };
         Ok(Creation {
@@ -110,7 +117,13 @@ impl ContainerArgs {
         &self,
         binds: Vec<String>,
         port_bindings: HashMap<String, Option<Vec<PortBinding>>>,
+        network_mode: String,
     ) -> anyhow::Result<HostConfig> {
+        let restart_policy = restart_policy(&self.restart)?;
+        ensure!(
+            !self.rm || restart_policy.name == Some(RestartPolicyNameEnum::NO),
+            "conflicting options: cannot specify both --restart and --rm"
+        );
         Ok(HostConfig {
             cpu_shares: self.cpu_shares,
             memory: self.memory,
@@ -127,7 +140,7 @@ impl ContainerArgs {
             cpu_realtime_runtime: self.cpu_rt_runtime,
             cpuset_cpus: self.cpuset_cpus.clone(),
             cpuset_mems: self.cpuset_mems.clone(),
-            devices: some(self.device.iter().map(|text| device(text)).collect::<anyhow::Result<_>>()?),
+            devices: some(each(&self.device, device)?),
             device_cgroup_rules: some(self.device_cgroup_rule.clone()),
             memory_reservation: self.memory_reservation,
             memory_swap: self.memory_swap,
@@ -136,16 +149,16 @@ impl ContainerArgs {
             oom_kill_disable: self.oom_kill_disable.then_some(true),
             init: self.init.then_some(true),
             pids_limit: self.pids_limit,
-            ulimits: some(self.ulimit.iter().map(|text| ulimit(text)).collect::<anyhow::Result<_>>()?),
+            ulimits: some(each(&self.ulimit, ulimit)?),
             binds: some(binds),
             container_id_file: self.cidfile.as_ref().map(|path| path.display().to_string()),
             log_config: Some(HostConfigLogConfig {
                 typ: Some(self.log_driver.clone().unwrap_or_default()),
                 config: Some(pairs(&self.log_opt, "log option")?),
             }),
-            network_mode: Some(self.network.first().cloned().unwrap_or_else(|| "default".to_owned())),
+            network_mode: Some(network_mode),
             port_bindings: Some(port_bindings),
-            restart_policy: Some(restart_policy(&self.restart)?),
+            restart_policy: Some(restart_policy),
             auto_remove: Some(self.rm),
             volume_driver: self.volume_driver.clone(),
             volumes_from: some(self.volumes_from.clone()),
@@ -160,13 +173,13 @@ impl ContainerArgs {
             cap_add: some(self.cap_add.clone()),
             cap_drop: some(self.cap_drop.clone()),
             cgroupns_mode: self.cgroup_namespace()?,
-            dns: some(self.dns.clone()),
+            dns: some(each(&self.dns, names::server)?),
             dns_options: some(self.dns_option.clone()),
-            dns_search: some(self.dns_search.clone()),
-            extra_hosts: some(self.add_host.iter().map(|text| extra_host(text)).collect::<anyhow::Result<_>>()?),
+            dns_search: some(each(&self.dns_search, names::search_domain)?),
+            extra_hosts: some(each(&self.add_host, names::extra_host)?),
             group_add: some(self.group_add.clone()),
             ipc_mode: self.ipc.clone(),
-            links: some(self.link.clone()),
+            links: some(each(&self.link, names::link)?),
             oom_score_adj: self.oom_score_adj,
             pid_mode: self.pid.clone(),
             privileged: Some(self.privileged),
@@ -253,7 +266,7 @@ impl ContainerArgs {
         }
         let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
         for text in &self.publish {
-            for published in ports::parse_published(text).with_context(|| format!("invalid publish {text:?}"))? {
+            for published in ports::parse_published(text)? {
                 exposed.push(published.container.clone());
                 bindings
                     .entry(published.container)
@@ -267,30 +280,20 @@ impl ContainerArgs {
         Ok((exposed, bindings))
     }
 
-    fn networking(&self) -> anyhow::Result<Option<NetworkingConfig>> {
-        let mut networks = HashMap::new();
-        let addressed = self.ip.is_some() || self.ip6.is_some() || !self.link_local_ip.is_empty();
-        for (index, name) in self.network.iter().enumerate() {
-            let mut endpoint = EndpointSettings::default();
-            if index == 0 {
-                endpoint.aliases = some(self.network_alias.clone());
-                endpoint.mac_address = self.mac_address.clone();
-                if addressed {
-                    endpoint.ipam_config = Some(EndpointIpamConfig {
-                        ipv4_address: self.ip.clone(),
-                        ipv6_address: self.ip6.clone(),
-                        link_local_ips: some(self.link_local_ip.clone()),
-                    });
-                }
-            }
-            networks.insert(name.clone(), endpoint);
-        }
-        ensure!(
-            !networks.is_empty() || !(addressed || self.mac_address.is_some() || !self.network_alias.is_empty()),
-            "addresses and aliases need a network: name it with --network"
-        );
-        let needed = networks.len() > 1 || networks.values().any(|endpoint| *endpoint != EndpointSettings::default());
-        Ok(needed.then_some(NetworkingConfig { endpoints_config: Some(networks) }))
+    fn networks(&self) -> anyhow::Result<Vec<network::Attachment>> {
+        self.network.iter().map(|text| network::parse(text)).collect()
+    }
+
+    fn networking(&self, networks: Vec<network::Attachment>) -> anyhow::Result<NetworkingConfig> {
+        let first = network::First {
+            aliases: &self.network_alias,
+            links: &self.link,
+            ip: self.ip.as_deref(),
+            ip6: self.ip6.as_deref(),
+            link_local_ips: &self.link_local_ip,
+            mac_address: self.mac_address.as_deref(),
+        };
+        Ok(NetworkingConfig { endpoints_config: Some(network::endpoints(networks, first)?) })
     }
 
     fn health(&self) -> anyhow::Result<Option<HealthConfig>> {
@@ -402,18 +405,6 @@ pub(crate) fn restart_policy(text: &str) -> anyhow::Result<RestartPolicy> {
         }
     };
     Ok(RestartPolicy { name: Some(name), maximum_retry_count: Some(maximum.into()) })
-}
-
-fn extra_host(text: &str) -> anyhow::Result<String> {
-    let split = text.split_once('=').or_else(|| text.split_once(':'));
-    let (name, address) = split.with_context(|| format!("bad format for add-host: {text:?}"))?;
-    let address = address.trim_start_matches('[').trim_end_matches(']');
-    ensure!(!name.is_empty(), "bad format for add-host: {text:?}");
-    ensure!(
-        address == "host-gateway" || address.parse::<std::net::IpAddr>().is_ok(),
-        "invalid IP address in add-host: {address:?}"
-    );
-    Ok(format!("{name}:{address}"))
 }
 
 fn device(text: &str) -> anyhow::Result<DeviceMapping> {
