@@ -12,6 +12,9 @@ pub struct Report {
     pub facilities: Vec<Finding>,
     pub storage: Choice,
     pub isolation: Choice,
+    /// Who carries packets to published ports and between networks; `None` from an engine that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packet_paths: Option<Choice>,
     /// Where everything lies.
     pub state_root: String,
     pub run_root: String,

@@ -32,6 +32,7 @@ impl Engine {
             facilities: facilities.collect(),
             storage,
             isolation,
+            packet_paths: None,
             state_root: self.paths().state.display().to_string(),
             run_root: self.paths().run.display().to_string(),
             warnings,

@@ -58,6 +58,28 @@ pub(crate) fn container(found: &impl Serialize) -> serde_json::Result<Value> {
     Ok(value)
 }
 
+/// `GET /networks/{id}`, and one of `GET /networks`.
+pub(crate) fn network(found: &impl Serialize) -> serde_json::Result<Value> {
+    let mut value = filled(
+        found,
+        json!({
+            "Name": "", "Id": "", "Created": "0001-01-01T00:00:00Z", "Scope": "local", "Driver": "",
+            "EnableIPv4": true, "EnableIPv6": false, "IPAM": { "Driver": "default", "Options": {}, "Config": [] },
+            "Internal": false, "Attachable": false, "Ingress": false, "ConfigFrom": { "Network": "" },
+            "ConfigOnly": false, "Containers": {}, "Options": {}, "Labels": {},
+        }),
+    )?;
+    if let Some(Value::Object(containers)) = value.get_mut("Containers") {
+        for endpoint in containers.values_mut() {
+            fill(
+                endpoint,
+                json!({ "Name": "", "EndpointID": "", "MacAddress": "", "IPv4Address": "", "IPv6Address": "" }),
+            );
+        }
+    }
+    Ok(value)
+}
+
 /// `GET /exec/{id}/json`: a program that runs has no exit code yet.
 pub(crate) fn execution(found: &impl Serialize) -> serde_json::Result<Value> {
     filled(found, json!({ "ExitCode": null }))
@@ -66,6 +88,22 @@ pub(crate) fn execution(found: &impl Serialize) -> serde_json::Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_has_every_field() {
+        let found = network(&json!({
+            "Name": "n", "IPAM": { "Config": [{ "Subnet": "s" }] }, "Labels": { "a": "b" },
+            "Containers": { "c": { "Name": "one" } },
+        }))
+        .unwrap();
+        assert_eq!((&found["IPAM"]["Config"][0]["Subnet"], &found["IPAM"]["Options"]), (&json!("s"), &json!({})));
+        assert_eq!((&found["Labels"], &found["Options"]), (&json!({ "a": "b" }), &json!({})));
+        assert_eq!(
+            (&found["Containers"]["c"]["Name"], &found["Containers"]["c"]["IPv4Address"]),
+            (&json!("one"), &json!(""))
+        );
+        assert_eq!((&found["Scope"], &found["ConfigFrom"]["Network"]), (&json!("local"), &json!("")));
+    }
 
     #[test]
     fn what_is_there_stays_and_what_is_not_is_null() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use berth_api::ApiVersion;
 use berth_api::models::{ContainerCreateBody, ContainerUpdateBody, ContainerWaitExitError, ContainerWaitResponse};
 use berth_core::{Engine, Error, ListOptions, RemoveOptions, WaitCondition};
 use hyper::StatusCode;
@@ -11,8 +12,12 @@ use serde_json::Value;
 use crate::blocking::{briefly, run};
 use crate::call::Call;
 use crate::complete;
+use crate::networks;
 use crate::reply::{self, Reply};
 use crate::status::Failure;
+
+/// The first version of the API that knows MAC addresses of endpoints.
+const MAC_ADDRESS_OF_ENDPOINTS: ApiVersion = ApiVersion::new(1, 44);
 
 /// Runs `f` and answers 204.
 async fn done<F>(call: &Call, name: &str, f: F) -> Result<Reply, Failure>
@@ -44,7 +49,13 @@ pub(crate) async fn list(call: Call) -> Result<Reply, Failure> {
 
 pub(crate) async fn create(mut call: Call) -> Result<Reply, Failure> {
     let bytes = call.json_bytes().await?;
-    let body = parse_create(&bytes)?;
+    let mut body = parse_create(&bytes)?;
+    if call.version < MAC_ADDRESS_OF_ENDPOINTS {
+        let mut value = serde_json::from_slice(&bytes).map_err(Failure::encode)?;
+        if networks::place_mac_address(&mut value) {
+            body = parse_create(value.to_string().as_bytes())?;
+        }
+    }
     let Call { engine, query, .. } = call;
     let created = briefly(move || engine.create(query.get("name"), query.get("platform"), body)).await?;
     Ok(reply::json(StatusCode::CREATED, &created))

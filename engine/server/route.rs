@@ -20,6 +20,8 @@ pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
         ("GET", ["system", "df"]) => system::disk_usage(call).await,
         ("POST", ["auth"]) => system::auth(),
         ("GET", ["berth", "doctor"]) => berth::doctor(call).await,
+        ("GET", ["berth", "check"]) => berth::check(call, false).await,
+        ("POST", ["berth", "check"]) => berth::check(call, true).await,
 
         ("GET", ["containers", "json"]) => containers::list(call).await,
         ("POST", ["containers", "create"]) => containers::create(call).await,
@@ -75,12 +77,13 @@ pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
             Err(Failure::unsupported("building images is not supported yet; import or load one instead"))
         }
 
-        ("GET", ["networks"]) => networks::list(&call),
-        ("POST", ["networks", "prune"]) => networks::prune(),
-        ("POST", ["networks", "create"]) => Err(networks::no_more()),
-        ("POST", ["networks", _, "connect" | "disconnect"]) => Err(networks::no_more()),
+        ("GET", ["networks"]) => networks::list(call).await,
+        ("POST", ["networks", "create"]) => networks::create(call).await,
+        ("POST", ["networks", "prune"]) => networks::prune(call).await,
         ("GET", ["networks", name]) => networks::inspect(call, name).await,
-        ("DELETE", ["networks", name]) => networks::remove(name),
+        ("DELETE", ["networks", name]) => networks::remove(call, name).await,
+        ("POST", ["networks", name, "connect"]) => networks::connect(call, name).await,
+        ("POST", ["networks", name, "disconnect"]) => networks::disconnect(call, name).await,
         ("GET", ["volumes"]) => volumes::list(),
         ("POST", ["volumes", "create"]) => Err(volumes::none_yet()),
         ("POST", ["volumes", "prune"]) => volumes::prune(),

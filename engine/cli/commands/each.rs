@@ -5,6 +5,9 @@ use std::future::Future;
 
 use berth_client::segment;
 
+use super::Exit;
+use crate::options::invalid;
+
 /// Does `action` to each name and prints what it returns, unless that is empty. Exit code 1 if any failed.
 pub(super) async fn each<'a, F>(names: &'a [String], action: impl Fn(&'a str) -> F) -> anyhow::Result<u8>
 where
@@ -31,12 +34,13 @@ pub(super) fn container(name: &str, verb: &str) -> String {
 
 /// Docker's `filters` from `NAME=VALUE` arguments, as the JSON that the API takes.
 pub(super) fn filters(arguments: &[String]) -> anyhow::Result<Option<String>> {
-    let mut filters = std::collections::BTreeMap::<&str, Vec<&str>>::new();
-    for argument in arguments {
-        let (name, value) = argument.split_once('=').ok_or_else(|| {
-            anyhow::anyhow!("invalid argument {argument:?} for --filter: bad format of filter (expected name=value)")
-        })?;
-        filters.entry(name.trim()).or_default().push(value.trim());
+    let mut filters = std::collections::BTreeMap::<String, Vec<&str>>::new();
+    for argument in arguments.iter().filter(|argument| !argument.is_empty()) {
+        let Some((name, value)) = argument.split_once('=') else {
+            let error = invalid("--filter", argument, "bad format of filter (expected name=value)");
+            return Err(Exit { code: 125, error }.into());
+        };
+        filters.entry(name.trim().to_lowercase()).or_default().push(value.trim());
     }
     Ok(if filters.is_empty() { None } else { Some(serde_json::to_string(&filters)?) })
 }

@@ -68,10 +68,23 @@ fn print_info(info: &Value, in_process: bool) {
     for pair in info["DriverStatus"].as_array().into_iter().flatten() {
         line(&format!(" {}", shown(&pair[0])), shown(&pair[1]));
     }
+    for (name, field) in
+        [("Logging Driver", "LoggingDriver"), ("Cgroup Driver", "CgroupDriver"), ("Cgroup Version", "CgroupVersion")]
+    {
+        line(name, shown(&info[field]));
+    }
+    if let Value::Object(plugins) = &info["Plugins"] {
+        println!("Plugins:");
+        for kind in ["Volume", "Network", "Authorization", "Log"] {
+            let names = plugins.get(kind).and_then(Value::as_array).into_iter().flatten();
+            line(&format!(" {kind}"), names.map(shown).collect::<Vec<_>>().join(" "));
+        }
+    }
+    line("Packet Path", shown(&info["Berth"]["PacketPath"]));
+    for refused in info["Berth"]["RefusedPacketPaths"].as_array().into_iter().flatten() {
+        line(&format!(" not {}", shown(&refused["name"])), shown(&refused["reason"]));
+    }
     for (name, field) in [
-        ("Logging Driver", "LoggingDriver"),
-        ("Cgroup Driver", "CgroupDriver"),
-        ("Cgroup Version", "CgroupVersion"),
         ("Isolation", "DefaultRuntime"),
         ("Kernel Version", "KernelVersion"),
         ("Operating System", "OperatingSystem"),
@@ -110,6 +123,9 @@ fn print_report(report: &Report) {
     println!("state in {}, run folder {}", report.state_root, report.run_root);
     choice("Storage", &report.storage);
     choice("Isolation", &report.isolation);
+    if let Some(paths) = &report.packet_paths {
+        choice("Packet path", paths);
+    }
     println!("\nThis host:");
     findings(&report.facilities, None);
     for warning in &report.warnings {

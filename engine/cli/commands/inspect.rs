@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use berth_api::models::{
-    ContainerConfig, ContainerInspectResponse, ContainerState, HostConfig, ImageConfig, ImageInspect,
+    ContainerConfig, ContainerInspectResponse, ContainerState, HostConfig, ImageConfig, ImageInspect, NetworkInspect,
 };
 use berth_client::{Client, segment};
 use serde_json::Value;
@@ -54,32 +54,54 @@ impl Act for Inspect {
             Some(kind) => vec![kind],
             None => vec!["container", "image", "network", "volume"],
         };
-        inspect(&session.client, &kinds, self.size, self.format.as_deref(), &self.names).await
+        let query = size(self.size);
+        let wanted = Wanted { kinds: &kinds, query: &query };
+        inspect(&session.client, wanted, self.format.as_deref(), &self.names).await
     }
 }
 
 impl Act for InspectContainer {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
-        inspect(&session.client, &["container"], self.size, self.format.as_deref(), &self.names).await
+        let query = size(self.size);
+        let wanted = Wanted { kinds: &["container"], query: &query };
+        inspect(&session.client, wanted, self.format.as_deref(), &self.names).await
     }
 }
 
 impl Act for InspectImage {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
-        inspect(&session.client, &["image"], false, self.format.as_deref(), &self.names).await
+        let wanted = Wanted { kinds: &["image"], query: &[] };
+        inspect(&session.client, wanted, self.format.as_deref(), &self.names).await
     }
 }
 
-async fn find(client: &Client, kinds: &[&str], size: bool, name: &str) -> anyhow::Result<Value> {
-    let query: &[_] = if size { &[("size", 1)] } else { &[] };
-    for kind in kinds {
+/// What may be meant, and what is asked about it.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The first kind that has something of the name counts.
+    pub(super) kinds: &'a [&'a str],
+    pub(super) query: &'a [(&'a str, &'a str)],
+}
+
+fn size(asked: bool) -> Vec<(&'static str, &'static str)> {
+    if asked { vec![("size", "1")] } else { Vec::new() }
+}
+
+async fn find(client: &Client, wanted: Wanted<'_>, name: &str) -> anyhow::Result<Value> {
+    // What is no name of one kind may be one of another.
+    let other_kind = |error: &berth_client::Error| {
+        let text = error.to_string();
+        error.status() == Some(404) || text.contains("not supported") || text.contains("invalid reference format")
+    };
+    for kind in wanted.kinds {
         let path = match *kind {
             "container" => format!("/containers/{}/json", segment(name)),
             "image" => format!("/images/{name}/json"),
+            "network" => super::network::path(name)?,
             other => format!("/{other}s/{}", segment(name)),
         };
-        match client.get(&path, &query).await {
-            Err(error) if matches!(error.status(), Some(404)) && kinds.len() > 1 => {}
+        match client.get(&path, &wanted.query).await {
+            Err(error) if wanted.kinds.len() > 1 && other_kind(&error) => {}
             other => return Ok(other?),
         }
     }
@@ -96,13 +118,14 @@ fn name_what_is_unset(value: &mut Value) {
     } else if value.get("RootFS").is_some() {
         known::fill::<ImageInspect>(value);
         known::fill::<ImageConfig>(&mut value["Config"]);
+    } else if value.get("IPAM").is_some() {
+        known::fill::<NetworkInspect>(value);
     }
 }
 
-async fn inspect(
+pub(super) async fn inspect(
     client: &Client,
-    kinds: &[&str],
-    size: bool,
+    wanted: Wanted<'_>,
     format: Option<&str>,
     names: &[String],
 ) -> anyhow::Result<u8> {
@@ -113,7 +136,7 @@ async fn inspect(
     let mut found = Vec::new();
     let mut code = 0;
     for name in names {
-        match find(client, kinds, size, name).await {
+        match find(client, wanted, name).await {
             Ok(mut value) => match &template {
                 Some(template) => {
                     name_what_is_unset(&mut value);

@@ -4,6 +4,7 @@
 //! arguments are only built when it is the one that was typed.
 
 mod attach;
+mod check;
 mod commit;
 mod cp;
 mod create;
@@ -21,6 +22,7 @@ mod info;
 mod inspect;
 mod kill;
 mod logs;
+mod network;
 mod pause;
 mod port;
 mod prune;
@@ -205,6 +207,7 @@ const IMAGE: &[Verb] = &[
 ];
 
 const SYSTEM: &[Verb] = &[
+    verb::<check::Check>("check", &[], "Compare what should be there with what the host has"),
     verb::<df::Df>("df", &[], "Show disk usage"),
     DOCTOR,
     EVENTS,
@@ -232,6 +235,12 @@ const GROUPS: &[Group] = &[
         about: "Manage images",
         verbs: IMAGE,
         define: |command| with_verbs(command, IMAGE, false, &|_| true),
+    },
+    Group {
+        name: "network",
+        about: "Manage networks",
+        verbs: network::VERBS,
+        define: |command| with_verbs(command, network::VERBS, false, &|_| true),
     },
     Group {
         name: "system",
@@ -363,7 +372,10 @@ pub(crate) fn main() -> ExitCode {
         find(GROUPS.iter().find(|known| known.name == group)?.verbs, inner)
     });
     let Some((verb, arguments)) = found else { unreachable!("clap accepts only verbs of the tables") };
-    finish(perform(verb, arguments, globals), verb.name)
+    // Several verbs are called `create`: Docker's words about the help stand with the container's.
+    let of_containers = matches.subcommand_name().is_none_or(|name| name == verb.name || name == "container");
+    let usage = (of_containers && matches!(verb.name, "run" | "create")).then_some(verb.name);
+    finish(perform(verb, arguments, globals), usage)
 }
 
 fn perform(verb: &Verb, arguments: &ArgMatches, globals: Globals) -> anyhow::Result<u8> {
@@ -410,8 +422,8 @@ impl std::fmt::Display for Exit {
 
 impl std::error::Error for Exit {}
 
-/// Prints an error once, in Docker's words for what the engine refused.
-fn finish(outcome: anyhow::Result<u8>, verb: &str) -> ExitCode {
+/// Prints an error once, in Docker's words for what the engine refused. `usage` names a verb whose help is pointed to.
+fn finish(outcome: anyhow::Result<u8>, usage: Option<&str>) -> ExitCode {
     let error = match outcome {
         Ok(code) => return ExitCode::from(code),
         Err(error) => error,
@@ -421,7 +433,7 @@ fn finish(outcome: anyhow::Result<u8>, verb: &str) -> ExitCode {
         Err(error) => (1, error),
     };
     let message = described(&error);
-    if matches!(verb, "run" | "create") && code != 1 {
+    if let Some(verb) = usage.filter(|_| code != 1) {
         eprintln!("berth: {message}\n\nRun 'berth {verb} --help' for more information");
     } else if !message.is_empty() {
         eprintln!("{message}");

@@ -3,10 +3,11 @@
 use berth_api::models::{ContainerPruneResponse, ImagePruneResponse};
 use berth_client::Client;
 
-use super::Act;
 use super::each::{confirm, filters};
 use super::rmi::print_removed;
+use super::{Act, network};
 use crate::output::human::size;
+use crate::output::natural;
 use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
@@ -104,11 +105,23 @@ impl Act for PruneSystem {
         } else {
             "all dangling images"
         };
-        let warning = format!("WARNING! This will remove:\n  - all stopped containers\n  - {which}\n");
+        let mut warning = format!(
+            "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one \
+             container\n  - {which}\n"
+        );
+        filters(&self.filter)?;
+        if !self.filter.is_empty() {
+            warning.push_str("\n  Items to be pruned will be filtered with:\n");
+            let mut shown = self.filter.clone();
+            shown.sort_by(|one, other| natural::order(one, other));
+            shown.iter().for_each(|filter| warning.push_str(&format!("  - {filter}\n")));
+        }
         if !confirm(self.force, &warning)? {
             return Ok(0);
         }
         let client = &session.client;
-        Ok(reclaimed(containers(client, &self.filter).await? + images(client, self.all, &self.filter).await?))
+        let space = containers(client, &self.filter).await?;
+        network::prune_networks(client, &self.filter).await?;
+        Ok(reclaimed(space + images(client, self.all, &self.filter).await?))
     }
 }

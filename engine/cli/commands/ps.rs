@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Act;
 use super::each::filters;
 use crate::output::human::{ago, ellipsis, short_id, short_size};
+use crate::output::natural;
 use crate::output::table::{self, Column, Style};
 use crate::session::Session;
 
@@ -97,7 +98,7 @@ fn row(container: ContainerSummary, whole: bool) -> Value {
         .collect();
     let networks = container.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
     let mut networks: Vec<String> = networks.into_keys().collect();
-    networks.sort();
+    networks.sort_by(|one, other| natural::order(one, other));
     let image = container.image.unwrap_or_default();
     let rw = container.size_rw.unwrap_or_default();
     let size = match container.size_root_fs {
@@ -123,30 +124,86 @@ fn row(container: ContainerSummary, whole: bool) -> Value {
     })
 }
 
-/// Published ports one by one; of the others, those in a row as a range.
+/// Ports with their own number outside, and exposed ones, as ranges where they are in a row; then each of the others.
 fn ports(mut ports: Vec<PortSummary>) -> String {
     let kind = |port: &PortSummary| port.typ.map(|kind| kind.to_string()).unwrap_or_default();
-    ports.sort_by_key(|port| (port.private_port, port.public_port));
-    let (published, exposed): (Vec<_>, Vec<_>) =
-        ports.into_iter().partition(|port| port.public_port.is_some_and(|public| public > 0));
-    // (first, last, protocol)
-    let mut ranges: Vec<(u16, u16, String)> = Vec::new();
-    for port in &exposed {
-        let (number, kind) = (port.private_port, kind(port));
-        match ranges.iter_mut().find(|(_, last, of)| *of == kind && last.checked_add(1) == Some(number)) {
-            Some((_, last, _)) => *last = number,
-            None => ranges.push((number, number, kind)),
+    ports.sort_by_key(|port| (port.private_port, port.ip.clone(), port.public_port, kind(port)));
+    let mut others: Vec<String> = Vec::new();
+    let mut closed: Vec<Range> = Vec::new();
+    // The last range of each address and protocol, in the order in which the first came.
+    let mut open: Vec<Range> = Vec::new();
+    for port in ports {
+        let (number, kind) = (port.private_port, kind(&port));
+        let ip = port.ip.filter(|ip| !ip.is_empty());
+        let public = port.public_port.unwrap_or_default();
+        if let Some(ip) = ip.as_deref().filter(|_| public != number) {
+            others.push(format!("{}:{public}->{number}/{kind}", bracketed(ip)));
+            continue;
+        }
+        match open.iter_mut().find(|range| range.ip == ip && range.kind == kind) {
+            Some(range) if range.last.checked_add(1) == Some(number) => range.last = number,
+            Some(range) => closed.push(std::mem::replace(range, Range { ip, first: number, last: number, kind })),
+            None => open.push(Range { ip, first: number, last: number, kind }),
         }
     }
-    let ranges = ranges.into_iter().map(|(first, last, kind)| match first == last {
-        true => format!("{first}/{kind}"),
-        false => format!("{first}-{last}/{kind}"),
-    });
-    let published = published.into_iter().map(|port| {
-        let kind = kind(&port);
-        let ip = port.ip.unwrap_or_default();
-        let ip = if ip.contains(':') { format!("[{ip}]") } else { ip };
-        format!("{ip}:{}->{}/{kind}", port.public_port.unwrap_or_default(), port.private_port)
-    });
-    ranges.chain(published).collect::<Vec<_>>().join(", ")
+    closed.iter().chain(&open).map(Range::to_string).chain(others).collect::<Vec<_>>().join(", ")
+}
+
+/// Ports in a row. With an address they are published there under the same numbers.
+struct Range {
+    ip: Option<String>,
+    first: u16,
+    last: u16,
+    kind: String,
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ports = match self.first == self.last {
+            true => self.first.to_string(),
+            false => format!("{}-{}", self.first, self.last),
+        };
+        match &self.ip {
+            Some(ip) => write!(f, "{}:{ports}->{ports}/{}", bracketed(ip), self.kind),
+            None => write!(f, "{ports}/{}", self.kind),
+        }
+    }
+}
+
+fn bracketed(ip: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_api::models::PortSummaryTypeEnum;
+
+    use super::*;
+
+    #[test]
+    fn ports_are_joined_as_docker_joins_them() {
+        let port = |ip: &str, public: u16, private: u16, udp: bool| PortSummary {
+            ip: (!ip.is_empty()).then(|| ip.to_owned()),
+            public_port: (public > 0).then_some(public),
+            private_port: private,
+            typ: Some(if udp { PortSummaryTypeEnum::UDP } else { PortSummaryTypeEnum::TCP }),
+        };
+        let both = |public, private| [port("0.0.0.0", public, private, false), port("::", public, private, false)];
+        let cases = [
+            (vec![], ""),
+            (vec![port("", 0, 80, false)], "80/tcp"),
+            (vec![port("", 0, 82, false), port("", 0, 81, false), port("", 0, 80, false)], "80-82/tcp"),
+            (vec![port("", 0, 80, false), port("", 0, 80, true)], "80/tcp, 80/udp"),
+            (vec![port("", 0, 80, false), port("", 0, 82, false)], "80/tcp, 82/tcp"),
+            (both(8080, 80).to_vec(), "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"),
+            ([both(80, 80), both(81, 81)].concat(), "0.0.0.0:80-81->80-81/tcp, [::]:80-81->80-81/tcp"),
+            (
+                vec![port("127.0.0.1", 5000, 80, false), port("", 0, 443, false), port("127.0.0.1", 53, 53, true)],
+                "127.0.0.1:53->53/udp, 443/tcp, 127.0.0.1:5000->80/tcp",
+            ),
+        ];
+        for (ports, expected) in cases {
+            assert_eq!(super::ports(ports), expected);
+        }
+    }
 }

@@ -9,7 +9,7 @@ pub(crate) mod moment;
 mod mount;
 pub(crate) mod names;
 mod network;
-mod ports;
+pub(crate) mod ports;
 
 /// Docker's words for a flag's value that is none.
 pub(crate) fn invalid(flag: &str, value: &str, why: impl std::fmt::Display) -> anyhow::Error {

@@ -17,7 +17,7 @@ pub(crate) struct Published {
 }
 
 /// A decimal number without a sign, in Go's words if it is none.
-fn number(text: &str) -> Result<u16, String> {
+pub(crate) fn number(text: &str) -> Result<u16, String> {
     let why = |why: &str| format!("strconv.ParseUint: parsing {text:?}: {why}");
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(why("invalid syntax"));
@@ -156,7 +156,8 @@ mod tests {
     #[test]
     fn every_form_of_a_published_port_is_read() {
         // What is written, and its mappings: container port, address, port outside.
-        let good: &[(&str, &[(&str, &str, &str)])] = &[
+        type Mapping = (&'static str, &'static str, &'static str);
+        let good: &[(&str, &[Mapping])] = &[
             ("80", &[("80/tcp", "", "")]),
             (":80", &[("80/tcp", "", "80")]),
             (":80/udp", &[("80/udp", "", "80")]),

@@ -53,6 +53,14 @@ pub(crate) fn ago(unix: i64) -> String {
     format!("{} ago", duration(jiff::Timestamp::now().as_second() - unix))
 }
 
+/// A time of the API (RFC 3339) as Go prints times: `2026-01-02 03:04:05.6 +0000 UTC`. What is none stays as it is.
+pub(crate) fn moment(text: &str) -> String {
+    let Ok(time) = text.parse::<jiff::Timestamp>() else { return text.to_owned() };
+    let second = time.strftime("%Y-%m-%d %H:%M:%S");
+    let fraction = format!(".{:09}", time.subsec_nanosecond());
+    format!("{second}{} +0000 UTC", fraction.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// The first twelve digits of an ID, without its `sha256:`.
 pub(crate) fn short_id(id: &str) -> &str {
     let id = id.strip_prefix("sha256:").unwrap_or(id);
@@ -82,6 +90,9 @@ mod tests {
         assert_eq!(duration(61), "About a minute");
         assert_eq!(duration(7200), "2 hours");
         assert_eq!(duration(86_400 * 3), "3 days");
+        assert_eq!(moment("2026-01-02T03:04:05.600Z"), "2026-01-02 03:04:05.6 +0000 UTC");
+        assert_eq!(moment("0001-01-01T00:00:00Z"), "0001-01-01 00:00:00 +0000 UTC");
+        assert_eq!(moment("some day"), "some day");
         assert_eq!(ellipsis("abcdef", 4), "abc…");
         assert_eq!(short_id("sha256:0123456789abcdef"), "0123456789ab");
     }
