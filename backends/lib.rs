@@ -13,6 +13,10 @@ mod protected;
 mod registry;
 pub mod seccomp;
 
+/// A word of a bind mount that is followed by a relative path: not the source itself is bound, but what is there. It is
+/// resolved inside the source at the moment of mounting, so that no link in a volume leads out of it.
+pub const SUBPATH: &str = "X-berth.subpath=";
+
 pub use backend::{
     Backend, Entry, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Sample, Sandbox, SavedSandbox, Stats, Stdio,
 };

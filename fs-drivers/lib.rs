@@ -2,11 +2,12 @@
 //!
 //! The trait is in `driver.rs`, the list and the selection in `registry.rs`, one folder a driver. `diff/`
 //! turns a layer into a tar archive and back for all of them; `mount/` performs mounts where the engine itself
-//! has to look into a tree; `tree/` walks, copies and deletes by descriptors. Depends on `arch` only; knows
+//! has to look into a tree; `tree/` walks, copies and deletes by descriptors, which `content.rs` lends to volumes. Depends on `arch` only; knows
 //! neither images nor containers nor backends.
 
 #[cfg(test)]
 mod conformance;
+pub mod content;
 pub mod diff;
 mod driver;
 mod error;

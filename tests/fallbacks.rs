@@ -68,6 +68,7 @@ fn scenario(world: &World, absent: &str) {
         ["A /made", "A /made/link", "A /made/sparse", "A /tmp/copied", "C /etc", "C /tmp", "D /etc/group"]
     );
     try_groups(world, absent);
+    try_port(world);
     assert!(world.berth(&["top", "one"]).ok().lines().len() >= 2);
     world.berth(&["stop", "one"]).ok();
     assert_eq!(world.inspect("one", "{{.State.ExitCode}}"), "6");
@@ -90,6 +91,19 @@ fn scenario(world: &World, absent: &str) {
     world.berth(&["rm", "-f", "deaf"]).ok();
     world.run(&["--rm", "box", "sh", "-c", "sleep 1000 & setsid sleep 1000 & exit 3"]).ended(3);
     world.run(&["--rm", "box", "sh", "-c", "unshare -U true 2>/dev/null"]).ended(1);
+}
+
+/// A published port answers, whichever way packets go.
+fn try_port(world: &World) {
+    let serve = "mkdir /www && echo hello > /www/index.html && exec httpd -f -p 80 -h /www";
+    world.start(&["--name", "web", "-p", "127.0.0.1:8080:80", "-p", "8081:80"], serve);
+    for port in [8080, 8081] {
+        let got = format!(
+            "for i in $(seq 50); do busybox wget -qO- http://127.0.0.1:{port}/ && exit; sleep 0.1; done; exit 1"
+        );
+        assert_eq!(world.shell(&got).ok().text(), "hello", "{port}");
+    }
+    world.berth(&["rm", "-f", "web"]).ok();
 }
 
 fn try_without(absent: &str) {
@@ -115,12 +129,17 @@ without! {
     no_clone3: "clone3"
     no_close_range: "close_range"
     no_copy_file_range: "copy_file_range"
+    no_iptables_legacy: "iptables-legacy"
+    no_iptables_over_nf_tables: "iptables-nft"
+    no_messages_in_groups: "mmsg"
     no_mount_api: "mount-api"
+    no_nf_tables: "nft"
     no_openat2: "openat2"
     no_overlay: "overlay"
     no_pidfd: "pidfd"
     no_pivot_root: "pivot_root"
     no_reflink: "reflink"
+    no_splice: "splice"
     no_statx: "statx"
     no_userns: "userns"
     no_wal: "wal"

@@ -319,6 +319,16 @@ fn requests_that_are_nonsense_get_an_answer_and_the_daemon_lives() {
     request(&world, "POST", "/containers/create", br#"{"Image":"box","Env":["A=\u0000"],"Cmd":["true"]}"#).refuses(400);
     request(&world, "POST", "/containers/create", br#"{"Image":"box","Cmd":["true"],"WorkingDir":"a/../../b"}"#)
         .refuses(400);
+    // Docker's clients take 404 for a want of the image, and pull it.
+    let others: [&[u8]; 4] = [
+        br#"{"Image":"box","HostConfig":{"NetworkMode":"nothing"}}"#,
+        br#"{"Image":"box","HostConfig":{"NetworkMode":"container:nobody"}}"#,
+        br#"{"Image":"box","HostConfig":{"VolumesFrom":["nobody"]}}"#,
+        br#"{"Image":"box","HostConfig":{"Binds":["vol:/v"],"VolumeDriver":"nothing"}}"#,
+    ];
+    for body in others {
+        request(&world, "POST", "/containers/create", body).refuses(400);
+    }
     request(&world, "GET", "/containers/nobody/json", b"").refuses(404);
     request(&world, "GET", "/containers/..%2f..%2fetc/json", b"").refuses(404);
     request(&world, "GET", "/containers/%ff%00/json", b"");

@@ -7,7 +7,7 @@
 #[macro_use]
 mod support;
 
-/// What Docker's own clients (the `docker` command, docker-py) make of the daemon.
+/// What Docker's own clients (the `docker` command, docker-py, docker-compose) make of the daemon.
 mod clients;
 /// Many engines at once over one state, and a thousand runs that leave nothing.
 mod crowd;
@@ -21,9 +21,13 @@ mod images;
 mod info;
 /// A container's life after its first start: stop, restart, logs, exec, events, lists.
 mod lifecycle;
+/// Networks: who reaches whom, ports, names.
+mod networks;
 /// `berth run`: exit codes, streams, and every flag's effect seen from inside.
 mod run;
 /// Engines and monitors that are killed at any moment.
 mod survive;
 /// A real terminal, driven as a user would.
 mod terminal;
+/// Volumes: named, anonymous, filled, shared, of plugins; and what is refused of them.
+mod volumes;

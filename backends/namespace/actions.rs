@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use berth_arch::mount::{Mount, Prepared};
+use berth_arch::root_dir::RootDir;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
 
 use super::plan::Owners;
@@ -45,6 +46,8 @@ pub(super) struct Planned {
 pub(super) struct MountAction {
     pub(super) target: CString,
     pub(super) mount: Prepared,
+    /// Of a bind mount: what is bound lies there inside the source (see [`crate::SUBPATH`]).
+    pub(super) below: Option<CString>,
     /// Tried if the kernel refuses `mount`.
     pub(super) otherwise: Option<Prepared>,
     /// Flags of the mount point and propagation, for which the new mount has to be found again.
@@ -156,6 +159,14 @@ fn plain(mount: &oci_spec::runtime::Mount, owners: &Owners<'_>) -> Result<MountA
     let source = mount.source().clone().unwrap_or_else(|| PathBuf::from(fstype));
     let mut words: Vec<String> = mount.options().clone().unwrap_or_default();
     let mut copy_up = false;
+    let below = words.iter().find_map(|word| word.strip_prefix(crate::SUBPATH)).map(PathBuf::from);
+    words.retain(|word| !word.starts_with(crate::SUBPATH));
+    if below.is_some() && !bind {
+        return Err(Error::InvalidArgument(format!(
+            "mount {}: a part of what is no bind mount",
+            destination.display()
+        )));
+    }
     words.retain(|word| match word.as_str() {
         "tmpcopyup" => {
             copy_up = true;
@@ -174,7 +185,14 @@ fn plain(mount: &oci_spec::runtime::Mount, owners: &Owners<'_>) -> Result<MountA
     if fstype == "tmpfs" && root != (0, 0) && !words.iter().any(|word| word.starts_with("uid=")) {
         words.push(format!("{MAPPED_ROOT}{},gid={}", root.0, root.1));
     }
-    let missing = if bind && !source.is_dir() { Missing::MakeFile } else { Missing::MakeDirectory };
+    let directory = match &below {
+        // A guess: what is bound is found at the moment of mounting.
+        Some(path) => RootDir::open(&source).and_then(|root| root.stat(path)).map_or(true, |found| {
+            rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Directory
+        }),
+        None => source.is_dir(),
+    };
+    let missing = if bind && !directory { Missing::MakeFile } else { Missing::MakeDirectory };
     let (first, then) = if bind { split_bind(words) } else { split_new(words) };
     let described = |source: &io::Error| Error::Setup {
         step: format!("prepare mount {}", destination.display()),
@@ -216,6 +234,7 @@ fn plain(mount: &oci_spec::runtime::Mount, owners: &Owners<'_>) -> Result<MountA
     Ok(MountAction {
         target: c_string(destination)?,
         mount: prepare(fstype, &source, first)?,
+        below: below.map(c_string).transpose()?,
         otherwise,
         then,
         missing,

@@ -117,7 +117,11 @@ fn perform_mount(root: &Root<'_>, action: &MountAction) -> Result<()> {
     let place = FdPath::new(target.as_fd());
     let mut before = [0; 4096];
     let before = name_of(&place, &mut before)?;
-    match (action.mount.perform(place.as_c_str()), &action.otherwise) {
+    let mounted = match &action.below {
+        Some(path) => bind_below(root, action.mount.source(), path, &place),
+        None => action.mount.perform(place.as_c_str()),
+    };
+    match (mounted, &action.otherwise) {
         (Err(Errno::INVAL | Errno::PERM), Some(otherwise)) => otherwise.perform(place.as_c_str())?,
         (answer, _) => answer?,
     }
@@ -137,6 +141,15 @@ fn perform_mount(root: &Root<'_>, action: &MountAction) -> Result<()> {
         Some(then) => then.perform(FdPath::new(mounted.as_fd()).as_c_str()),
         None => Ok(()),
     }
+}
+
+/// Binds what is at `path` inside the directory `source`, whose links lead nowhere else.
+fn bind_below(root: &Root<'_>, source: &CStr, path: &CStr, place: &FdPath) -> Result<()> {
+    let directory = open_directory(source)?;
+    let inside = Root { directory: directory.as_fd(), openat2: root.openat2 };
+    let found = inside.open(path, Links::Follow, Missing::Refuse)?;
+    let found = FdPath::new(found.as_fd());
+    sys::mount(Some(found.as_c_str()), place.as_c_str(), None, libc::MS_BIND | libc::MS_REC, None)
 }
 
 /// Where an open file is. In a folder that is shared with another container names may be exchanged at any time; what

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use berth_api::models::{ChangeType, FilesystemChange, MountPoint};
+use berth_api::models::{ChangeType, FilesystemChange};
 use berth_arch::mount::{Mount, Prepared, make_rprivate};
 use berth_arch::process::Process;
 use berth_arch::root_dir::RootDir;
@@ -20,6 +20,8 @@ use rustix::fs::{FileType, Mode, OFlags};
 use serde::Serialize;
 
 use crate::containers::inside::read_table;
+use crate::settings::mounts::{Kind, Point};
+use crate::volumes::mount::{Glimpse, open_subpath};
 use crate::{Container, Engine, Error, Result};
 
 /// What is at a path of a container (`X-Docker-Container-Path-Stat`).
@@ -106,12 +108,10 @@ impl Engine {
         let container = self.find(name)?;
         let target = Target::new(&container, path)?;
         let user = container.config.user.clone().filter(|user| options.copy_uid_gid && !user.is_empty());
-        let mounts = self.binds(&container)?;
-        let read_only = |point: &MountPoint| point.rw == Some(false);
-        let covering = mounts.iter().filter(|point| covers(point, &target.path));
-        let deepest = covering.max_by_key(|point| point.destination.as_ref().map_or(0, String::len));
-        match deepest {
-            Some(point) if read_only(point) => {
+        let mounts = binds(&container)?;
+        // Deep ones come last.
+        match mounts.iter().rfind(|point| target.path.starts_with(&point.destination)) {
+            Some(point) if point.read_only => {
                 return Err(Error::Forbidden("mounted volume is marked read-only".to_owned()));
             }
             None if container.host_config.readonly_rootfs.unwrap_or_default() => {
@@ -157,30 +157,47 @@ impl Engine {
             return f(root_of(&state)?);
         }
         let mounts = self.rootfs(container, access)?;
-        let binds = self.binds(container)?;
+        let binds = binds(container)?;
         if binds.is_empty() {
             return with_mounted(&mounts, |path| f(open_root(path)?))?;
         }
-        in_private_namespace(|| {
-            make_rprivate("/").map_err(|error| Error::io("make mounts private below", "/")(error.into()))?;
-            with_mounted(&mounts, |path| {
-                let root = open_root(path)?;
-                for bind in &binds {
-                    mount_into(&root, bind)?;
-                }
-                // Opened again: the mounts lie below the old one as well, but not over its top.
-                f(root)
+        let mut glimpses = Vec::new();
+        let found = binds.iter().try_for_each(|point| {
+            glimpses.push(match &point.kind {
+                Kind::Volume(volume) => self.glimpse(volume)?,
+                Kind::Bind(bind) => Some(Glimpse::Path(bind.source.clone())),
+                Kind::Tmpfs(_) => None,
+            });
+            Ok(())
+        });
+        let done = found.and_then(|()| {
+            in_private_namespace(|| {
+                make_rprivate("/").map_err(|error| Error::io("make mounts private below", "/")(error.into()))?;
+                with_mounted(&mounts, |path| {
+                    let root = open_root(path)?;
+                    for (point, glimpse) in binds.iter().zip(&glimpses) {
+                        if let Some(glimpse) = glimpse {
+                            mount_into(&root, point, glimpse)?;
+                        }
+                    }
+                    // Opened again: the mounts lie below the old one as well, but not over its top.
+                    f(root)
+                })?
             })?
-        })?
+        });
+        for glimpse in glimpses.iter().flatten() {
+            self.end_glimpse(glimpse);
+        }
+        done
     }
+}
 
-    /// The host's folders and files that the container sees, shallow ones first.
-    fn binds(&self, container: &Container) -> Result<Vec<MountPoint>> {
-        let mut mounts = self.inspect(&container.id, false)?.mounts.unwrap_or_default();
-        mounts.retain(|point| point.typ.as_deref() == Some("bind"));
-        mounts.sort_by_key(|point| point.destination.as_ref().map_or(0, String::len));
-        Ok(mounts)
-    }
+/// The host's folders and files and the volumes that the container sees, shallow ones first.
+fn binds(container: &Container) -> Result<Vec<Point>> {
+    let mut points = container.points()?;
+    points.retain(|point| !matches!(point.kind, Kind::Tmpfs(_)));
+    points.sort_by_key(|point| point.destination.components().count());
+    Ok(points)
 }
 
 /// The container's user, by the container's own tables.
@@ -192,10 +209,6 @@ fn owner(root: &RootDir, user: &str) -> Result<(u32, u32)> {
 
 fn layer(container: &Container) -> Result<i64> {
     container.layer.ok_or_else(|| Error::Internal(format!("container {} has no layer; remove it", container.id)))
-}
-
-fn covers(point: &MountPoint, path: &Path) -> bool {
-    point.destination.as_deref().is_some_and(|destination| path.starts_with(destination))
 }
 
 fn open_root(path: &Path) -> Result<RootDir> {
@@ -212,28 +225,54 @@ fn root_of(state: &State) -> Result<RootDir> {
     if process.is_alive() { Ok(root) } else { Err(gone(io::ErrorKind::NotFound.into())) }
 }
 
-/// Binds a folder or file of the host over its place in the root. A place that is not there is passed over.
-fn mount_into(root: &RootDir, point: &MountPoint) -> Result<()> {
-    let (Some(source), Some(destination)) = (&point.source, &point.destination) else { return Ok(()) };
-    let perform = |fstype: &str, options: &[&str]| -> io::Result<()> {
+/// Binds a folder or file of the host, or a volume, over its place in the root. A place that is not there is passed over.
+fn mount_into(root: &RootDir, point: &Point, glimpse: &Glimpse) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    let destination = &point.destination;
+    let subpath = match &point.kind {
+        Kind::Volume(volume) => volume.subpath.as_deref(),
+        _ => None,
+    };
+    let perform = |fstype: &str, source: &Path, options: &[String]| -> io::Result<()> {
         // Found anew for each step: a descriptor names what lies below what is mounted over it.
-        let place = root.open_at(Path::new(destination), OFlags::PATH, Mode::empty())?;
-        let target = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place));
+        let place = root.open_at(destination, OFlags::PATH, Mode::empty())?;
+        let target = format!("/proc/self/fd/{}", place.as_raw_fd());
         let mount = Mount {
             fstype: fstype.to_owned(),
-            source: source.into(),
+            source: source.to_owned(),
             target: target.clone().into(),
-            options: options.iter().map(|&option| option.to_owned()).collect(),
+            options: options.to_vec(),
             base: None,
         };
         Ok(Prepared::new(&mount)?.perform(&std::ffi::CString::new(target)?)?)
     };
-    match root.exists(Path::new(destination)) {
-        Ok(true) => perform("bind", &["rbind"]),
-        _ => return Ok(()),
+    if !matches!(root.exists(destination), Ok(true)) {
+        return Ok(());
     }
-    .and_then(|()| if point.rw == Some(false) { perform("none", &["bind", "remount", "ro"]) } else { Ok(()) })
-    .map_err(Error::io("bind into the container", destination))
+    let bind = |path: &Path| match subpath {
+        None => perform("bind", path, &["rbind".to_owned()]),
+        Some(subpath) => {
+            let found = open_subpath(path, subpath).map_err(io::Error::other)?;
+            perform("bind", Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())), &["rbind".to_owned()])
+        }
+    };
+    let mounted = match glimpse {
+        Glimpse::Path(path) | Glimpse::Plugin { path, .. } => bind(path),
+        Glimpse::FileSystem(mount) => {
+            perform(&mount.fstype, &mount.source, &mount.options).and_then(|()| match subpath {
+                // What is mounted is over its own place: the part of it goes there too.
+                Some(_) => {
+                    let whole = root.open_at(destination, OFlags::PATH, Mode::empty())?;
+                    bind(Path::new(&format!("/proc/self/fd/{}", whole.as_raw_fd())))
+                }
+                None => Ok(()),
+            })
+        }
+    };
+    let read_only = ["bind", "remount", "ro"].map(str::to_owned);
+    mounted
+        .and_then(|()| if point.read_only { perform("none", Path::new("none"), &read_only) } else { Ok(()) })
+        .map_err(Error::io("bind into the container", destination))
 }
 
 /// A path that a client named.

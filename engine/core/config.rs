@@ -17,15 +17,22 @@ pub struct EngineConfig {
     pub storage_driver: Option<String>,
     /// The isolation backend for containers that name none, or several; `None`: the strongest that works.
     pub isolation: Option<String>,
+    /// How packets get to and from containers' networks, or several ways; `None`: the best that works.
+    pub packet_path: Option<String>,
     /// Refuse what would otherwise be a warning about limits.
     pub strict: bool,
     pub log_driver: String,
     pub log_options: BTreeMap<String, String>,
+    /// Where plugins are looked for: sockets (`NAME.sock`) and addresses (`NAME.spec`, `NAME.json`).
+    pub plugin_folders: Vec<PathBuf>,
     /// The program that becomes monitors, reapers and container inits: berth itself.
     pub program: PathBuf,
     /// The arguments that lead that program to the same state.
     pub arguments: Vec<String>,
 }
+
+/// Docker's.
+const PLUGIN_FOLDERS: &[&str] = &["/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins"];
 
 /// `berth.toml`. Every key is optional; a key that means nothing is an error.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -38,7 +45,11 @@ struct File {
     strict: Option<bool>,
     storage: Option<Choice>,
     isolation: Option<Choice>,
+    #[serde(default)]
+    network: Network,
     log: Option<Log>,
+    /// Folders instead of Docker's.
+    plugin_folders: Option<Vec<PathBuf>>,
 }
 
 /// `"auto"`, a name, or a list of names of which the first that works is taken.
@@ -57,6 +68,12 @@ impl Choice {
             Self::FirstOf(names) => names.join(","),
         }
     }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Network {
+    packet_path: Option<Choice>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -92,9 +109,11 @@ impl EngineConfig {
             paths,
             storage_driver: None,
             isolation: None,
+            packet_path: None,
             strict: false,
             log_driver: "json-file".to_owned(),
             log_options: BTreeMap::new(),
+            plugin_folders: PLUGIN_FOLDERS.iter().map(PathBuf::from).collect(),
             program: PathBuf::from("/proc/self/exe"),
             arguments: Vec::new(),
         }
@@ -141,6 +160,10 @@ impl EngineConfig {
         self.strict = file.strict.unwrap_or(self.strict);
         self.storage_driver = file.storage.map(Choice::into_text).or(self.storage_driver.take());
         self.isolation = file.isolation.map(Choice::into_text).or(self.isolation.take());
+        self.packet_path = file.network.packet_path.map(Choice::into_text).or(self.packet_path.take());
+        if let Some(folders) = file.plugin_folders {
+            self.plugin_folders = folders;
+        }
         if let Some(log) = file.log {
             if let Some(driver) = log.driver {
                 self.log_driver = driver;

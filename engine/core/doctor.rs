@@ -21,6 +21,13 @@ impl Engine {
         if isolation.picked.is_none() {
             warnings.push("no isolation backend works here: no container can be started".to_owned());
         }
+        let packets = self.packet_choice();
+        if packets.picked.as_deref() == Some(crate::networks::RELAY) {
+            warnings.push(
+                "no packet filter works here: containers do not reach the outside, and ports are relayed by programs"
+                    .to_owned(),
+            );
+        }
         let pretended: Vec<_> =
             berth_arch::pretend::FACILITIES.iter().filter(|name| berth_arch::pretend::without(name)).collect();
         if !pretended.is_empty() {
@@ -32,7 +39,7 @@ impl Engine {
             facilities: facilities.collect(),
             storage,
             isolation,
-            packet_paths: None,
+            packet_paths: Some(packets),
             state_root: self.paths().state.display().to_string(),
             run_root: self.paths().run.display().to_string(),
             warnings,
@@ -54,6 +61,27 @@ impl Engine {
             "the state on disk was made with it"
         };
         Choice { picked: Some(picked.to_owned()), why: why.to_owned(), candidates }
+    }
+
+    fn packet_choice(&self) -> Choice {
+        let candidates: Vec<Finding> = berth_network::firewall::registry::probe_all()
+            .into_iter()
+            .map(|(name, probe)| {
+                finding(name, "", probe.map(|found| if found.ipv6 { "IPv4, IPv6" } else { "IPv4" }.into()))
+            })
+            .collect();
+        match self.packet_path_choice() {
+            Ok((picked, _)) => {
+                let asked = self.config().packet_path.as_deref().is_some_and(|name| !matches!(name, "" | "auto"));
+                let why = match first_available(&candidates) {
+                    _ if asked => "it was asked for",
+                    Some(first) if first == picked => "the first in the order of preference that works here",
+                    _ => "networks came up with it, and stay so until a reboot",
+                };
+                Choice { picked: Some(picked), why: why.to_owned(), candidates }
+            }
+            Err(error) => Choice { picked: None, why: error.to_string(), candidates },
+        }
     }
 
     fn isolation_choice(&self) -> Choice {

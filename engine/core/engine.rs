@@ -38,6 +38,10 @@ impl Engine {
         if engine.storage.unusable.is_none() {
             engine.sweep_unsettled()?;
         }
+        // Without a daemon, the next command is who notices that a firewall's reload took the rules away.
+        if let Err(error) = engine.heal_networks() {
+            tracing::warn!("bring back the rules of networks: {error}");
+        }
         Ok(engine)
     }
 

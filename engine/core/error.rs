@@ -49,6 +49,19 @@ impl Error {
     }
 }
 
+impl From<berth_network::Error> for Error {
+    fn from(error: berth_network::Error) -> Self {
+        use berth_network::Error as Network;
+        match error {
+            Network::NotFound(message) => Self::NotFound(message),
+            Network::Conflict(message) => Self::Conflict(message),
+            Network::InvalidArgument(message) => Self::InvalidArgument(message),
+            Network::Unavailable(message) => Self::Unavailable(message),
+            Network::Io { .. } => Self::Internal(error.to_string()),
+        }
+    }
+}
+
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         Self::Store(error.into())

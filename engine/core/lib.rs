@@ -5,6 +5,7 @@
 //! work on both at once. `containers/` has one file a verb; wire types are Docker's (`berth_api::models`).
 
 mod archive;
+mod check;
 pub mod config;
 pub mod containers;
 mod doctor;
@@ -15,7 +16,7 @@ mod events;
 mod follow;
 mod images;
 mod logs;
-mod networks;
+pub(crate) mod networks;
 mod root_view;
 mod settings;
 mod spec;
@@ -26,6 +27,7 @@ mod time;
 mod timestamps;
 mod top;
 mod user;
+mod volumes;
 
 pub use archive::{PathStat, PutOptions};
 pub use config::EngineConfig;
@@ -44,6 +46,7 @@ pub use stats::Meter;
 pub use storage::Storage;
 pub use system::DiskUsage;
 pub use timestamps::{now, parse_time, rfc3339};
+pub use volumes::{UsageData, VolumeInfo, VolumeList};
 
 /// Docker's `filters`: name to values, any of which matches.
 pub type Filters = std::collections::BTreeMap<String, Vec<String>>;

@@ -13,7 +13,7 @@ use berth_backends::{BACKENDS, Isolation};
 use berth_image::ImageUsage;
 use serde_json::{Value, json};
 
-use crate::{Engine, Error, ListOptions, RemoveOptions, Result};
+use crate::{Engine, Error, ListOptions, RemoveOptions, Result, VolumeInfo};
 
 /// Docker's answer where there is nothing to say.
 const INDEX_SERVER: &str = "https://index.docker.io/v1/";
@@ -25,6 +25,7 @@ pub struct DiskUsage {
     pub layers: u64,
     pub images: Vec<ImageUsage>,
     pub containers: Vec<ContainerSummary>,
+    pub volumes: Vec<VolumeInfo>,
 }
 
 fn signed(number: impl TryInto<i64>) -> Option<i64> {
@@ -87,8 +88,8 @@ impl Engine {
             driver_status: Some(self.driver_status()),
             docker_root_dir: Some(self.paths().state.display().to_string()),
             plugins: Some(PluginsInfo {
-                volume: Some(Vec::new()),
-                network: Some(vec!["host".to_owned(), "null".to_owned()]),
+                volume: Some(self.volume_drivers()?),
+                network: Some(crate::networks::DRIVERS.iter().map(|&name| name.to_owned()).collect()),
                 authorization: None,
                 log: Some(vec!["json-file".to_owned(), "none".to_owned()]),
             }),
@@ -150,6 +151,7 @@ impl Engine {
         };
         let encode = |error| Error::Internal(format!("encode the engine's description: {error}"));
         let mut value = serde_json::to_value(info).map_err(encode)?;
+        let packets = self.packet_path_choice();
         value["Berth"] = json!({
             "IsolationBackend": picked,
             "Isolation": isolation,
@@ -157,6 +159,8 @@ impl Engine {
             "RefusedStorageDrivers": self.storage().refused,
             "StateRoot": self.paths().state,
             "RunRoot": self.paths().run,
+            "PacketPath": packets.as_ref().map(|found| found.0.clone()).ok(),
+            "RefusedPacketPaths": packets.as_ref().map(|found| found.1.clone()).unwrap_or_default(),
             "Strict": self.config().strict,
             "Host": host,
             "Pretending": berth_arch::pretend::FACILITIES.iter().filter(|name| berth_arch::pretend::without(name))
@@ -209,6 +213,9 @@ impl Engine {
         }
         if wanted("container") || wanted("image") {
             usage.containers = self.list(&ListOptions { all: true, size: true, ..ListOptions::default() })?;
+        }
+        if wanted("volume") {
+            usage.volumes = self.volumes_usage()?;
         }
         Ok(usage)
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use berth_arch::mount::Mount;
 use berth_backends::ContainerId;
+use berth_network::Plan;
 use serde::{Deserialize, Serialize};
 
 /// Written by the engine before it starts the monitor. The OCI Spec lies beside it in `config.json`.
@@ -23,6 +24,9 @@ pub struct MonitorConfig {
     pub backend: String,
     pub rootfs: Vec<Mount>,
     pub mount_point: PathBuf,
+    /// What the container is connected to; nothing for the modes none, host and container.
+    #[serde(default)]
+    pub network: Plan,
     pub terminal: bool,
     /// Initial size: columns, rows.
     pub size: Option<(u16, u16)>,
@@ -40,6 +44,23 @@ pub struct MonitorConfig {
     /// The program and arguments to become when the container has ended for good, nobody who waits has promised
     /// to remove it, and `auto_remove` is set.
     pub remove_command: Vec<String>,
+    /// Mounted with absolute targets before the container is made, in a mount namespace of the monitor's own: they end
+    /// with it.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
+    /// Volumes that the container's end is told of.
+    #[serde(default)]
+    pub volumes: Vec<VolumeUse>,
+    /// Run `remove_command` at the end of a container that is kept too: it tells others that it has ended.
+    #[serde(default)]
+    pub releases: bool,
+}
+
+/// A volume of the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeUse {
+    pub name: String,
+    pub driver: String,
 }
 
 /// `none` writes nothing; everything else is Docker's `json-file`.

@@ -2,7 +2,7 @@
 //!
 //! `config.rs` is what the engine hands it, `state.rs` what it keeps on disk about the container, `protocol.rs`
 //! what it says over its socket, `client.rs` and `spawn.rs` the engine's side. Everything else is the monitor itself: one
-//! thread, one poll loop, no tokio. Depends on `backends`, and on nothing else of ours.
+//! thread, one poll loop, no tokio. Depends on `backends` and `network`, and on nothing else of ours.
 
 pub mod client;
 pub mod config;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use berth_network::Plan;
 use oci_spec::runtime::{LinuxResources, Process};
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,10 @@ pub enum Request {
         resources: Option<Box<LinuxResources>>,
         restart: Option<RestartPolicy>,
         attributes: Option<BTreeMap<String, String>>,
+    },
+    /// What the container is connected to from now on; endpoints are told apart by their IDs.
+    Networks {
+        plan: Box<Plan>,
     },
     /// Answers with [`Response::Exited`]. `removes`: whoever waits removes the container if it is to be removed.
     Wait {

@@ -2,7 +2,7 @@
 
 use std::io::{IoSlice, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +12,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use crate::config::MonitorConfig;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::protocol::Started;
 
 /// The role's name: `argv[0]` of a monitor.
@@ -25,18 +26,18 @@ static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
 /// Starts a monitor and returns when its container runs, or is refused.
 pub fn spawn(config: &MonitorConfig) -> Result<Started> {
-    spawn_serving(config, &[])
+    spawn_serving(config, &[], &[])
 }
 
 /// As [`spawn`]. `connections` are served as if they had connected to the monitor's socket, and before the program
 /// runs: an [`Attach`](crate::protocol::Request::Attach) whose line has been written into the other end of the pair
 /// misses nothing of the output, and a [`Wait`](crate::protocol::Request::Wait) no exit. On an error or a refusal
-/// they just end.
-pub fn spawn_serving(config: &MonitorConfig, connections: &[UnixStream]) -> Result<Started> {
+/// they just end. `ports` are the sockets that hold the ports of `config.network`, in their order.
+pub fn spawn_serving(config: &MonitorConfig, connections: &[UnixStream], ports: &[OwnedFd]) -> Result<Started> {
     reap();
     let path = config.folder.join("monitor.json");
-    let json = serde_json::to_vec(config).map_err(|error| Error::io("encode", &path)(error.into()))?;
-    std::fs::write(&path, json).map_err(Error::io("write", &path))?;
+    // Whoever asks what becomes of the container may be reading the one of its last run.
+    files::write_json(&path, config)?;
 
     let start = Error::io("start the monitor of", &config.folder);
     let mut child;
@@ -67,7 +68,8 @@ pub fn spawn_serving(config: &MonitorConfig, connections: &[UnixStream]) -> Resu
         };
     }
     let mut answer = Vec::new();
-    let heard = hand_over(&report, connections).and_then(|()| {
+    let handed = connections.iter().map(AsFd::as_fd).chain(ports.iter().map(AsFd::as_fd)).collect::<Vec<_>>();
+    let heard = hand_over(&report, &handed).and_then(|()| {
         // Taking the mount away lasts longer than making it; meanwhile the monitor is at work.
         drop(protected);
         report.read_to_end(&mut answer)
@@ -87,12 +89,11 @@ pub fn spawn_serving(config: &MonitorConfig, connections: &[UnixStream]) -> Resu
     }
 }
 
-fn hand_over(report: &UnixStream, connections: &[UnixStream]) -> std::io::Result<()> {
-    for some in connections.chunks(CONNECTIONS_AT_ONCE) {
-        let fds: Vec<_> = some.iter().map(AsFd::as_fd).collect();
+fn hand_over(report: &UnixStream, handed: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    for fds in handed.chunks(CONNECTIONS_AT_ONCE) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(CONNECTIONS_AT_ONCE))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&fds));
+        control.push(SendAncillaryMessage::ScmRights(fds));
         rustix::io::retry_on_intr(|| {
             rustix::net::sendmsg(report, &[IoSlice::new(b"c")], &mut control, SendFlags::NOSIGNAL)
         })?;

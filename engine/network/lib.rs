@@ -5,10 +5,20 @@
 //! `firewall/` has the packet paths (nftables, iptables), `relay/` passes on what no packet filter does, `resolver/`
 //! answers names. Synchronous, and depends on `arch` alone; relay and resolver are driven by their owner's poll loop.
 
+pub mod announce;
+pub mod attach;
+pub mod bridge;
 pub mod error;
 pub mod firewall;
+pub mod names;
+pub mod namespace;
 pub mod netlink;
 pub mod plan;
+mod reactor;
+pub mod relay;
+pub mod resolver;
+pub mod route;
+pub mod sysctl;
 
 pub use error::{Error, Result};
 pub use plan::{Endpoint, Plan, Protocol, Published};

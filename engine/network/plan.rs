@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::firewall::PortRule;
+
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Plan {
     pub endpoints: Vec<Endpoint>,
@@ -18,9 +20,30 @@ pub struct Plan {
     pub resolver: Option<Resolver>,
 }
 
+impl Plan {
+    /// The published ports that a packet filter can lead to the container: those that stay within one family and lead
+    /// through a bridge. The relay has the others.
+    pub fn port_rules(&self) -> Vec<PortRule> {
+        let bridge_of = |address: IpAddr| {
+            self.endpoints.iter().find_map(|endpoint| match &endpoint.link {
+                Link::Bridge { bridge } if endpoint.addresses.iter().any(|net| net.addr() == address) => Some(bridge),
+                _ => None,
+            })
+        };
+        let rule = |port: &Published| {
+            let bridge = bridge_of(port.container_address)?.clone();
+            (port.host_address.is_ipv4() == port.container_address.is_ipv4())
+                .then(|| PortRule { port: port.clone(), bridge })
+        };
+        self.ports.iter().filter_map(rule).collect()
+    }
+}
+
 /// A container's place in a network: one interface.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Endpoint {
+    /// Its own ID: 64 hexadecimal digits.
+    pub id: String,
     /// The network's ID and name.
     pub network: String,
     pub name: String,
@@ -37,6 +60,8 @@ pub struct Endpoint {
     pub names: Vec<String>,
     /// The folder of the network's names, if it has any; see [`crate::names`].
     pub folder: Option<PathBuf>,
+    /// Settings below /proc/sys/net, set before the interface is up.
+    pub sysctls: Vec<(String, String)>,
 }
 
 /// How an interface is tied to the host's.

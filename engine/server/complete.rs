@@ -44,6 +44,22 @@ pub(crate) fn container(found: &impl Serialize) -> serde_json::Result<Value> {
             },
         }),
     )?;
+    // What the default network gives stands a second time where it stood before there were others.
+    let default = value.pointer("/NetworkSettings/Networks/bridge").cloned().unwrap_or_default();
+    for name in [
+        "EndpointID",
+        "Gateway",
+        "GlobalIPv6Address",
+        "GlobalIPv6PrefixLen",
+        "IPAddress",
+        "IPPrefixLen",
+        "IPv6Gateway",
+        "MacAddress",
+    ] {
+        if let Some(known) = default.get(name).filter(|known| !known.is_null()) {
+            value["NetworkSettings"][name] = known.clone();
+        }
+    }
     if let Some(Value::Object(networks)) = value.pointer_mut("/NetworkSettings/Networks") {
         for endpoint in networks.values_mut() {
             fill(

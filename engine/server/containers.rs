@@ -22,7 +22,7 @@ const MAC_ADDRESS_OF_ENDPOINTS: ApiVersion = ApiVersion::new(1, 44);
 /// Runs `f` and answers 204.
 async fn done<F>(call: &Call, name: &str, f: F) -> Result<Reply, Failure>
 where
-    F: FnOnce(&Engine, &str) -> Result<(), Error> + Send + 'static,
+    F: FnOnce(&Arc<Engine>, &str) -> Result<(), Error> + Send + 'static,
 {
     let (engine, name) = (Arc::clone(&call.engine), name.to_owned());
     run(move || f(&engine, &name)).await?;

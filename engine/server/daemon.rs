@@ -56,6 +56,7 @@ pub fn serve(options: ServeOptions) -> Result<()> {
             listeners.push(Listener::bind(address).await?);
         }
         look_after(&engine, &ended);
+        keep_rules(&engine, &ended);
         let mut tasks = tokio::task::JoinSet::new();
         for (listener, address) in listeners.into_iter().zip(&addresses) {
             tracing::info!("listening on {address}");
@@ -94,7 +95,17 @@ fn look_after(engine: &Arc<Engine>, ended: &Arc<AtomicBool>) {
             tracing::error!("watch the monitors: {error}");
         }
     };
-    if let Err(error) = std::thread::Builder::new().name("watch".to_owned()).stack_size(STACK).spawn(work) {
-        tracing::error!("start a thread to look after containers: {error}");
+    spawn("watch", work);
+}
+
+/// Brings back the rules of networks whenever somebody takes them away.
+fn keep_rules(engine: &Arc<Engine>, ended: &Arc<AtomicBool>) {
+    let (engine, ended) = (Arc::clone(engine), Arc::clone(ended));
+    spawn("rules", move || engine.watch_rules(&|| ended.load(Ordering::Relaxed)));
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(work) {
+        tracing::error!("start the thread {name}: {error}");
     }
 }

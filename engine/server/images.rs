@@ -89,6 +89,8 @@ fn inspected(found: &Inspect) -> Value {
         "DockerVersion": config.docker_version.clone().unwrap_or_default(),
         "Author": config.author.clone().unwrap_or_default(),
         "Config": config.config,
+        // Gone since API 1.45, which docker-compose 1 speaks without having heard of that.
+        "ContainerConfig": config.config,
         "Architecture": config.architecture,
         "Os": config.os,
         "Size": signed(image.size),

@@ -84,10 +84,13 @@ pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
         ("DELETE", ["networks", name]) => networks::remove(call, name).await,
         ("POST", ["networks", name, "connect"]) => networks::connect(call, name).await,
         ("POST", ["networks", name, "disconnect"]) => networks::disconnect(call, name).await,
-        ("GET", ["volumes"]) => volumes::list(),
-        ("POST", ["volumes", "create"]) => Err(volumes::none_yet()),
-        ("POST", ["volumes", "prune"]) => volumes::prune(),
-        ("GET" | "DELETE" | "PUT", ["volumes", name]) => Err(volumes::no_such(name)),
+        ("GET", ["volumes"]) => volumes::list(call).await,
+        ("POST", ["volumes", "create"]) => volumes::create(call).await,
+        ("POST", ["volumes", "prune"]) => volumes::prune(call).await,
+        // Plugins' names may hold slashes.
+        ("GET", ["volumes", name @ ..]) => volumes::inspect(call, &name.join("/")).await,
+        ("DELETE", ["volumes", name @ ..]) => volumes::remove(call, &name.join("/")).await,
+        ("PUT", ["volumes", ..]) => Err(volumes::no_cluster()),
 
         ("GET", ["plugins"]) => Ok(crate::reply::ok::<[(); 0]>(&[])),
         (_, ["plugins", ..]) => Err(Failure::unsupported("plugins are not supported")),

@@ -61,7 +61,7 @@ pub(crate) async fn disk_usage(call: Call) -> Result<Reply, Failure> {
         "LayersSize": usage.layers,
         "Images": usage.images.iter().map(image).collect::<Vec<_>>(),
         "Containers": if wants_containers { json!(usage.containers) } else { json!([]) },
-        "Volumes": [],
+        "Volumes": usage.volumes,
         "BuildCache": [],
         "BuilderSize": 0,
     })))

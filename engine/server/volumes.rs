@@ -1,23 +1,46 @@
-//! `/volumes`: there are none yet; bind mounts and tmpfs need none.
+//! `/volumes`.
 
+use berth_api::models::VolumeCreateRequest;
 use hyper::StatusCode;
-use serde_json::json;
 
+use crate::blocking::run;
+use crate::call::Call;
 use crate::reply::{self, Reply};
 use crate::status::Failure;
 
-pub(crate) fn list() -> Result<Reply, Failure> {
-    Ok(reply::ok(&json!({ "Volumes": [], "Warnings": null })))
+/// From here on `prune` leaves volumes alone that somebody named.
+const ANONYMOUS_ONLY: berth_api::ApiVersion = berth_api::ApiVersion::new(1, 42);
+
+pub(crate) async fn list(call: Call) -> Result<Reply, Failure> {
+    let filters = call.query.filters()?;
+    Ok(reply::ok(&run(move || call.engine.volumes(&filters)).await?))
 }
 
-pub(crate) fn prune() -> Result<Reply, Failure> {
-    Ok(reply::ok(&json!({ "VolumesDeleted": [], "SpaceReclaimed": 0 })))
+pub(crate) async fn create(mut call: Call) -> Result<Reply, Failure> {
+    let request: VolumeCreateRequest = call.required_json().await?;
+    let engine = call.engine;
+    Ok(reply::json(StatusCode::CREATED, &run(move || engine.create_volume(request)).await?))
 }
 
-pub(crate) fn none_yet() -> Failure {
-    Failure::unsupported("volumes are not supported yet; use a bind mount (-v /HOST/PATH:/PATH) or --tmpfs")
+pub(crate) async fn inspect(call: Call, name: &str) -> Result<Reply, Failure> {
+    let name = name.to_owned();
+    Ok(reply::ok(&run(move || call.engine.inspect_volume(&name)).await?))
 }
 
-pub(crate) fn no_such(name: &str) -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, format!("get {name}: no such volume"))
+pub(crate) async fn remove(call: Call, name: &str) -> Result<Reply, Failure> {
+    let (name, force) = (name.to_owned(), call.query.flag("force"));
+    run(move || call.engine.remove_volume(&name, force)).await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+pub(crate) async fn prune(call: Call) -> Result<Reply, Failure> {
+    let mut filters = call.query.filters()?;
+    if call.version < ANONYMOUS_ONLY && !filters.has("all") {
+        filters.add("all", "true");
+    }
+    Ok(reply::ok(&run(move || call.engine.prune_volumes(&filters)).await?))
+}
+
+pub(crate) fn no_cluster() -> Failure {
+    Failure::unsupported("volumes of a cluster cannot be updated: berth has no swarm mode")
 }

@@ -24,12 +24,19 @@ pub(crate) struct Copier {
     linked: HashMap<(u64, u64), PathBuf>,
     /// Copied directories get their attributes when nothing is put into them any more.
     directories: Vec<PathBuf>,
+    /// Extended attributes that the target cannot keep are left out.
+    lenient: bool,
 }
 
 impl Copier {
     pub(crate) fn new(target: OwnedFd) -> Self {
         let target = RootDir::from_fd(target);
-        Self { target, last: None, linked: HashMap::new(), directories: vec![PathBuf::new()] }
+        Self { target, last: None, linked: HashMap::new(), directories: vec![PathBuf::new()], lenient: false }
+    }
+
+    /// For a target that may be any file system.
+    pub(crate) fn lenient(self) -> Self {
+        Self { lenient: true, ..self }
     }
 
     /// The failing path is relative to the tree.
@@ -49,7 +56,7 @@ impl Copier {
     fn finish(&self, source: &RootDir, path: &Path) -> io::Result<()> {
         let (from, to) = (source.parent_no_links(path)?, self.target.parent_no_links(path)?);
         let meta = Meta::at(&from.directory, &from.name)?;
-        apply(from.directory.as_fd(), to.directory.as_fd(), &to.name, &meta)
+        apply(from.directory.as_fd(), to.directory.as_fd(), &from.name, &to.name, &meta, self.lenient)
     }
 
     fn entry(&mut self, found: &Found) -> io::Result<()> {
@@ -89,21 +96,47 @@ impl Copier {
             }
             kind => rustix::fs::mknodat(to, name, kind, Mode::RUSR | Mode::WUSR, meta.rdev as _)?,
         }
-        apply(from, to, name, meta)
+        apply(from, to, name, name, meta, self.lenient)
     }
 }
 
-/// Owner first: it takes setuid bits and capabilities away. Times last.
-fn apply(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, meta: &Meta) -> io::Result<()> {
+/// `own` is the name in `from`, `name` the one in `to`. Owner first: it takes setuid bits and capabilities away. Times last.
+pub(crate) fn apply(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    own: &OsStr,
+    name: &OsStr,
+    meta: &Meta,
+    lenient: bool,
+) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
     rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     if meta.kind() != FileType::Symlink {
-        rustix::fs::chmodat(to, name, meta.permissions(), AtFlags::empty())?;
+        if lenient {
+            chmod_itself(to, name, meta)?;
+        } else {
+            rustix::fs::chmodat(to, name, meta.permissions(), AtFlags::empty())?;
+        }
     }
-    for (attribute, value) in list_xattrs(from, name)? {
-        set_xattr(to, name, &attribute, &value)?;
+    for (attribute, value) in list_xattrs(from, own)? {
+        match set_xattr(to, name, &attribute, &value) {
+            Err(error) if lenient && error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+            other => other?,
+        }
     }
     Ok(rustix::fs::utimensat(to, name, &meta.timestamps(), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// For a place that a container may be writing to: what has become a link meanwhile is not followed. (fchmodat(2) does, and
+/// fchmodat2 came with 6.6.)
+fn chmod_itself(to: BorrowedFd<'_>, name: &OsStr, meta: &Meta) -> io::Result<()> {
+    let file = rustix::fs::openat(to, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let found: Meta = rustix::fs::statat(&file, "", AtFlags::EMPTY_PATH)?.into();
+    if found.kind() != meta.kind() {
+        return Err(io::Error::other("something else has taken its place"));
+    }
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    Ok(rustix::fs::chmod(path, meta.permissions())?)
 }
 
 static NO_REFLINK: AtomicBool = AtomicBool::new(false);
@@ -118,7 +151,9 @@ pub(crate) fn copy_data(from: &OwnedFd, to: &OwnedFd, size: u64) -> io::Result<(
     if !NO_REFLINK.load(Ordering::Relaxed) && !pretend::without("reflink") {
         match rustix::fs::ioctl_ficlone(to, from) {
             Ok(()) => return Ok(()),
-            // What one file system cannot another might, but a tree is copied within one.
+            // From one file system to another, which says nothing about copies within one.
+            Err(Errno::XDEV) => {}
+            // What one file system cannot another might, but layers are copied within one.
             Err(_) => NO_REFLINK.store(true, Ordering::Relaxed),
         }
     }

@@ -11,7 +11,7 @@ both! {
         for kind in ["pid", "mnt", "uts", "ipc", "net"] {
             assert_ne!(world.sh(&[], &format!("readlink /proc/self/ns/{kind}")), own(kind), "{kind}");
         }
-        assert_eq!(world.sh(&[], "echo $$; ls /sys/class/net | xargs"), "1\nlo");
+        assert_eq!(world.sh(&[], "echo $$; ls /sys/class/net | xargs"), "1\neth0 lo");
     }
 
     fn network_none_has_loopback_only_and_it_is_up(world) {
@@ -23,7 +23,8 @@ both! {
     }
 
     fn network_host_is_the_hosts(world) {
-        assert_eq!(world.sh(&["--network", "host"], "readlink /proc/self/ns/net"), own("net"));
+        let hosts = world.net().within(|| fs::read_link("/proc/thread-self/ns/net").unwrap());
+        assert_eq!(world.sh(&["--network", "host"], "readlink /proc/self/ns/net"), hosts.display().to_string());
         assert_eq!(
             world.sh(&["--network=host"], "hostname"),
             fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim()

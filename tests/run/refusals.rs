@@ -1,21 +1,10 @@
 //! What this version does not do is refused by name, and leaves nothing.
 
 both! {
-    fn networks_and_ports_are_refused_until_they_come(world) {
-        world.run(&["--rm", "-p", "8080:80", "box", "true"]).refused(125, &["later version"]);
-        world.run(&["--rm", "-P", "--expose", "80", "box", "true"]).refused(125, &["later version"]);
-        world.run(&["--rm", "--network", "bridge", "box", "true"]).refused(125, &["bridge", "--network none, host"]);
-        world.run(&["--rm", "--network", "mine", "box", "true"]).refused(125, &["mine"]);
-        world.run(&["--rm", "--link", "a:b", "box", "true"]).ended(125);
+    fn networks_that_are_not_there_are_refused(world) {
+        world.run(&["--rm", "--network", "mine", "box", "true"]).refused(125, &["network mine not found"]);
+        world.run(&["--rm", "--link", "a:b", "box", "true"]).refused(125, &["No such container: a"]);
         world.run(&["--rm", "--network", "none", "--network", "host", "box", "true"]).refused(125, &["host", "none"]);
-        assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
-    }
-
-    fn volumes_are_refused_until_they_come(world) {
-        world.run(&["--rm", "-v", "data:/data", "box", "true"]).refused(125, &["volume data", "later version"]);
-        world.run(&["--rm", "-v", "/anonymous", "box", "true"]).refused(125, &["later version"]);
-        world.run(&["--rm", "--mount", "type=volume,src=a,dst=/a", "box", "true"]).refused(125, &["later version"]);
-        world.run(&["--rm", "--volumes-from", "a", "box", "true"]).refused(125, &["later version"]);
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
     }
 
@@ -28,11 +17,5 @@ both! {
         world.run(&["--rm", "--isolation", "lxc", "box", "true"]).refused(125, &["lxc"]);
         world.run(&["--rm", "--userns", "keep-id", "box", "true"]).refused(125, &["keep-id"]);
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
-    }
-
-    fn the_default_network_is_said_once(world) {
-        let outcome = world.run(&["--rm", "box", "true"]).ok();
-        assert!(outcome.err().matches("WARNING").count() <= 1, "{outcome}");
-        assert_eq!(world.run(&["--rm", "--network", "none", "box", "true"]).ok().err(), "");
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod debian;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod image;
+pub(crate) mod lan;
 pub(crate) mod net;
 pub(crate) mod random;
 pub(crate) mod screen;

@@ -26,6 +26,12 @@ impl Net {
         Self { namespace: Arc::new(made.join().expect("make a network namespace")) }
     }
 
+    /// The one that a process is in: a container's.
+    pub(crate) fn of(pid: &str) -> Self {
+        let path = format!("/proc/{pid}/ns/net");
+        Self { namespace: Arc::new(File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"))) }
+    }
+
     /// What `command` starts is in this namespace.
     pub(crate) fn enter(&self, command: &mut Command) {
         let namespace = self.namespace.clone();

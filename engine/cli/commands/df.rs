@@ -60,11 +60,26 @@ impl Act for Df {
                 "Size": short_size(size), "Reclaimable": format!("{}{percent}", short_size(free.max(0))),
             })
         };
+        let volumes = list(&usage, "Volumes");
+        let in_use = |volume: &&Value| number(&volume["UsageData"]["RefCount"]) > 0;
+        let kept = |which: &dyn Fn(&Value) -> bool| -> i64 {
+            volumes
+                .iter()
+                .filter(|volume| which(volume))
+                .map(|volume| number(&volume["UsageData"]["Size"]).max(0))
+                .sum()
+        };
         let active_images = images.iter().filter(|image| number(&image["Containers"]) > 0).count();
         let rows = [
             row("Images", images.len(), active_images, layers, layers - used),
             row("Containers", containers.len(), containers.iter().filter(running).count(), all, idle),
-            row("Local Volumes", list(&usage, "Volumes").len(), 0, 0, 0),
+            row(
+                "Local Volumes",
+                volumes.len(),
+                volumes.iter().filter(in_use).count(),
+                kept(&|_| true),
+                kept(&|v| !in_use(&v)),
+            ),
             row("Build Cache", list(&usage, "BuildCache").len(), 0, 0, 0),
         ];
         table::print(Style { format: self.format.as_deref(), quiet: None, labels: &[] }, COLUMNS, &[], &rows)?;
@@ -120,5 +135,19 @@ fn verbose(usage: &Value) -> anyhow::Result<()> {
     println!("Images space usage:\n");
     table::print(Style::default(), IMAGES, &[], &images)?;
     println!("\nContainers space usage:\n");
-    table::print(Style::default(), CONTAINERS, &[], &containers)
+    table::print(Style::default(), CONTAINERS, &[], &containers)?;
+    const VOLUMES: &[Column] = &[("VOLUME NAME", "Name"), ("LINKS", "Links"), ("SIZE", "Size")];
+    let volumes: Vec<Value> = list(usage, "Volumes")
+        .iter()
+        .map(|volume| {
+            let used = &volume["UsageData"];
+            let size = number(&used["Size"]);
+            json!({
+                "Name": text(&volume["Name"]), "Links": number(&used["RefCount"]).to_string(),
+                "Size": if size < 0 { "N/A".to_owned() } else { short_size(size) },
+            })
+        })
+        .collect();
+    println!("\nLocal Volumes space usage:\n");
+    table::print(Style::default(), VOLUMES, &[], &volumes)
 }

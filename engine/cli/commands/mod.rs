@@ -40,6 +40,7 @@ mod top;
 mod unpause;
 mod update;
 mod version;
+mod volume;
 mod wait;
 
 use std::future::Future;
@@ -215,6 +216,14 @@ const SYSTEM: &[Verb] = &[
     verb::<prune::PruneSystem>("prune", &[], "Remove unused data"),
 ];
 
+const VOLUME: &[Verb] = &[
+    verb::<volume::create::CreateVolume>("create", &[], "Create a volume"),
+    verb::<volume::inspect::InspectVolume>("inspect", &[], "Display detailed information on one or more volumes"),
+    verb::<volume::ls::Volumes>("ls", &["list"], "List volumes"),
+    verb::<volume::prune::PruneVolumes>("prune", &[], "Remove unused local volumes"),
+    verb::<volume::rm::RemoveVolumes>("rm", &["remove"], "Remove one or more volumes"),
+];
+
 /// Verbs under a common name.
 struct Group {
     name: &'static str,
@@ -247,6 +256,12 @@ const GROUPS: &[Group] = &[
         about: "Manage the engine",
         verbs: SYSTEM,
         define: |command| with_verbs(command, SYSTEM, false, &|_| true),
+    },
+    Group {
+        name: "volume",
+        about: "Manage volumes",
+        verbs: VOLUME,
+        define: |command| with_verbs(command, VOLUME, false, &|_| true),
     },
 ];
 

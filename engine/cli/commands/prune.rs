@@ -1,4 +1,4 @@
-//! `berth container prune`, `berth image prune`, `berth system prune`.
+//! `berth container prune`, `berth image prune`, `berth system prune`. Volumes are in `volume/prune.rs`.
 
 use berth_api::models::{ContainerPruneResponse, ImagePruneResponse};
 use berth_client::Client;
@@ -44,6 +44,9 @@ pub(crate) struct PruneSystem {
     /// Do not prompt for confirmation
     #[arg(short, long)]
     force: bool,
+    /// Prune anonymous volumes
+    #[arg(long)]
+    volumes: bool,
 }
 
 async fn containers(client: &Client, arguments: &[String]) -> anyhow::Result<i64> {
@@ -70,7 +73,7 @@ async fn images(client: &Client, all: bool, arguments: &[String]) -> anyhow::Res
     Ok(pruned.space_reclaimed.unwrap_or_default())
 }
 
-fn reclaimed(bytes: i64) -> u8 {
+pub(super) fn reclaimed(bytes: i64) -> u8 {
     println!("Total reclaimed space: {}", size(bytes));
     0
 }
@@ -100,14 +103,19 @@ impl Act for PruneImages {
 
 impl Act for PruneSystem {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
+        anyhow::ensure!(
+            !self.volumes || !self.filter.iter().any(|filter| filter.starts_with("until")),
+            "the \"until\" filter is not supported with \"--volumes\""
+        );
         let which = if self.all {
             "all images without at least one container associated to them"
         } else {
             "all dangling images"
         };
+        let volumes = if self.volumes { "  - all anonymous volumes not used by at least one container\n" } else { "" };
         let mut warning = format!(
             "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one \
-             container\n  - {which}\n"
+             container\n{volumes}  - {which}\n"
         );
         filters(&self.filter)?;
         if !self.filter.is_empty() {
@@ -120,8 +128,11 @@ impl Act for PruneSystem {
             return Ok(0);
         }
         let client = &session.client;
-        let space = containers(client, &self.filter).await?;
+        let mut bytes = containers(client, &self.filter).await?;
         network::prune_networks(client, &self.filter).await?;
-        Ok(reclaimed(space + images(client, self.all, &self.filter).await?))
+        if self.volumes {
+            bytes += super::volume::prune::volumes(client, false, &self.filter).await?;
+        }
+        Ok(reclaimed(bytes + images(client, self.all, &self.filter).await?))
     }
 }

@@ -89,9 +89,9 @@ fn row(container: ContainerSummary, whole: bool) -> Value {
     let mut labels: Vec<String> =
         container.labels.unwrap_or_default().iter().map(|(name, value)| format!("{name}={value}")).collect();
     labels.sort();
-    let mounts: Vec<String> = container
-        .mounts
-        .unwrap_or_default()
+    let mounts = container.mounts.unwrap_or_default();
+    let local = mounts.iter().filter(|mount| mount.driver.as_deref() == Some("local")).count();
+    let mounts: Vec<String> = mounts
         .into_iter()
         .map(|mount| mount.name.filter(|name| !name.is_empty()).or(mount.source).unwrap_or_default())
         .map(|name| if whole { name } else { ellipsis(&name, 15) })
@@ -118,7 +118,7 @@ fn row(container: ContainerSummary, whole: bool) -> Value {
         "Size": size,
         "Labels": labels.join(","),
         "Mounts": mounts.join(","),
-        "LocalVolumes": "0",
+        "LocalVolumes": local.to_string(),
         "Networks": networks.join(","),
         "Platform": "",
     })

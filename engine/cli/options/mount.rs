@@ -112,6 +112,11 @@ pub(crate) fn parse(text: &str) -> anyhow::Result<Mount> {
                 let mode = i64::from_str_radix(needed()?, 8).with_context(|| format!("invalid value for {key}"))?;
                 tmpfs.mode = Some(mode);
             }
+            "tmpfs-options" => {
+                let words = needed()?.split(',').filter(|word| !word.is_empty());
+                let words = words.map(|word| word.splitn(2, '=').map(str::to_owned).collect());
+                tmpfs.options.get_or_insert_default().extend(words);
+            }
             other => bail!("unexpected key '{other}' in '{field}'"),
         }
     }

@@ -103,10 +103,13 @@ fn is_mac_address(text: &str) -> bool {
 
 /// What a `--mac-address` has to be.
 pub(super) fn check_mac_address(text: Option<&str>) -> anyhow::Result<()> {
-    if let Some(text) = text.filter(|text| !text.is_empty()) {
-        ensure!(is_mac_address(text), "{text} is not a valid mac address");
+    match text.filter(|text| !text.is_empty()) {
+        Some(text) => {
+            ensure!(is_mac_address(text), "{text} is not a valid mac address");
+            Ok(())
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 impl Attachment {

@@ -156,8 +156,8 @@ mod tests {
     #[test]
     fn every_form_of_a_published_port_is_read() {
         // What is written, and its mappings: container port, address, port outside.
-        type Mapping = (&'static str, &'static str, &'static str);
-        let good: &[(&str, &[Mapping])] = &[
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str, &'a str)]);
+        let good: &[Case<'_>] = &[
             ("80", &[("80/tcp", "", "")]),
             (":80", &[("80/tcp", "", "80")]),
             (":80/udp", &[("80/udp", "", "80")]),

@@ -5,7 +5,9 @@ use berth_image::{Image, ImageId};
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::record::{self, Phase};
+use crate::networks::endpoints::{self, Asked};
 use crate::settings::{self, Checked, names};
+use crate::volumes::Making;
 use crate::{Container, Engine, Error, Result, time};
 
 impl Engine {
@@ -28,17 +30,24 @@ impl Engine {
             check_platform(platform, &image, &wanted)?;
         }
         let id = random_id()?;
-        let Checked { mut config, mut host, mut warnings } =
+        let Checked { mut config, mut host, mut warnings, network, networking, network_was_left_open } =
             settings::check(body, &image.config.config, &id, self.config(), self.host())?;
         config.image = Some(wanted);
         warnings.extend(foreign(&image, self.host()));
         for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode].into_iter().flatten() {
             // Names change, and what was joined does not.
             if let Some(name) = mode.strip_prefix("container:") {
-                *mode = format!("container:{}", self.find(name)?.id);
+                *mode = format!("container:{}", self.find(name).map_err(beside_the_image)?.id);
             }
         }
-        self.make_bind_sources(&host)?;
+        let mode = host.network_mode.clone().unwrap_or_default();
+        let mut networks = self.asked_endpoints(&network, &mode, networking).map_err(beside_the_image)?;
+        if network_was_left_open && let Some(reason) = self.lacks_bridges(&networks)? {
+            warnings.push(format!("{reason}: this container has no network; --network host gives it the host's"));
+            host.network_mode = Some("none".to_owned());
+            networks.clear();
+        }
+        let mounts = self.settle_points(&config, &host).map_err(beside_the_image)?;
 
         let _lock = self.lock(&id)?;
         let container = Container {
@@ -50,34 +59,68 @@ impl Engine {
             config,
             host_config: host,
             phase: Phase::Creating,
+            mounts,
         };
         if let Some(name) = name {
             self.free_left_over_name(name)?;
         }
-        let (container, layer) = self.store().write(|transaction| self.insert(transaction, container, &image.id))?;
+        let (container, layer, mut making) = self.record(container, &image.id, &networks)?;
         let made = self
             .images()
             .prepare_container_layer(&layer)
             .map_err(Error::from)
             .and_then(|()| self.make_folder(&container))
-            .and_then(|()| self.make_declared_volumes(&container))
-            .and_then(|()| self.set_ready(&id));
+            .and_then(|()| self.make_volumes(&container, &mut making))
+            .and_then(|()| self.set_ready(&id, &making));
         if let Err(error) = made {
-            if let Err(left) = self.erase(&container) {
-                tracing::warn!("undo the creation of {id}: {left}");
+            match self.erase(&container, false) {
+                Ok(()) => self.undo_volumes(making),
+                Err(left) => tracing::warn!("undo the creation of {id}: {left}"),
             }
             return Err(error);
         }
+        self.volumes_made(making);
         self.emit_container(&container, "create", &[]);
         Ok(ContainerCreateResponse { id, warnings })
     }
 
+    /// The rows of container, layer and new volumes, in one transaction. Tried again if volumes come or go meanwhile.
+    fn record(
+        &self,
+        container: Container,
+        image: &ImageId,
+        networks: &[Asked],
+    ) -> Result<(Container, berth_image::ContainerLayer, Making)> {
+        let mut sources_made = false;
+        loop {
+            let making = container.mounts.as_deref().map_or(Ok(Making::default()), |points| self.begin_volumes(points));
+            let making = making.map_err(beside_the_image)?;
+            if !std::mem::replace(&mut sources_made, true) {
+                self.make_bind_sources(&container.host_config)?;
+            }
+            let mut again = false;
+            let inserted = self.store().write(|transaction| {
+                let (container, layer) = self.insert(transaction, container.clone(), image, networks, &making)?;
+                again = layer.is_none();
+                let changed = || Error::Conflict("its volumes were changed by somebody else".to_owned());
+                Ok((container, layer.ok_or_else(changed)?))
+            });
+            match inserted {
+                Err(_) if again => {}
+                other => return other.map(|(container, layer)| (container, layer, making)),
+            }
+        }
+    }
+
+    /// No layer: the volumes are not as they were when their locks were taken, and all has to be rolled back.
     fn insert(
         &self,
         transaction: &Transaction<'_>,
         mut container: Container,
         image: &ImageId,
-    ) -> Result<(Container, berth_image::ContainerLayer)> {
+        networks: &[Asked],
+        making: &Making,
+    ) -> Result<(Container, Option<berth_image::ContainerLayer>)> {
         if container.name.is_empty() {
             container.name = free_name(transaction, &container.id)?;
         } else if let Some(owner) = owner(transaction, &container.name)? {
@@ -86,6 +129,7 @@ impl Engine {
         let layer = self.images().insert_container_layer(transaction, image)?;
         container.layer = Some(layer.number);
         let json = |error: serde_json::Error| Error::Internal(format!("encode a container's configuration: {error}"));
+        let mut points = container.mounts.take();
         transaction
             .prepare_cached(
                 "INSERT INTO containers (id, name, phase, created, image, layer, config, host_config)
@@ -100,7 +144,19 @@ impl Engine {
                 serde_json::to_string(&container.config).map_err(json)?,
                 serde_json::to_string(&container.host_config).map_err(json)?,
             ))?;
-        Ok((container, layer))
+        for (position, asked) in (0..).zip(networks) {
+            endpoints::insert(transaction, &container.id, position, &random_id()?, asked)?;
+        }
+        if let Some(points) = &mut points {
+            if !self.take_volumes(transaction, &container.id, making, points)? {
+                return Ok((container, None));
+            }
+            transaction
+                .prepare_cached("UPDATE containers SET mounts = ?2 WHERE id = ?1")?
+                .execute([container.id.as_str(), serde_json::to_string(points).map_err(json)?.as_str()])?;
+        }
+        container.mounts = points;
+        Ok((container, Some(layer)))
     }
 
     /// An ended container of `--rm` that nobody lived to remove does not keep its name.
@@ -124,8 +180,9 @@ impl Engine {
         .map_err(Error::io("create", &folder))
     }
 
-    fn set_ready(&self, id: &str) -> Result<()> {
+    fn set_ready(&self, id: &str, making: &Making) -> Result<()> {
         self.store().write(|transaction| {
+            self.volumes_ready(transaction, making)?;
             transaction.prepare_cached("UPDATE containers SET phase = 'ready' WHERE id = ?1")?.execute([id])?;
             Ok(())
         })
@@ -162,6 +219,14 @@ pub(super) fn name_taken(name: &str, owner: &str) -> Error {
         "Conflict. The container name \"/{name}\" is already in use by container \"{owner}\". You have to remove (or \
          rename) that container to be able to reuse that name."
     ))
+}
+
+/// Docker's clients take "not found" for a want of the image, and fetch it.
+fn beside_the_image(error: Error) -> Error {
+    match error {
+        Error::NotFound(message) => Error::InvalidArgument(message),
+        other => other,
+    }
 }
 
 fn free_name(transaction: &Transaction<'_>, id: &str) -> Result<String> {

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::root_view::{Answer, RootView};
 use crate::user::{self, Identity};
-use crate::{Container, Engine, Error, Result};
+use crate::{Container, Engine, Result};
 
 /// Bytes of /etc/passwd and /etc/group that are looked at.
 const LIMIT: u64 = 4 << 20;
@@ -30,34 +30,6 @@ impl Engine {
             Answer::Missing | Answer::Unsure => Vec::new(),
         });
         user::resolve(user, add, &passwd, &group)
-    }
-
-    /// The image's VOLUMEs are folders of the container's layer for now: made where they are missing.
-    pub(crate) fn make_declared_volumes(&self, container: &Container) -> Result<()> {
-        let Some(volumes) = container.config.volumes.as_ref().filter(|list| !list.is_empty()) else { return Ok(()) };
-        let mounts = self.rootfs(container, Access::ReadOnly)?;
-        let view = RootView::new(&mounts);
-        let relative = |path: &str| path.trim_start_matches('/').to_owned();
-        let missing: Vec<_> = volumes
-            .iter()
-            .map(|path| relative(path))
-            .filter(|path| {
-                let known = view.as_ref().map(|view| view.is_directory(Path::new(path)));
-                !matches!(known, Some(Answer::Found(())))
-            })
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let mounts = self.rootfs(container, Access::ReadWrite)?;
-        with_mounted(&mounts, |root| {
-            let root = RootDir::open(root).map_err(Error::io("open", root))?;
-            for path in &missing {
-                root.create_dir_all(Path::new(path), Mode::from_raw_mode(0o755))
-                    .map_err(Error::io("create volume", path))?;
-            }
-            Ok(())
-        })?
     }
 }
 

@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use berth_api::models::{
-    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, DriverData, EndpointSettings, MountPoint,
-    NetworkSettings,
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, DriverData, MountPoint, NetworkSettings,
+    PortBinding, PortMap,
 };
 use berth_fs_drivers::Access;
 use berth_monitor::config::LogDriver;
 use berth_monitor::{State, Status};
 
 use super::record::Container;
-use crate::settings::{modes, mounts};
+use crate::networks::ports;
+use crate::settings::mounts;
 use crate::spec::files::FILES;
 use crate::{Engine, Result, time};
 
@@ -56,11 +57,15 @@ impl Engine {
             graph_driver: Some(self.graph_driver(&container)),
             size_rw,
             size_root_fs,
-            mounts: Some(mount_points(&container)),
+            mounts: Some(self.mount_points(&container)),
             config: Some(container.config.clone()),
-            network_settings: Some(network_settings(&container, &state)),
+            network_settings: Some(self.network_settings(&container, &state)?),
             ..ContainerInspectResponse::default()
         })
+    }
+
+    pub(super) fn mount_points(&self, container: &Container) -> Vec<MountPoint> {
+        mount_points(self, container)
     }
 
     /// Bytes: what the container wrote, and that with its image.
@@ -127,8 +132,8 @@ pub(super) fn wire_state(state: &State) -> ContainerState {
     }
 }
 
-/// Bind mounts; a tmpfs of `--mount` is among them and one of `--tmpfs` is not, as in Docker.
-pub(super) fn mount_points(container: &Container) -> Vec<MountPoint> {
+/// Bind mounts and volumes; a tmpfs of `--mount` is among them and one of `--tmpfs` is not, as in Docker.
+fn mount_points(engine: &Engine, container: &Container) -> Vec<MountPoint> {
     let host = &container.host_config;
     let in_mounts = |path: &Path| {
         host.mounts
@@ -136,7 +141,7 @@ pub(super) fn mount_points(container: &Container) -> Vec<MountPoint> {
             .flatten()
             .any(|mount| mount.target.as_deref().and_then(mounts::clean).as_deref() == Some(path))
     };
-    let points = mounts::parse(host).unwrap_or_default();
+    let points = container.points().unwrap_or_default();
     let wire = |point: mounts::Point| {
         let destination = point.destination.to_string_lossy().into_owned();
         let common = MountPoint {
@@ -157,43 +162,56 @@ pub(super) fn mount_points(container: &Container) -> Vec<MountPoint> {
                 Some(MountPoint { typ: Some("tmpfs".to_owned()), source: Some(String::new()), ..common })
             }
             mounts::Kind::Tmpfs(_) => None,
+            mounts::Kind::Volume(volume) => Some(MountPoint {
+                typ: Some("volume".to_owned()),
+                source: Some(engine.volume_source(container, &volume)),
+                // As Docker has it for those that somebody named.
+                mode: common.mode.filter(|mode| !mode.is_empty() || volume.anonymous).or(Some("z".to_owned())),
+                name: Some(volume.name),
+                driver: Some(volume.driver),
+                ..common
+            }),
         }
     };
     points.into_iter().filter_map(wire).collect()
 }
 
-/// The network's name, as `ps` and `inspect` list it.
-pub(super) fn network_name(container: &Container) -> Option<&'static str> {
-    match modes::network(container.host_config.network_mode.as_deref().unwrap_or_default()) {
-        Ok(Some(modes::Network::Host)) => Some("host"),
-        Ok(Some(modes::Network::None)) => Some("none"),
-        _ => None,
+impl Engine {
+    fn network_settings(&self, container: &Container, state: &State) -> Result<NetworkSettings> {
+        let running = is_up(state);
+        let key = match state.pid {
+            0 => String::new(),
+            pid => format!("/proc/{pid}/ns/net"),
+        };
+        let networks = self.endpoint_settings(container, running)?;
+        // Docker's name for it is of no use here; that there is one says that it runs.
+        let id = networks.values().find_map(|end| end.endpoint_id.clone()).unwrap_or_default();
+        Ok(NetworkSettings {
+            sandbox_id: Some(id),
+            sandbox_key: Some(key),
+            ports: Some(if running || container.host_config.network_mode.as_deref() == Some("host") {
+                self.port_map(container)?
+            } else {
+                HashMap::new()
+            }),
+            networks: Some(networks),
+        })
+    }
+
+    /// What is exposed, and where it is public.
+    fn port_map(&self, container: &Container) -> Result<PortMap> {
+        let exposed = container.config.exposed_ports.iter().flatten();
+        let mut map: PortMap = exposed.map(|port| (port.clone(), None)).collect();
+        for lease in self.store().read(|connection| ports::of_container(connection, &container.id))? {
+            let binding =
+                PortBinding { host_ip: Some(lease.address.to_string()), host_port: Some(lease.port.to_string()) };
+            let key = format!("{}/{}", lease.container_port, lease.protocol.name());
+            map.entry(key).or_default().get_or_insert_default().push(binding);
+        }
+        Ok(map)
     }
 }
 
-pub(super) fn endpoints(container: &Container) -> HashMap<String, EndpointSettings> {
-    let endpoint = EndpointSettings {
-        ip_address: Some(String::new()),
-        gateway: Some(String::new()),
-        mac_address: Some(String::new()),
-        network_id: Some(String::new()),
-        endpoint_id: Some(String::new()),
-        ip_prefix_len: Some(0),
-        ..EndpointSettings::default()
-    };
-    network_name(container).map(|name| (name.to_owned(), endpoint)).into_iter().collect()
-}
-
-fn network_settings(container: &Container, state: &State) -> NetworkSettings {
-    let key = match state.pid {
-        0 => String::new(),
-        pid => format!("/proc/{pid}/ns/net"),
-    };
-    let exposed = container.config.exposed_ports.iter().flatten().map(|port| (port.clone(), None));
-    NetworkSettings {
-        sandbox_id: Some(String::new()),
-        sandbox_key: Some(key),
-        ports: Some(exposed.collect()),
-        networks: Some(endpoints(container)),
-    }
+pub(super) fn is_up(state: &State) -> bool {
+    matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
 }

@@ -1,15 +1,18 @@
 //! `ps`: containers with filters. One query, and one small file a container.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use berth_api::models::{
     ContainerSummary, ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum,
     PortSummary, PortSummaryTypeEnum,
 };
 use berth_monitor::{State, Status};
+use berth_network::Protocol;
 
-use super::inspect::{endpoints, mount_points, network_name};
+use super::inspect::is_up;
 use super::record::{Container, Phase};
+use crate::networks::endpoints;
+use crate::networks::ports::{self, Lease};
 use crate::{Engine, Error, Filters, Result, settings, time};
 
 #[derive(Debug, Clone, Default)]
@@ -48,6 +51,9 @@ struct Wanted<'a> {
     /// Image IDs.
     ancestors: Option<Vec<String>>,
     exited: Vec<i32>,
+    /// IDs of containers in the networks that were named, and of those that publish a port.
+    networks: Option<HashSet<String>>,
+    published: Option<HashSet<String>>,
 }
 
 impl Engine {
@@ -120,8 +126,52 @@ impl Engine {
             before: created("before")?,
             since: created("since")?,
             ancestors,
+            networks: match values(filters, "network") {
+                [] => None,
+                names => Some(self.members(names)?),
+            },
+            published: match values(filters, "publish") {
+                [] => None,
+                ports => Some(self.publishers(ports)?),
+            },
             filters,
         })
+    }
+
+    /// Containers in the networks of these names or IDs.
+    fn members(&self, names: &[String]) -> Result<HashSet<String>> {
+        let mut found = HashSet::new();
+        for name in names {
+            let network = match self.network(name) {
+                Ok(network) => network,
+                Err(Error::NotFound(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            if network.has_links() {
+                let ends = self.store().read(|connection| endpoints::of_network(connection, &network.id))?;
+                found.extend(ends.into_iter().map(|end| end.container));
+            } else {
+                let modes = self.containers()?.into_iter();
+                let same = |own: &Container| own.host_config.network_mode.as_deref() == Some(network.name.as_str());
+                found.extend(modes.filter(same).map(|container| container.id));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Containers with one of these ports public: the number outside or the one inside.
+    fn publishers(&self, wanted: &[String]) -> Result<HashSet<String>> {
+        let mut list = Vec::new();
+        for text in wanted {
+            list.extend(settings::ports::expand(text)?);
+        }
+        let leases = self.store().read(ports::of_all)?;
+        let fits = |lease: &Lease| {
+            [lease.port, lease.container_port]
+                .iter()
+                .any(|port| list.contains(&format!("{port}/{}", lease.protocol.name())))
+        };
+        Ok(leases.into_iter().filter(|(_, lease)| fits(lease)).map(|(container, _)| container).collect())
     }
 
     /// The images named, and those committed on top of them.
@@ -158,6 +208,11 @@ impl Engine {
 
     fn summary(&self, container: &Container, state: &State, named: bool, size: bool) -> Result<ContainerSummary> {
         let (size_rw, size_root_fs) = if size { self.sizes(container)? } else { (None, None) };
+        let leases = if is_up(state) {
+            self.store().read(|connection| ports::of_container(connection, &container.id))?
+        } else {
+            Vec::new()
+        };
         let removing = container.phase == Phase::Removing;
         let image = if named { container.image_name().to_owned() } else { container.image.clone() };
         Ok(ContainerSummary {
@@ -167,7 +222,7 @@ impl Engine {
             image_id: Some(container.image.clone()),
             command: Some(container.command().join(" ")),
             created: Some(container.created / 1_000_000_000),
-            ports: Some(ports(container)),
+            ports: Some(port_summaries(container, &leases)),
             size_rw,
             size_root_fs,
             labels: Some(container.config.labels.clone().unwrap_or_default()),
@@ -177,8 +232,10 @@ impl Engine {
                 network_mode: container.host_config.network_mode.clone(),
                 annotations: container.host_config.annotations.clone(),
             }),
-            network_settings: Some(ContainerSummaryNetworkSettings { networks: Some(endpoints(container)) }),
-            mounts: Some(mount_points(container)),
+            network_settings: Some(ContainerSummaryNetworkSettings {
+                networks: Some(self.endpoint_settings(container, is_up(state))?),
+            }),
+            mounts: Some(self.mount_points(container)),
             ..ContainerSummary::default()
         })
     }
@@ -186,10 +243,6 @@ impl Engine {
 
 fn values<'a>(filters: &'a Filters, name: &str) -> &'a [String] {
     filters.get(name).map_or(&[], Vec::as_slice)
-}
-
-fn is_up(state: &State) -> bool {
-    matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
 }
 
 fn wire_status(status: Status) -> ContainerSummaryStateEnum {
@@ -216,18 +269,31 @@ pub(crate) fn status_text(state: &State) -> String {
     }
 }
 
-/// Exposed ones; none is published.
-fn ports(container: &Container) -> Vec<PortSummary> {
-    let port = |text: &String| {
-        let (number, protocol) = text.split_once('/')?;
-        let typ = match protocol {
-            "udp" => PortSummaryTypeEnum::UDP,
-            "sctp" => PortSummaryTypeEnum::SCTP,
-            _ => PortSummaryTypeEnum::TCP,
-        };
-        Some(PortSummary { ip: None, private_port: number.parse().ok()?, public_port: None, typ: Some(typ) })
+/// Public ones of a container that runs, and those that are only exposed.
+fn port_summaries(container: &Container, leases: &[Lease]) -> Vec<PortSummary> {
+    let kind = |protocol: Protocol| match protocol {
+        Protocol::Tcp => PortSummaryTypeEnum::TCP,
+        Protocol::Udp => PortSummaryTypeEnum::UDP,
+        Protocol::Sctp => PortSummaryTypeEnum::SCTP,
     };
-    container.config.exposed_ports.iter().flatten().filter_map(port).collect()
+    let public = leases.iter().map(|lease| PortSummary {
+        ip: Some(lease.address.to_string()),
+        private_port: lease.container_port,
+        public_port: Some(lease.port),
+        typ: Some(kind(lease.protocol)),
+    });
+    let exposed = container.config.exposed_ports.iter().flatten().filter_map(|text| ports::parse(text));
+    let private = exposed
+        .filter(|(port, protocol)| {
+            !leases.iter().any(|lease| (lease.container_port, lease.protocol) == (*port, *protocol))
+        })
+        .map(|(port, protocol)| PortSummary {
+            ip: None,
+            private_port: port,
+            public_port: None,
+            typ: Some(kind(protocol)),
+        });
+    public.chain(private).collect()
 }
 
 impl Wanted<'_> {
@@ -250,21 +316,14 @@ impl Wanted<'_> {
             && values(self.filters, "label").iter().all(label)
             && self.any("id", |id| container.id.starts_with(id))
             && self.any("name", |name| name_fits(&container.name, name))
-            && self.any("network", |name| {
-                network_name(container).is_some_and(|own| own == name)
-                    || container.host_config.network_mode.as_deref() == Some(name)
-            })
+            && self.networks.as_ref().is_none_or(|list| list.contains(&container.id))
             && self.any("expose", |port| self.exposes(container, port))
-            // Nothing is published, has a health or belongs to a swarm.
-            && values(self.filters, "publish").is_empty()
+            && self.published.as_ref().is_none_or(|list| list.contains(&container.id))
+            // Nothing has a health or belongs to a swarm.
             && self.any("health", |health| health == "none")
             && self.any("is-task", |value| matches!(value, "false" | "0"))
             && self.any("isolation", |value| matches!(value, "default" | ""))
-            && self.any("volume", |volume| {
-                mount_points(container)
-                    .iter()
-                    .any(|point| [&point.source, &point.destination].into_iter().any(|path| path.as_deref() == Some(volume)))
-            })
+            && self.any("volume", |volume| has_volume(container, volume))
     }
 
     fn exposes(&self, container: &Container, port: &str) -> bool {
@@ -281,6 +340,19 @@ impl Wanted<'_> {
         self.any("status", |wanted| wanted == status)
             && (self.exited.is_empty() || exited && self.exited.contains(&state.exit_code))
     }
+}
+
+/// By a volume's name, the host's path, or the place inside.
+fn has_volume(container: &Container, wanted: &str) -> bool {
+    use settings::mounts::Kind;
+    container.points().unwrap_or_default().iter().any(|point| {
+        let by_source = match &point.kind {
+            Kind::Volume(volume) => volume.name == wanted,
+            Kind::Bind(bind) => bind.source == std::path::Path::new(wanted),
+            Kind::Tmpfs(_) => false,
+        };
+        by_source || point.destination == std::path::Path::new(wanted)
+    })
 }
 
 /// Docker takes a regular expression; plain text with `^` and `$` at the ends is what is used of it.

@@ -7,7 +7,7 @@
 
 pub mod attach;
 pub mod commit;
-mod create;
+pub(crate) mod create;
 mod exec;
 pub(crate) mod inside;
 mod inspect;
@@ -19,6 +19,8 @@ mod rename;
 mod signal;
 mod start;
 mod stop;
-mod talk;
+pub(crate) mod talk;
 mod update;
 pub mod wait;
+
+pub(crate) use create::random_id;

@@ -11,6 +11,7 @@ use berth_monitor::{State, Status};
 use berth_store::read_json;
 
 use super::record::{self, Container};
+use crate::volumes::mount::uses_plugins;
 use crate::{Engine, Error, Result, settings, time};
 
 const LOST: &str = "the monitor was killed";
@@ -101,7 +102,9 @@ impl Engine {
         // Numbers of another boot's processes mean nothing; of its groups nothing is left.
         if !rebooted_since(&state) {
             self.end_sandbox(container, &state);
+            self.end_networks(container);
         }
+        self.release_volumes(container);
         let state = lost(state);
         if let Err(error) = self.write_state(container, &state) {
             // No room, or read-only: it is true all the same. Whoever looks next tries again.
@@ -118,6 +121,7 @@ impl Engine {
         if !self.run_folder(container).join(client::SOCKET).exists() {
             return;
         }
+        self.end_networks(container);
         let clear = || -> Result<()> {
             let groups = Cgroup::find(&container.id.parse()?, Some(&crate::spec::cgroup_path(container)))?;
             groups.kill_all()?;
@@ -150,18 +154,26 @@ impl Engine {
 
     /// Finishes what dead engines left half-way: one indexed query when there is nothing.
     pub(crate) fn sweep_unsettled(&self) -> Result<()> {
-        let ids = self.store().read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT id FROM containers WHERE phase <> 'ready'")?;
-            let ids = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-            Ok::<_, Error>(ids)
+        let found = self.store().read(|connection| {
+            // Containers first: volumes may be theirs.
+            let mut statement = connection.prepare_cached(
+                "SELECT 0, id FROM containers WHERE phase <> 'ready'
+                 UNION ALL SELECT 1, name FROM volumes WHERE phase <> 'ready'",
+            )?;
+            let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok::<_, Error>(found.collect::<Result<Vec<(bool, String)>, _>>()?)
         })?;
-        for id in ids {
+        let (volumes, ids): (Vec<_>, Vec<_>) = found.into_iter().partition(|(is_volume, _)| *is_volume);
+        for (_, id) in ids {
             let Some(_lock) = self.try_lock(&id)? else { continue };
             match self.store().read(|connection| record::by_id(connection, &id)) {
-                Ok(container) if container.phase != record::Phase::Ready => self.erase(&container)?,
+                Ok(container) if container.phase != record::Phase::Ready => self.erase(&container, false)?,
                 Ok(_) | Err(Error::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
+        }
+        for (_, name) in volumes {
+            self.sweep_volume(&name);
         }
         self.sweep_locks(OLD);
         Ok(self.images().sweep()?)
@@ -175,6 +187,13 @@ impl Engine {
             let state = self.state(&container)?;
             if container.auto_remove() && state.status == Status::Exited {
                 self.reap(&container.id)?;
+            }
+            // An engine that was killed between the mount by a plugin and the start.
+            if uses_plugins(&container)
+                && let Some(_lock) = self.try_lock(&container.id)?
+                && !needs_monitor(&self.settled_state(&container)?)
+            {
+                self.release_volumes(&container);
             }
         }
         self.sweep_folders()?;
@@ -270,8 +289,8 @@ impl Engine {
         }
     }
 
-    /// Removes an ended container that is to be removed (`--rm`). The hidden role `berth monitor-reap`. One that is
-    /// not there any more, runs, or is kept is left alone.
+    /// Removes an ended container that is to be removed (`--rm`), and tells the plugins of one that is kept that it has
+    /// ended. The hidden role `berth monitor-reap`. One that is not there any more or runs is left alone.
     pub fn reap(&self, id: &str) -> Result<()> {
         self.usable_storage()?;
         let run_folder = self.paths().container_run(id);
@@ -285,10 +304,14 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let state = self.settled_state(&container)?;
-        if !container.auto_remove() || needs_monitor(&state) || state.started_at == 0 && state.error.is_empty() {
+        if needs_monitor(&state) {
             return Ok(());
         }
-        self.erase(&container)?;
+        self.release_volumes(&container);
+        if !container.auto_remove() || state.started_at == 0 && state.error.is_empty() {
+            return Ok(());
+        }
+        self.erase(&container, true)?;
         self.emit_container(&container, "destroy", &[]);
         Ok(())
     }

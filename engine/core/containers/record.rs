@@ -3,6 +3,7 @@
 use berth_api::models::{ContainerConfig, HostConfig};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use crate::settings::mounts::{self, Point};
 use crate::{Engine, Error, Result};
 
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Container {
     pub config: ContainerConfig,
     pub host_config: HostConfig,
     pub(crate) phase: Phase,
+    /// What is mounted, of a container whose `host_config` alone does not say it (volumes).
+    pub(crate) mounts: Option<Vec<Point>>,
 }
 
 /// See the `schema/` of the store.
@@ -28,7 +31,7 @@ pub(crate) enum Phase {
     Removing,
 }
 
-pub(crate) const COLUMNS: &str = "id, name, created, image, layer, config, host_config, phase";
+pub(crate) const COLUMNS: &str = "id, name, created, image, layer, config, host_config, phase, mounts";
 
 impl Container {
     pub(crate) fn from_row(row: &Row<'_>) -> Result<Self> {
@@ -47,6 +50,10 @@ impl Container {
                 "ready" => Phase::Ready,
                 _ => Phase::Removing,
             },
+            mounts: match row.get_ref(8)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+                Some(points) => Some(serde_json::from_str(points).map_err(broken)?),
+                None => None,
+            },
         })
     }
 
@@ -60,6 +67,14 @@ impl Container {
 
     pub fn auto_remove(&self) -> bool {
         self.host_config.auto_remove == Some(true)
+    }
+
+    /// What is mounted into it beside what every container has, shallow places first.
+    pub(crate) fn points(&self) -> Result<Vec<Point>> {
+        match &self.mounts {
+            Some(points) => Ok(points.clone()),
+            None => mounts::parse(&self.host_config),
+        }
     }
 
     /// The image as the user named it.
@@ -161,6 +176,7 @@ pub(crate) mod tests {
             config: ContainerConfig::default(),
             host_config: HostConfig::default(),
             phase: Phase::Ready,
+            mounts: None,
         }
     }
 
@@ -173,7 +189,7 @@ pub(crate) mod tests {
             .write(|transaction| {
                 for (id, name) in ids.iter().zip(["one", "two", "abab"]) {
                     transaction.execute(
-                        "INSERT INTO containers VALUES (?1, ?2, 'ready', 1, 'sha256:0', NULL, '{}', '{}')",
+                        "INSERT INTO containers VALUES (?1, ?2, 'ready', 1, 'sha256:0', NULL, '{}', '{}', NULL)",
                         [id.as_str(), name],
                     )?;
                 }

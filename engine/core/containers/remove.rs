@@ -61,9 +61,9 @@ impl Engine {
             self.kill_for_good(&container)?;
         }
         wait_for_monitor(&self.run_folder(&container));
-        self.erase(&container)?;
+        self.erase(&container, options.volumes)?;
         self.emit_container(&container, "destroy", &[]);
-        Ok(())
+        self.tidy_networks()
     }
 
     fn try_lock_a_while(&self, id: &str) -> Result<Option<berth_store::Lock>> {
@@ -111,8 +111,9 @@ impl Engine {
     }
 
     /// With the lock of a container that does not run: takes away everything, in an order that a crash at any point
-    /// leaves to the next engine. Idempotent.
-    pub(crate) fn erase(&self, container: &Container) -> Result<()> {
+    /// leaves to the next engine. Idempotent. `anonymous`: its anonymous volumes too, if nobody else uses them; those of
+    /// `--rm` go in any case.
+    pub(crate) fn erase(&self, container: &Container, anonymous: bool) -> Result<()> {
         if client::is_alive(&self.run_folder(container)) && !wait_for_monitor(&self.run_folder(container)) {
             return Err(Error::Conflict(format!("container {} is still watched by its monitor", container.short_id())));
         }
@@ -129,18 +130,24 @@ impl Engine {
             self.end_sandbox(container, &state);
         }
         self.clear_stillborn(container);
+        self.release_volumes(container);
         remove_folder(&self.run_folder(container))?;
         remove_folder(&self.folder(container))?;
         if let Some(number) = container.layer {
             self.images().remove_container_layer(number)?;
         }
-        let unneeded = self.store().write(|transaction| {
+        let (unneeded, volumes) = self.store().write(|transaction| {
             let gone = transaction.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([&container.id])?;
+            let volumes = match container.mounts {
+                Some(_) if anonymous || container.auto_remove() => self.mark_anonymous(transaction, container)?,
+                _ => Vec::new(),
+            };
             match container.layer {
-                Some(number) if gone > 0 => Ok(self.images().forget_container_layer(transaction, number)?),
-                _ => Ok::<_, Error>(Vec::new()),
+                Some(number) if gone > 0 => Ok((self.images().forget_container_layer(transaction, number)?, volumes)),
+                _ => Ok::<_, Error>((Vec::new(), volumes)),
             }
         })?;
+        self.remove_marked(&volumes);
         self.waiting().remove(&container.id);
         // From here on it is the image store's: what is not done now, its next sweep does.
         for number in unneeded {

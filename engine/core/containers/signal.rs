@@ -1,16 +1,23 @@
 //! What is passed on to a running container: signals, pause, the window's size.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use berth_monitor::Status;
 use berth_monitor::protocol::Request;
 
 use super::record::Container;
 use super::talk::not_running;
+use super::wait::WaitCondition;
 use crate::settings::signals;
 use crate::{Engine, Error, Result};
 
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
+
 impl Engine {
     /// `signal`: a name with or without SIG, or a number; `None`: SIGKILL.
-    pub fn kill(&self, name: &str, signal: Option<&str>) -> Result<()> {
+    /// SIGKILL returns when the container has ended, or after ten seconds, as Docker's does: it can be started then.
+    pub fn kill(self: &Arc<Self>, name: &str, signal: Option<&str>) -> Result<()> {
         let signal = signal.filter(|text| !text.is_empty()).map_or(Ok(signals::SIGKILL), signals::parse)?;
         let container = self.find(name)?;
         let cannot = |error: Error| match error {
@@ -22,7 +29,11 @@ impl Engine {
             Status::Running | Status::Paused | Status::Restarting => {}
             _ => return Err(cannot(not_running(&container))),
         }
-        self.ask(&container, &Request::Signal { signal }).map_err(cannot).map(drop)
+        let kills = signal == signals::SIGKILL;
+        let waited = kills.then(|| self.wait(&container.id, WaitCondition::NotRunning)).transpose()?;
+        self.ask(&container, &Request::Signal { signal }).map_err(cannot)?;
+        let limit = Instant::now() + KILLED_WITHIN;
+        waited.map_or(Ok(()), |waited| waited.finish(&|| Instant::now() > limit).map(drop))
     }
 
     pub fn pause(&self, name: &str) -> Result<()> {

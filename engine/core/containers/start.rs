@@ -8,12 +8,14 @@ use berth_monitor::config::{LogConfig, MonitorConfig};
 use berth_monitor::protocol::{RefusalKind, Started};
 use berth_monitor::state::boot_id;
 use berth_monitor::{State, Status, spawn_serving};
+use berth_network::Plan;
 
 use super::reconcile::wait_for_monitor;
 use super::record::{self, Container, Phase};
 use super::talk;
 use crate::settings::{log, restart, signals};
 use crate::spec::process::console_size;
+use crate::volumes::mount::Mounted;
 use crate::{Engine, Error, Result};
 
 /// Seconds, as Docker's.
@@ -66,15 +68,17 @@ impl Engine {
             berth_store::create_private(path).map_err(Error::io("create", path))?;
         }
         let modes = self.modes(container)?;
-        let spec = self.make_spec(container, &modes, &folder, &mount_point)?;
+        let networks = self.prepare_networks(container)?;
+        let volumes = self.mount_volumes(container)?;
+        let spec = self.make_spec(container, &modes, &networks, &volumes, &folder, &mount_point)?;
         let path = folder.join("config.json");
         let text =
             serde_json::to_vec(&spec).map_err(|error| Error::Internal(format!("encode the OCI spec: {error}")))?;
         std::fs::write(&path, text).map_err(Error::io("write", &path))?;
-        let config = self.monitor_config(container, &folder, &mount_point)?;
+        let config = self.monitor_config(container, networks.plan, volumes, &folder, &mount_point)?;
 
         let connections = self.waiting().remove(&container.id).unwrap_or_default();
-        match spawn_serving(&config, &connections).map_err(talk::failure)? {
+        match spawn_serving(&config, &connections, &networks.sockets).map_err(talk::failure)? {
             Started::Running { warnings, .. } => {
                 for warning in warnings {
                     tracing::warn!("container {}: {warning}", container.short_id());
@@ -94,7 +98,14 @@ impl Engine {
         }
     }
 
-    fn monitor_config(&self, container: &Container, folder: &Path, mount_point: &Path) -> Result<MonitorConfig> {
+    fn monitor_config(
+        &self,
+        container: &Container,
+        network: Plan,
+        volumes: Mounted,
+        folder: &Path,
+        mount_point: &Path,
+    ) -> Result<MonitorConfig> {
         let (config, host) = (&container.config, &container.host_config);
         let id: ContainerId = container.id.parse()?;
         let access = if container.auto_remove() { Access::Throwaway } else { Access::ReadWrite };
@@ -111,6 +122,7 @@ impl Engine {
             backend: backend.backend.name().to_owned(),
             rootfs: self.rootfs(container, access)?,
             mount_point: mount_point.to_owned(),
+            network,
             terminal: container.tty(),
             size: console_size(host.console_size.as_deref()),
             open_stdin: config.open_stdin == Some(true),
@@ -122,6 +134,9 @@ impl Engine {
             stop_timeout: config.stop_timeout.unwrap_or(STOP_TIMEOUT),
             attributes: container.attributes(),
             remove_command: self.reap_command(&container.id),
+            mounts: volumes.mounts,
+            volumes: volumes.uses,
+            releases: volumes.by_plugins,
         })
     }
 
@@ -160,8 +175,9 @@ impl Engine {
         };
         let noted = self.settled_state(container).and_then(|state| {
             self.end_sandbox(container, &state);
+            self.release_volumes(container);
             if container.auto_remove() {
-                self.erase(container)?;
+                self.erase(container, true)?;
                 self.emit_container(container, "destroy", &[]);
                 return Ok(());
             }

@@ -1,50 +1,25 @@
-//! Networks: what is configured is in the store, what the kernel has is made by `berth-network` from it.
+//! Networks: what is configured is in the store, what the kernel has is made from it by `berth-network`.
+//!
+//! `record.rs` is the row, `create.rs` and its neighbours have one verb each. `endpoints.rs` says which networks a
+//! container is in, `lease.rs` and `ports.rs` who has which address and public port; `up.rs` brings networks into the
+//! kernel, `order.rs` keeps it in order, `plan.rs` puts together what a container's monitor has to do at a start.
 
-use berth_api::Filters;
-use berth_api::models::{EndpointSettings, NetworkCreateRequest, NetworkCreateResponse, NetworkInspect};
+pub(crate) mod connect;
+mod create;
+mod describe;
+pub(crate) mod endpoints;
+mod lease;
+pub(crate) mod links;
+mod order;
+pub(crate) mod plan;
+pub(crate) mod ports;
+pub(crate) mod record;
+mod remove;
+mod subnets;
+mod up;
 
-use crate::{Engine, Error, Result};
+pub(crate) use plan::Prepared;
+pub(crate) use up::RELAY;
 
-fn later<T>() -> Result<T> {
-    Err(Error::Unsupported("networks other than none and host are not supported yet".to_owned()))
-}
-
-impl Engine {
-    pub fn create_network(&self, _request: NetworkCreateRequest) -> Result<NetworkCreateResponse> {
-        later()
-    }
-
-    /// All that the filters let through (`dangling`, `driver`, `id`, `label`, `name`, `scope`, `type`), sorted by name,
-    /// without their containers.
-    pub fn networks(&self, _filters: &Filters) -> Result<Vec<NetworkInspect>> {
-        later()
-    }
-
-    /// By ID, by name, or by a prefix of the ID that fits only one; with its running containers.
-    pub fn inspect_network(&self, _name: &str) -> Result<NetworkInspect> {
-        later()
-    }
-
-    pub fn remove_network(&self, _name: &str) -> Result<()> {
-        later()
-    }
-
-    /// Removes user-defined networks that no container is in; returns their names. Filters: `until`, `label`, `label!`.
-    pub fn prune_networks(&self, _filters: &Filters) -> Result<Vec<String>> {
-        later()
-    }
-
-    pub fn connect_network(&self, _network: &str, _container: &str, _settings: EndpointSettings) -> Result<()> {
-        later()
-    }
-
-    /// `force`: also a container that is not there any more, or that a running monitor does not answer for.
-    pub fn disconnect_network(&self, _network: &str, _container: &str, _force: bool) -> Result<()> {
-        later()
-    }
-
-    /// Compares the store with the kernel; with `repair`, brings back what is missing and removes what is left over.
-    pub fn check_system(&self, _repair: bool) -> Result<berth_api::check::SystemCheck> {
-        later()
-    }
-}
+/// In the order of Docker's `info`.
+pub(crate) const DRIVERS: [&str; 5] = ["bridge", "host", "ipvlan", "macvlan", "null"];

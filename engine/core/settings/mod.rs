@@ -18,14 +18,13 @@ pub(crate) mod restart;
 pub(crate) mod security;
 pub(crate) mod signals;
 pub(crate) mod sysctls;
+pub(crate) mod volumes;
 
-use berth_api::models::{ContainerConfig, ContainerCreateBody, HostConfig};
+use berth_api::models::{ContainerConfig, ContainerCreateBody, HostConfig, NetworkingConfig};
 use berth_arch::{Host, Probe};
 use berth_image::RunConfig;
 
 use crate::{EngineConfig, Error, Result};
-
-const VOLUMES: &str = "volumes come with a later version of berth; mount a folder with -v /FOLDER:/PATH";
 
 /// What is kept of a create request.
 #[derive(Debug)]
@@ -33,6 +32,11 @@ pub(crate) struct Checked {
     pub config: ContainerConfig,
     pub host: HostConfig,
     pub warnings: Vec<String>,
+    pub network: modes::Network,
+    /// What was asked of single networks.
+    pub networking: Option<NetworkingConfig>,
+    /// Nobody named one: the default.
+    pub network_was_left_open: bool,
 }
 
 /// `id` gives the host name where none is asked for.
@@ -46,13 +50,8 @@ pub(crate) fn check(
     let mut warnings = Vec::new();
     let mut host = body.host_config.take().unwrap_or_default();
     let explicit_health = explicit_health(&body);
-    endpoints(&body, &host)?;
+    let networking = body.networking_config.take();
     let mut config = merge::own(body);
-    // Clients list the destinations of bind mounts here too. The image's own are folders of the container's layer for
-    // now.
-    if let Some(path) = volume_of_its_own(&config, &host)? {
-        return Err(Error::Unsupported(format!("-v {path}: {VOLUMES}")));
-    }
     merge::image(&mut config, image);
     program(&config)?;
     texts(&config)?;
@@ -62,18 +61,11 @@ pub(crate) fn check(
     if host.network_mode.as_deref().unwrap_or_default() != "host" && config.network_disabled == Some(true) {
         host.network_mode = Some("none".to_owned());
     }
-    let network = match modes::network(host.network_mode.as_deref().unwrap_or_default())? {
-        Some(network) => network,
-        None => {
-            host.network_mode = Some("none".to_owned());
-            warnings.push(
-                "the default network is none: bridge networks come with a later version of berth; --network host gives \
-                 the host's"
-                    .to_owned(),
-            );
-            modes::Network::None
-        }
-    };
+    let network_was_left_open = matches!(host.network_mode.as_deref(), None | Some("" | "default"));
+    if network_was_left_open {
+        host.network_mode = Some("bridge".to_owned());
+    }
+    let network = modes::network(host.network_mode.as_deref().unwrap_or_default())?;
     modes::pid(host.pid_mode.as_deref().unwrap_or_default())?;
     let ipc = modes::ipc(host.ipc_mode.as_deref().unwrap_or_default())?;
     let uts_host = modes::uts_is_host(host.uts_mode.as_deref().unwrap_or_default())?;
@@ -88,6 +80,12 @@ pub(crate) fn check(
             (
                 host.extra_hosts.as_ref().is_some_and(|list| !list.is_empty()),
                 "custom host-to-IP mapping and the network mode",
+            ),
+            (host.links.as_ref().is_some_and(|list| !list.is_empty()), "links and the network mode"),
+            (
+                host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty())
+                    || host.publish_all_ports == Some(true),
+                "port publishing and the container type network mode",
             ),
         ] {
             if given {
@@ -144,6 +142,13 @@ pub(crate) fn check(
         return Err(Error::invalid(format!("Invalid value {score}, range for oom score adj is [-1000, 1000]")));
     }
     host_names(&host)?;
+    crate::networks::ports::check(&host)?;
+    for link in host.links.iter().flatten() {
+        crate::networks::links::parse(link)?;
+    }
+    if network == modes::Network::Host && host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
 
     let restart = restart::parse(host.restart_policy.as_ref())?;
     if host.auto_remove == Some(true) && restart != berth_monitor::config::RestartPolicy::No {
@@ -168,7 +173,7 @@ pub(crate) fn check(
     let subject = log::Subject { id, name: "", image: "", image_id: "", labels: &empty, env: &[] };
     log::resolve(host.log_config.as_ref().unwrap_or(&Default::default()), std::path::Path::new(""), &subject)?;
     limits_in_force(&host, engine, machine, &mut warnings)?;
-    Ok(Checked { config, host, warnings })
+    Ok(Checked { config, host, warnings, network, networking, network_was_left_open })
 }
 
 fn program(config: &ContainerConfig) -> Result<()> {
@@ -212,56 +217,8 @@ fn texts(config: &ContainerConfig) -> Result<()> {
     Ok(())
 }
 
-/// Addresses, aliases and the like for a network that there is not yet.
-fn endpoints(body: &ContainerCreateBody, host: &HostConfig) -> Result<()> {
-    let mode = host.network_mode.as_deref().unwrap_or_default();
-    let Some(endpoints) = body.networking_config.as_ref().and_then(|config| config.endpoints_config.as_ref()) else {
-        return Ok(());
-    };
-    for (name, settings) in endpoints {
-        if name != mode && !(matches!(name.as_str(), "" | "default") && matches!(mode, "" | "default")) {
-            modes::network(name)?;
-            let mode = if mode.is_empty() { "default" } else { mode };
-            return Err(Error::Unsupported(format!(
-                "network {name} beside {mode}: a container in several networks comes with a later version of berth; name \
-                 one with --network"
-            )));
-        }
-        let addresses = settings.ipam_config.as_ref().is_some_and(|ipam| *ipam != Default::default());
-        let aliases = settings.aliases.as_ref().is_some_and(|list| !list.is_empty());
-        let mac = settings.mac_address.as_ref().is_some_and(|text| !text.is_empty());
-        for (given, option) in [(addresses, "--ip"), (aliases, "--network-alias"), (mac, "--mac-address")] {
-            if given {
-                return Err(Error::Unsupported(format!(
-                    "{option}: bridge networks come with a later version of berth"
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A volume that nothing else is mounted on.
-fn volume_of_its_own<'a>(config: &'a ContainerConfig, host: &HostConfig) -> Result<Option<&'a String>> {
-    let Some(volumes) = config.volumes.as_ref().filter(|list| !list.is_empty()) else { return Ok(None) };
-    let points = mounts::parse(host)?;
-    let covered = |path: &String| {
-        let path = mounts::clean(path);
-        path.is_some_and(|path| points.iter().any(|point| point.destination == path))
-    };
-    Ok(volumes.iter().find(|path| !covered(path)))
-}
-
 fn refuse_what_is_to_come(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
-    let network = "bridge networks come with a later version of berth; use --network host";
-    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let published = host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
     for (given, option, why) in [
-        (published, "published ports (-p)", network),
-        (host.publish_all_ports == Some(true), "published ports (-P)", network),
-        (some(&host.links), "--link", network),
-        (some(&host.volumes_from), "--volumes-from", VOLUMES),
-        (host.volume_driver.as_ref().is_some_and(|name| !name.is_empty()), "--volume-driver", VOLUMES),
         (
             host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()),
             "--storage-opt",
@@ -287,6 +244,9 @@ fn refuse_what_is_to_come(config: &ContainerConfig, host: &HostConfig) -> Result
     }
     for path in config.volumes.iter().flatten() {
         mounts::destination(path)?;
+    }
+    for text in host.volumes_from.iter().flatten() {
+        volumes::from_container(text)?;
     }
     Ok(())
 }
@@ -345,22 +305,28 @@ fn host_names(host: &HostConfig) -> Result<()> {
     Ok(())
 }
 
-/// `name:address` or `name=address`; the address may be `host-gateway`, which needs a bridge.
-pub(crate) fn extra_host(line: &str) -> Result<(&str, std::net::IpAddr)> {
+/// An address of /etc/hosts that was given by the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HostAddress {
+    Address(std::net::IpAddr),
+    /// `host-gateway`: where the container finds this host.
+    Gateway,
+}
+
+/// `name:address` or `name=address`.
+pub(crate) fn extra_host(line: &str) -> Result<(&str, HostAddress)> {
     let invalid = || Error::invalid(format!("bad format for add-host: \"{line}\""));
     let (name, address) = line.split_once('=').or_else(|| line.split_once(':')).ok_or_else(invalid)?;
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(invalid());
     }
     if address == "host-gateway" {
-        return Err(Error::Unsupported(
-            "host-gateway: bridge networks come with a later version of berth; give an address".to_owned(),
-        ));
+        return Ok((name, HostAddress::Gateway));
     }
     let address = address.trim_start_matches('[').trim_end_matches(']');
     let address =
         address.parse().map_err(|_| Error::invalid(format!("invalid IP address in add-host: \"{address}\"")))?;
-    Ok((name, address))
+    Ok((name, HostAddress::Address(address)))
 }
 
 /// A filter that nobody asked for by name and that the kernel does not have is done without, and that is said.

@@ -7,6 +7,8 @@ pub(crate) enum Network {
     None,
     Host,
     Container(String),
+    /// One of the store's, and maybe others beside it.
+    Named(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,23 +36,17 @@ fn other(text: &str, what: &str) -> Result<Option<String>> {
     }
 }
 
-/// `None` for what means Docker's bridge by default.
-pub(crate) fn network(text: &str) -> Result<Option<Network>> {
-    Ok(Some(match text {
-        "" | "default" => return Ok(None),
+/// Nothing at all means the default network, which Docker calls `bridge`.
+pub(crate) fn network(text: &str) -> Result<Network> {
+    Ok(match text {
+        "" | "default" => Network::Named("bridge".to_owned()),
         "none" => Network::None,
         "host" => Network::Host,
         _ => match other(text, "network mode")? {
             Some(name) => Network::Container(name),
-            None => {
-                let kind = if text == "bridge" { "bridge networks" } else { "user-defined networks" };
-                return Err(Error::Unsupported(format!(
-                    "network {text}: {kind} come with a later version of berth; use --network none, host or \
-                     container:NAME"
-                )));
-            }
+            None => Network::Named(text.to_owned()),
         },
-    }))
+    })
 }
 
 pub(crate) fn pid(text: &str) -> Result<Pid> {
@@ -96,13 +92,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_exist_yet_is_refused_by_name() {
-        for name in ["bridge", "web"] {
-            let message = network(name).unwrap_err().to_string();
-            assert!(message.starts_with(&format!("network {name}: ")), "{message}");
+    fn words_that_are_no_mode_name_a_network() {
+        for (text, name) in [("", "bridge"), ("default", "bridge"), ("bridge", "bridge"), ("web", "web")] {
+            assert_eq!(network(text).unwrap(), Network::Named(name.to_owned()), "{text}");
         }
-        assert_eq!(network("default").unwrap(), None);
-        assert_eq!(network("container:web").unwrap(), Some(Network::Container("web".to_owned())));
+        assert_eq!(network("container:web").unwrap(), Network::Container("web".to_owned()));
         assert!(network("container:").is_err());
     }
 

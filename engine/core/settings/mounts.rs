@@ -3,11 +3,13 @@
 use std::path::{Component, Path, PathBuf};
 
 use berth_api::models::{HostConfig, Mount, MountBindOptionsPropagationEnum as Propagation, MountType};
+use serde::{Deserialize, Serialize};
 
+use super::volumes::{self, VolumeMount};
 use crate::{Error, Result};
 
 /// One mount that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Point {
     /// Absolute, without `.` and `..`.
     pub destination: PathBuf,
@@ -17,14 +19,15 @@ pub(crate) struct Point {
     pub mode: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     Bind(Bind),
     /// The options in mount(8)'s words.
     Tmpfs(Vec<String>),
+    Volume(VolumeMount),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bind {
     pub source: PathBuf,
     /// `rprivate` if nothing was said.
@@ -36,7 +39,7 @@ pub(crate) struct Bind {
 }
 
 /// How far read-only reaches in a bind mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ReadOnly {
     /// To the mounts below too, where the kernel can (5.12).
     IfPossible,
@@ -50,7 +53,7 @@ const PROPAGATIONS: &[&str] = &["private", "rprivate", "shared", "rshared", "sla
 pub(crate) fn parse(host: &HostConfig) -> Result<Vec<Point>> {
     let mut points = Vec::new();
     for text in host.binds.iter().flatten() {
-        points.push(bind(text)?);
+        points.push(bind(text, host.volume_driver.as_deref().unwrap_or_default())?);
     }
     for mount in host.mounts.iter().flatten() {
         points.push(from_mount(mount)?);
@@ -97,21 +100,15 @@ pub(crate) fn clean(text: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-pub(crate) fn volume(name: &str) -> Error {
-    let what = if name.is_empty() { "anonymous volumes".to_owned() } else { format!("volume {name}: named volumes") };
-    Error::Unsupported(format!(
-        "{what} come with a later version of berth; mount a folder (-v /FOLDER:/PATH) or a tmpfs (--tmpfs /PATH)"
-    ))
-}
-
-/// `SOURCE:DESTINATION[:OPTIONS]`.
-fn bind(text: &str) -> Result<Point> {
+/// `[SOURCE:]DESTINATION[:OPTIONS]`; `driver` is that of volumes that have to be made.
+fn bind(text: &str, driver: &str) -> Result<Point> {
     let invalid = || Error::invalid(format!("invalid volume specification: '{text}'"));
     let parts: Vec<_> = text.split(':').collect();
     let (source, inside, mode) = match *parts.as_slice() {
         [inside] if !inside.is_empty() => {
-            destination(inside)?;
-            return Err(volume(""));
+            let destination = destination(inside)?;
+            let kind = Kind::Volume(VolumeMount::anonymous(driver));
+            return Ok(Point { destination, kind, read_only: false, mode: String::new() });
         }
         [source, inside] => (source, inside, ""),
         [source, inside, mode] => (source, inside, mode),
@@ -122,7 +119,10 @@ fn bind(text: &str) -> Result<Point> {
     }
     let destination = destination(inside)?;
     let Some(source) = clean(source) else {
-        return Err(if source.contains(['/', '\0']) { invalid() } else { volume(source) });
+        if source.starts_with('/') {
+            return Err(invalid());
+        }
+        return volumes::named(source, destination, mode, driver);
     };
     let invalid_mode = || Error::invalid(format!("invalid mode: {mode}"));
     let mut bind = Bind {
@@ -227,7 +227,22 @@ fn from_mount(mount: &Mount) -> Result<Point> {
             let (words, _) = tmpfs(&words.join(","))?;
             Ok(point(Kind::Tmpfs(words)))
         }
-        Some(MountType::VOLUME) => Err(volume(source)),
+        Some(MountType::VOLUME) => {
+            for (given, field) in [
+                (mount.bind_options.is_some(), "BindOptions"),
+                (mount.tmpfs_options.is_some(), "TmpfsOptions"),
+                (mount.image_options.is_some(), "ImageOptions"),
+            ] {
+                if given {
+                    return Err(invalid(&format!("field {field} must not be specified")));
+                }
+            }
+            let options = mount.volume_options.clone().unwrap_or_default();
+            Ok(point(Kind::Volume(volumes::mounted(source, read_only, options).map_err(|error| match error {
+                volumes::Wrong::Config(why) => invalid(why),
+                volumes::Wrong::Name(error) => error,
+            })?)))
+        }
         Some(other) => Err(Error::Unsupported(format!(
             "mount {target}: type {other} comes with a later version of berth; use type=bind or type=tmpfs"
         ))),
@@ -323,10 +338,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_bind_is_refused_clearly() {
+    fn what_is_no_mount_is_refused_clearly() {
         for (text, words) in [
-            ("/a", "anonymous volumes come with"),
-            ("data:/a", "volume data: named volumes come with"),
             ("/a:b", "mount path must be absolute"),
             ("/a:/", "destination can't be '/'"),
             ("/a:/..", "destination can't be '/'"),
@@ -335,7 +348,13 @@ mod tests {
             ("/a:/b:ro:x", "invalid volume specification"),
             (":/b", "invalid volume specification"),
             ("", "invalid volume specification"),
-            ("a/b:/c", "invalid volume specification"),
+            ("a:b:c:d", "invalid volume specification"),
+            ("a/b:/c", "includes invalid characters for a local volume name"),
+            ("a:/c", "volume name is too short"),
+            ("data:c", "mount path must be absolute"),
+            ("data:/c:rshared", "field BindOptions must not be specified"),
+            ("data:/c:nocopy,nocopy", "invalid mode"),
+            ("c:", "invalid volume specification"),
         ] {
             let message = one(text).unwrap_err().to_string();
             assert!(message.contains(words), "{text}: {message}");
@@ -374,6 +393,5 @@ mod tests {
         assert!(from_mount(&mount(MountType::BIND, "a")).is_err());
         assert!(from_mount(&mount(MountType::TMPFS, "a")).is_err());
         assert!(from_mount(&mount(MountType::TMPFS, "")).is_ok());
-        assert!(matches!(from_mount(&mount(MountType::VOLUME, "a")), Err(Error::Unsupported(_))));
     }
 }

@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Modes;
+use crate::networks::Prepared;
+use crate::settings::HostAddress;
 use crate::settings::modes::Network;
 use crate::{Container, Error, Result, settings};
 
@@ -16,6 +18,9 @@ const LOCALHOST: &str = "127.0.0.1\tlocalhost\n\
     ff02::1\tip6-allnodes\n\
     ff02::2\tip6-allrouters\n";
 
+/// Where the container's monitor answers.
+const RESOLVER: &str = "127.0.0.11";
+
 /// What systemd-resolved keeps where its stub listens on a loopback address.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
@@ -24,14 +29,16 @@ pub(crate) const FILES: [(&str, &str); 3] =
     [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
 
 /// Writes the files, and says where those that the container sees are.
-pub(super) fn write(container: &Container, modes: &Modes, folder: &Path) -> Result<[PathBuf; 3]> {
+pub(super) fn write(container: &Container, modes: &Modes, networks: &Prepared, folder: &Path) -> Result<[PathBuf; 3]> {
     if let Some(target) = modes.network_target() {
         // Who shares a network shares its names; the folders lie side by side.
         let theirs = folder.with_file_name(&target.container.id);
         return Ok(FILES.map(|(name, _)| theirs.join(name)));
     }
     let hostname = format!("{}\n", container.config.hostname.as_deref().unwrap_or_default());
-    let contents = [hosts(container, &modes.network)?, hostname, resolver(container, &modes.network)];
+    let answered = networks.plan.resolver.is_some();
+    let contents =
+        [hosts(container, &modes.network, networks)?, hostname, resolver(container, &modes.network, answered)];
     let paths = FILES.map(|(name, _)| folder.join(name));
     for (path, text) in paths.iter().zip(contents) {
         // Everybody in the container reads them, whatever the umask of who starts it.
@@ -42,7 +49,7 @@ pub(super) fn write(container: &Container, modes: &Modes, folder: &Path) -> Resu
     Ok(paths)
 }
 
-fn hosts(container: &Container, network: &Network) -> Result<String> {
+fn hosts(container: &Container, network: &Network, networks: &Prepared) -> Result<String> {
     let mut text = match network {
         Network::Host => bounded("/etc/hosts").unwrap_or_else(|| LOCALHOST.to_owned()),
         _ => LOCALHOST.to_owned(),
@@ -50,14 +57,34 @@ fn hosts(container: &Container, network: &Network) -> Result<String> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
+    for (address, names) in &networks.hosts {
+        let _ = writeln!(text, "{address}\t{names}");
+    }
     for line in container.host_config.extra_hosts.iter().flatten() {
         let (name, address) = settings::extra_host(line)?;
+        let address = match address {
+            HostAddress::Address(address) => address,
+            HostAddress::Gateway => networks.host_gateway(network).ok_or_else(|| {
+                Error::invalid(format!("--add-host {line}: unable to derive the IP value for host-gateway: this container has no way to the host"))
+            })?,
+        };
         let _ = writeln!(text, "{address}\t{name}");
     }
     Ok(text)
 }
 
-fn resolver(container: &Container, network: &Network) -> String {
+/// Networks came or went while the container runs. A file that somebody else wrote is left as it is, as Docker does;
+/// so is the inode, which is bound into the container.
+pub(crate) fn ask_elsewhere(container: &Container, network: &Network, answered: bool, folder: &Path) -> Result<()> {
+    let path = folder.join("resolv.conf");
+    if bounded(&path).is_some_and(|text| text == resolver(container, network, !answered)) {
+        std::fs::write(&path, resolver(container, network, answered)).map_err(Error::io("write", path))?;
+    }
+    Ok(())
+}
+
+/// `answered`: by the container's monitor.
+fn resolver(container: &Container, network: &Network, answered: bool) -> String {
     let host = &container.host_config;
     let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     let (dns, search, options) = (list(&host.dns), list(&host.dns_search), list(&host.dns_options));
@@ -78,24 +105,37 @@ fn resolver(container: &Container, network: &Network) -> String {
             .map(|rest| rest.trim().to_owned())
             .collect::<Vec<_>>()
     };
-    if dns.is_empty() {
+    if answered {
+        // It asks the others, on the container's behalf.
+        let _ = writeln!(text, "nameserver {RESOLVER}");
+    } else if dns.is_empty() {
         // A loopback address of the host's is not this network's.
         for server in servers(&of_host).filter(|server| host_network || !is_loopback(server)) {
             let _ = writeln!(text, "nameserver {server}");
         }
     }
-    for server in &dns {
+    for server in dns.iter().filter(|_| !answered) {
         let _ = writeln!(text, "nameserver {server}");
     }
     let search = if search.is_empty() { word("search").join(" ") } else { search.join(" ") };
     if !search.is_empty() && search != "." {
         let _ = writeln!(text, "search {search}");
     }
-    let options = if options.is_empty() { word("options").join(" ") } else { options.join(" ") };
+    let mut options = if options.is_empty() { word("options").join(" ") } else { options.join(" ") };
+    if answered && !options.contains("ndots:") {
+        // As Docker: names of one word are asked for as they are.
+        options = format!("{options} ndots:0").trim_start().to_owned();
+    }
     if !options.is_empty() {
         let _ = writeln!(text, "options {options}");
     }
     text
+}
+
+/// The host's name servers, its stubs included: what a process of the host asks.
+pub(crate) fn name_servers() -> Vec<std::net::IpAddr> {
+    let of_host = bounded("/etc/resolv.conf").unwrap_or_default();
+    servers(&of_host).filter_map(|server| server.parse().ok()).collect()
 }
 
 fn servers(text: &str) -> impl Iterator<Item = &str> {
@@ -110,7 +150,7 @@ fn is_loopback(server: &str) -> bool {
 }
 
 /// A file of the host's, unless it is too long to be what its name says.
-fn bounded(path: &str) -> Option<String> {
+fn bounded(path: impl AsRef<Path>) -> Option<String> {
     use std::io::Read;
     let mut text = String::new();
     std::fs::File::open(path).ok()?.take(1 << 20).read_to_string(&mut text).ok()?;
@@ -126,12 +166,12 @@ mod tests {
     fn given_names_and_addresses_are_written() {
         let mut container = container();
         container.host_config.extra_hosts = Some(vec!["db:10.0.0.1".to_owned(), "six=[::1]".to_owned()]);
-        let text = hosts(&container, &Network::None).unwrap();
+        let text = hosts(&container, &Network::None, &Prepared::default()).unwrap();
         assert!(text.starts_with(LOCALHOST) && text.ends_with("10.0.0.1\tdb\n::1\tsix\n"), "{text}");
         container.host_config.dns = Some(vec!["9.9.9.9".to_owned()]);
         container.host_config.dns_search = Some(vec!["a.example".to_owned()]);
         container.host_config.dns_options = Some(vec!["ndots:2".to_owned()]);
-        let text = resolver(&container, &Network::None);
+        let text = resolver(&container, &Network::None, false);
         assert_eq!(text, "nameserver 9.9.9.9\nsearch a.example\noptions ndots:2\n");
     }
 }

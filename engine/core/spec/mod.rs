@@ -19,8 +19,10 @@ use oci_spec::runtime::{
     SpecBuilder,
 };
 
+use crate::networks::Prepared;
 use crate::settings::modes::{self, Ipc, Network, Pid};
 use crate::settings::{defaults, devices, security};
+use crate::volumes::mount::Mounted;
 use crate::{Container, Engine, Error, Result};
 
 /// Control groups of containers that name no parent.
@@ -56,7 +58,7 @@ impl Modes {
 impl Engine {
     pub(crate) fn modes(&self, container: &Container) -> Result<Modes> {
         let host = &container.host_config;
-        let network = modes::network(host.network_mode.as_deref().unwrap_or_default())?.unwrap_or(Network::None);
+        let network = modes::network(host.network_mode.as_deref().unwrap_or_default())?;
         let pid = modes::pid(host.pid_mode.as_deref().unwrap_or_default())?;
         let ipc = modes::ipc(host.ipc_mode.as_deref().unwrap_or_default())?;
         let network_of = match &network {
@@ -96,13 +98,21 @@ impl Engine {
     }
 
     /// Everything that the backend is told. `folder` is the container's, `root` where its root will be.
-    pub(crate) fn make_spec(&self, container: &Container, modes: &Modes, folder: &Path, root: &Path) -> Result<Spec> {
+    pub(crate) fn make_spec(
+        &self,
+        container: &Container,
+        modes: &Modes,
+        networks: &Prepared,
+        volumes: &Mounted,
+        folder: &Path,
+        root: &Path,
+    ) -> Result<Spec> {
         let host = &container.host_config;
         let privileged = host.privileged == Some(true);
         let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
         let (nodes, rules) = self.device_nodes(container)?;
-        let (mounts, propagation) = self.spec_mounts(container, modes, folder, &security)?;
-        let process = self.spec_process(container, &security)?;
+        let (mounts, propagation) = self.spec_mounts(container, modes, networks, volumes, folder, &security)?;
+        let process = self.spec_process(container, &networks.environment, &security)?;
         let capabilities = process.capabilities().as_ref().and_then(|sets| sets.bounding().clone()).unwrap_or_default();
 
         let mut linux = LinuxBuilder::default()
@@ -221,7 +231,7 @@ fn namespaces(container: &Container, modes: &Modes) -> Result<Vec<LinuxNamespace
 /// What was asked for, and Docker's own for a network of the container's own: low ports and ping for everybody.
 fn sysctls(container: &Container, modes: &Modes) -> HashMap<String, String> {
     let mut list = container.host_config.sysctls.clone().unwrap_or_default();
-    if modes.network == Network::None {
+    if matches!(modes.network, Network::None | Network::Named(_)) {
         for (name, file, value) in [
             ("net.ipv4.ip_unprivileged_port_start", "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
             ("net.ipv4.ping_group_range", "/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Mount, MountBuilder};
 
 use super::{Modes, files, init};
+use crate::networks::Prepared;
 use crate::settings::modes::Ipc;
-use crate::settings::mounts::{self, Bind, Kind, Point, ReadOnly};
+use crate::settings::mounts::{Bind, Kind, Point, ReadOnly};
 use crate::settings::security::Security;
+use crate::volumes::mount::Mounted;
 use crate::{Container, Engine, Error, Result};
 
 fn mount(destination: impl Into<PathBuf>, kind: &str, source: impl Into<PathBuf>, options: &[&str]) -> Result<Mount> {
@@ -26,11 +28,13 @@ impl Engine {
         &self,
         container: &Container,
         modes: &Modes,
+        networks: &Prepared,
+        volumes: &Mounted,
         folder: &Path,
         security: &Security,
     ) -> Result<(Vec<Mount>, Option<String>)> {
         let host = &container.host_config;
-        let points = mounts::parse(host)?;
+        let points = container.points()?;
         let mut list = self.default_mounts(container, modes, security)?;
         // What the user mounts replaces what would be there, and a whole /dev all that would be below it.
         let replaced = |destination: &Path| {
@@ -41,7 +45,7 @@ impl Engine {
         };
         list.retain(|mount| !replaced(mount.destination()));
         let access = if host.readonly_rootfs == Some(true) { "ro" } else { "rw" };
-        let sources = files::write(container, modes, folder)?;
+        let sources = files::write(container, modes, networks, folder)?;
         for ((_, inside), source) in files::FILES.iter().zip(sources) {
             if !replaced(Path::new(inside)) {
                 list.push(mount(*inside, "bind", source, &["bind", "rprivate", access])?);
@@ -64,6 +68,11 @@ impl Engine {
                         propagation = wanted.map(str::to_owned).or(propagation);
                     }
                     bind_mount(point, bind)?
+                }
+                Kind::Volume(volume) => {
+                    let (source, options) = volumes.bind(point, volume)?;
+                    let options: Vec<_> = options.iter().map(String::as_str).collect();
+                    mount(&point.destination, "bind", source, &options)?
                 }
             });
         }

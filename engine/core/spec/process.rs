@@ -20,7 +20,12 @@ fn incomplete(error: oci_spec::OciSpecError) -> Error {
 }
 
 impl Engine {
-    pub(super) fn spec_process(&self, container: &Container, security: &Security) -> Result<Process> {
+    pub(super) fn spec_process(
+        &self,
+        container: &Container,
+        linked: &[String],
+        security: &Security,
+    ) -> Result<Process> {
         let (config, host) = (&container.config, &container.host_config);
         let groups = host.group_add.as_deref().unwrap_or_default();
         let identity = self.user_identity(container, config.user.as_deref().unwrap_or_default(), groups)?;
@@ -37,7 +42,7 @@ impl Engine {
             .terminal(container.tty())
             .user(user(&identity)?)
             .args(args)
-            .env(environment(container, &[], container.tty(), &identity.home))
+            .env(environment(container, linked, container.tty(), &identity.home))
             .cwd(working_directory(config.working_dir.as_deref()))
             .capabilities(sets(set)?)
             .rlimits(limits(container)?)

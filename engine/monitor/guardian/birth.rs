@@ -16,6 +16,8 @@ use rustix::fs::Mode;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::log::Log;
+use super::network::{Networks, relayed};
+use super::own::Own;
 use super::streams::{Streams, StreamsId};
 use super::{BUFFER, BackOff, Memory, Monitor, Run};
 use crate::client::{LOCK, SOCKET};
@@ -141,12 +143,16 @@ fn bear(folder: &Path, report: &UnixStream, connections: usize, find: Find) -> R
         lock: Some(lock),
         signals,
         buffer: vec![0; BUFFER],
-        own_oom_score: None,
+        own: Own::default(),
         memory: Memory::Unwatched,
+        networks: Networks::default(),
     };
-    let handed = receive(report, connections).map_err(|error| refuse(format!("receive connections: {error}")))?;
+    super::volumes::mount_all(&monitor.config).inspect_err(|_| monitor.release())?;
+    let count = connections + relayed(&monitor.config.network.ports).count();
+    let mut handed = receive(report, count).map_err(|error| refuse(format!("receive connections: {error}")))?;
+    monitor.networks.hold(handed.split_off(connections));
     for connection in handed {
-        monitor.admit(connection);
+        monitor.admit(connection.into());
     }
     match monitor.launch() {
         Ok(()) => Ok(monitor),
@@ -190,10 +196,10 @@ fn signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
 }
 
-/// Connections that the engine hands over; see [`crate::spawn_serving`].
-fn receive(report: &UnixStream, count: usize) -> io::Result<Vec<UnixStream>> {
-    let mut connections: Vec<UnixStream> = Vec::new();
-    while connections.len() < count {
+/// Connections and sockets that the engine hands over; see [`crate::spawn_serving`].
+fn receive(report: &UnixStream, count: usize) -> io::Result<Vec<OwnedFd>> {
+    let mut handed = Vec::new();
+    while handed.len() < count {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(CONNECTIONS_AT_ONCE))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
@@ -205,9 +211,9 @@ fn receive(report: &UnixStream, count: usize) -> io::Result<Vec<UnixStream>> {
         }
         for part in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = part {
-                connections.extend(fds.map(|fd: OwnedFd| UnixStream::from(fd)));
+                handed.extend(fds);
             }
         }
     }
-    Ok(connections)
+    Ok(handed)
 }

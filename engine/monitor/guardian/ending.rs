@@ -27,6 +27,7 @@ impl Monitor {
         self.escalate(now);
         self.end_overrun_clients(now);
         self.settle_executions(now);
+        self.settle_networks(now);
         if matches!((&self.memory, self.run), (Memory::ToBeWatched, Run::Running { .. })) {
             let watch =
                 self.sandbox.as_ref().and_then(|sandbox| sandbox.stats()).and_then(|stats| stats.memory_watch());
@@ -103,9 +104,11 @@ impl Monitor {
         {
             self.warn(format!("clear away the container: {error}"));
         }
+        self.rest_networks();
         let ran = since.elapsed();
         let code = ended.code;
         self.event("die", &[("execDuration", ran.as_secs().to_string()), ("exitCode", code.to_string())]);
+        self.volumes_unmounted();
         self.state.pid = 0;
         self.state.sandbox = None;
         let stopped = self.state.stopped_by_user || self.shutting_down || self.stop.is_some();
@@ -156,6 +159,7 @@ impl Monitor {
         self.state.pid = 0;
         self.state.monitor_pid = 0;
         self.state.sandbox = None;
+        self.leave_networks();
         self.save_state();
         if self.stop.take().is_some_and(|stop| stop.announced) {
             self.event("stop", &[]);
@@ -171,6 +175,12 @@ impl Monitor {
             client.gone |= matches!(client.mode, Mode::Request(_));
         }
         self.drop_clients();
+        if self.config.releases
+            && !self.config.auto_remove
+            && let Some(mut command) = remove_command(&self.config)
+        {
+            let _ = command.spawn();
+        }
         if !self.clients.is_empty() && self.config.auto_remove && !promised {
             // Somebody has still to get output; that is no reason to keep the container.
             self.config.auto_remove = false;

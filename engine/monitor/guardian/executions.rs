@@ -8,7 +8,7 @@ use berth_backends::{ExecChild, Stdio};
 
 use super::clients::{Attached, Mode};
 use super::detach::DetachKeys;
-use super::launch::{default_oom_score, refusal};
+use super::launch::refusal;
 use super::requests::refuse;
 use super::streams::{Connected, StreamsId};
 use super::{GRACE, Monitor};
@@ -59,9 +59,7 @@ impl Monitor {
             let message = format!("invalid execution ID {id:?}");
             return self.respond(index, &Response::Refused(refuse(RefusalKind::InvalidArgument, message)));
         }
-        if let Some(score) = self.own_oom_score {
-            default_oom_score(&mut process, score);
-        }
+        self.own.give_back(&mut process);
         let terminal = process.terminal().unwrap_or(false);
         let connected = Connected { stdin: stdin && !detach, stdout: stdout && !detach, stderr: stderr && !detach };
         let program = process.args().as_ref().map(|args| args.join(" ")).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use berth_backends::{Bundle, Error as BackendError, Stdio};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Spec;
 
 use super::streams::Connected;
 use super::{Memory, Monitor, Run, now};
@@ -28,6 +28,9 @@ impl Monitor {
                 if let Some(mut sandbox) = self.sandbox.take() {
                     let _ = sandbox.delete();
                 }
+                if matches!(self.run, Run::Fresh) {
+                    self.leave_networks();
+                }
                 self.record_failure(before, &refusal);
                 Err(refusal)
             }
@@ -41,8 +44,8 @@ impl Monitor {
         };
         let path = self.folder().join("config.json");
         let mut spec: Spec = files::read_json(&path).map_err(|error| failed("read the bundle", &error))?;
-        if let (Some(score), Some(process)) = (self.own_oom_score, spec.process_mut().as_mut()) {
-            default_oom_score(process, score);
+        if let Some(process) = spec.process_mut().as_mut() {
+            self.own.give_back(process);
         }
         let (open_stdin, terminal, size) = (self.config.open_stdin, self.config.terminal, self.config.size);
         let once = self.config.stdin_once;
@@ -79,6 +82,7 @@ impl Monitor {
         };
         // Before the program runs: from here on, whoever finds this file and a free lock knows what to clear away.
         self.save_state();
+        self.connect_networks()?;
         let since = Instant::now();
         let Some(sandbox) = &mut self.sandbox else { return Err(failed("start", &"the sandbox is gone")) };
         sandbox.start().map_err(|error| refusal(&error))?;
@@ -112,13 +116,6 @@ fn exit_code(kind: RefusalKind) -> i32 {
         RefusalKind::ProgramNotFound => 127,
         RefusalKind::CannotExecute => 126,
         _ => EXIT_UNKNOWN,
-    }
-}
-
-/// The monitor's own score is not the container's.
-pub(super) fn default_oom_score(process: &mut Process, score: i32) {
-    if process.oom_score_adj().is_none() {
-        process.set_oom_score_adj(Some(score));
     }
 }
 

@@ -14,12 +14,15 @@ mod executions;
 mod input;
 mod launch;
 mod log;
+mod network;
 mod output;
+mod own;
 mod requests;
 mod restart;
 mod spool;
 mod streams;
 mod turn;
+mod volumes;
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -32,6 +35,8 @@ pub use self::birth::{main, main_with};
 use self::clients::Client;
 use self::executions::Execution;
 use self::log::Log;
+use self::network::Networks;
+use self::own::Own;
 use self::restart::BackOff;
 use self::streams::{Streams, StreamsId};
 use crate::config::MonitorConfig;
@@ -73,9 +78,10 @@ pub(crate) struct Monitor {
     lock: Option<Lock>,
     signals: SignalFd,
     buffer: Vec<u8>,
-    own_oom_score: Option<i32>,
+    own: Own,
     /// Of a running container with a limit.
     memory: Memory,
+    networks: Networks,
 }
 
 /// Hearing of a want of memory.

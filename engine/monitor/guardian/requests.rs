@@ -56,6 +56,7 @@ impl Monitor {
             Request::Pause => self.pause(),
             Request::Hold => return self.hold(index),
             Request::Unpause => self.unpause(),
+            Request::Networks { plan } => self.change_networks(*plan),
             Request::Update { resources, restart, attributes } => {
                 let done = self.update(resources.as_deref());
                 if done.is_ok() {

@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::clients::Mode;
+use super::own::Own;
 use super::streams::StreamsId;
 use super::{Memory, Monitor, Run};
 use crate::protocol::frame;
@@ -20,6 +21,8 @@ enum Token {
     Listener,
     Exit,
     Memory,
+    Relay,
+    Names,
     Source(StreamsId, usize),
     Input(StreamsId),
     Client(usize),
@@ -33,14 +36,7 @@ const READS: usize = 4;
 impl Monitor {
     /// What can wait until the engine has its answer.
     pub(super) fn settle_in(&mut self) {
-        let path = "/proc/self/oom_score_adj";
-        let own = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
-        // Lowering it takes CAP_SYS_RESOURCE; without, the monitor is as likely a victim as anybody.
-        if let Some(own) = own
-            && std::fs::write(path, "-999").is_ok()
-        {
-            self.own_oom_score = Some(own);
-        }
+        self.own = Own::take(self.networks.relay.is_some());
     }
 
     pub(super) fn serve(&mut self) -> ExitCode {
@@ -89,6 +85,12 @@ impl Monitor {
                 add(Token::Memory, watch.as_fd(), watch.poll_flags());
             }
         }
+        if let Some(relay) = &self.networks.relay {
+            add(Token::Relay, relay.as_fd(), PollFlags::IN);
+        }
+        if let Some(resolver) = &self.networks.resolver {
+            add(Token::Names, resolver.as_fd(), PollFlags::IN);
+        }
         for streams in &self.streams {
             // A full stream is left out altogether: a pipe that has been closed would be reported without end.
             let idle = streams.terminal.is_some() && self.idle_terminal_until.is_some_and(|until| now < until);
@@ -133,10 +135,18 @@ impl Monitor {
         };
         let stop = self.stop.as_ref().and_then(|stop| stop.give_up_at.or(stop.kill_at));
         let executions = self.executions.iter().filter_map(|execution| execution.grace_until()).min();
-        [run, stop, executions, self.idle_terminal_until, self.listener_rests_until, self.patience_ends()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            run,
+            stop,
+            executions,
+            self.networks.deadline(),
+            self.idle_terminal_until,
+            self.listener_rests_until,
+            self.patience_ends(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn attend(&mut self, token: Token, flags: PollFlags) {
@@ -145,6 +155,7 @@ impl Monitor {
             Token::Listener => self.accept(),
             Token::Exit => self.children_changed(),
             Token::Memory => self.memory_changed(),
+            Token::Relay | Token::Names => self.turn_networks(),
             Token::Source(id, index) => {
                 self.read_source(id, index, READS);
             }

@@ -47,6 +47,7 @@ impl Container {
             run_folder,
             backend: "fake".to_owned(),
             rootfs: Vec::new(),
+            network: Default::default(),
             terminal: false,
             size: None,
             open_stdin: false,
@@ -57,6 +58,9 @@ impl Container {
             stop_timeout: 10,
             attributes: BTreeMap::from([("name".to_owned(), "test".to_owned())]),
             remove_command: Vec::new(),
+            mounts: Vec::new(),
+            volumes: Vec::new(),
+            releases: false,
         };
         Self { config, base }
     }
@@ -75,7 +79,7 @@ impl Container {
     pub(crate) fn start_attached(&self, keys: &[u8]) -> Client {
         let (ours, theirs) = UnixStream::pair().unwrap();
         client::send(&ours, &attach(keys)).unwrap();
-        match berth_monitor::spawn_serving(&self.config, &[theirs]).unwrap() {
+        match berth_monitor::spawn_serving(&self.config, &[theirs], &[]).unwrap() {
             Started::Running { pid, .. } => assert!(pid > 0),
             Started::Refused(refusal) => panic!("{refusal:?}"),
         }

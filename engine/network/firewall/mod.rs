@@ -4,7 +4,19 @@
 //! none, where the monitors' relays do what can be done. A path has tables or chains of its own, named after the state
 //! root that they belong to ([`Owner`]), and touches nothing else.
 
+mod conntrack;
+mod iptables;
+mod nft;
+mod none;
+pub(crate) mod redirect;
+pub mod registry;
+mod sys;
+pub mod watch;
+
 use ipnet::IpNet;
+
+pub use registry::{Abilities, Selection, by_name, select};
+pub use watch::Watch;
 
 use crate::Result;
 use crate::plan::Published;
@@ -47,7 +59,7 @@ pub struct Wanted {
 
 /// A packet path. Synchronous; any number of processes may use one at the same time: additions and removals of single
 /// networks and ports do not disturb each other.
-pub trait PacketPath {
+pub trait PacketPath: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Adds a network's rules, and what all have in common if it is not there. Idempotent, atomic.

@@ -13,6 +13,9 @@ pub const APPEND: u16 = 0x800;
 /// `NLM_F_ROOT | NLM_F_MATCH`: everything there is.
 pub const DUMP: u16 = 0x300;
 
+/// `NLM_F_DUMP_INTR`: what is dumped changed meanwhile, and the dump may lack something.
+pub const DUMP_INTERRUPTED: u16 = 0x10;
+
 /// `NLA_F_NESTED`.
 pub const NESTED: u16 = 1 << 15;
 
@@ -40,7 +43,7 @@ impl Requests {
     }
 
     /// An nf_tables batch: all or nothing. The batch's own begin and end messages are added like others, with
-    /// [`Requests::begin_quietly`].
+    /// [`Requests::begin_quietly`]. One acknowledgement is enough, see [`Requests::acknowledge`]: refusals always come.
     pub fn batch() -> Self {
         Self { batch: true, ..Self::default() }
     }
@@ -55,6 +58,16 @@ impl Requests {
     /// Begins a request that nobody hears of unless it is refused.
     pub fn begin_quietly(&mut self, kind: u16, flags: u16, header: &[u8]) -> &mut Self {
         self.start(kind, flags | REQUEST, header)
+    }
+
+    /// Has the present message acknowledged, though it was begun quietly.
+    pub fn acknowledge(&mut self) -> &mut Self {
+        if let Some(flags) = self.bytes.get_mut(self.message + 6..self.message + 8) {
+            let with = u16::from_ne_bytes([flags[0], flags[1]]) | ACK;
+            flags.copy_from_slice(&with.to_ne_bytes());
+            self.awaited += 1;
+        }
+        self
     }
 
     fn start(&mut self, kind: u16, flags: u16, header: &[u8]) -> &mut Self {
@@ -155,6 +168,8 @@ impl Requests {
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     pub kind: u16,
+    /// `NLM_F_*`.
+    pub flags: u16,
     pub sequence: u32,
     /// What follows the 16 bytes: the family's header and attributes.
     pub payload: &'a [u8],
@@ -196,7 +211,8 @@ pub fn split(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
             let kind = u16::from_ne_bytes([whole[4], whole[5]]);
             if kind != NLMSG_NOOP {
                 let sequence = u32::from_ne_bytes([whole[8], whole[9], whole[10], whole[11]]);
-                return Some(Message { kind, sequence, payload: &whole[HEADER..] });
+                let flags = u16::from_ne_bytes([whole[6], whole[7]]);
+                return Some(Message { kind, flags, sequence, payload: &whole[HEADER..] });
             }
         }
     })

@@ -29,6 +29,9 @@ pub struct Socket {
 /// Bytes; as much as the kernel puts into one part of a dump.
 const ANSWER: usize = 32 * 1024;
 
+/// Bytes that fit into every socket's send buffer (`net.core.wmem_default` is 160 KiB or more).
+const USUAL_ROOM: usize = 64 * 1024;
+
 impl Socket {
     pub fn open(family: Family) -> Result<Self, Errno> {
         let protocol = std::num::NonZeroU32::new(family as u32).map(rustix::net::Protocol::from_raw);
@@ -48,6 +51,11 @@ impl Socket {
         let bytes = requests.bytes();
         if bytes.is_empty() {
             return Ok(());
+        }
+        if bytes.len() > USUAL_ROOM {
+            // A batch is one datagram however large; root may have more room than net.core.wmem_max.
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size_force(&self.fd, bytes.len() * 2)
+                .or_else(|_| rustix::net::sockopt::set_socket_send_buffer_size(&self.fd, bytes.len() * 2));
         }
         let sent = rustix::io::retry_on_intr(|| rustix::net::send(&self.fd, bytes, SendFlags::empty()));
         if sent.map_err(whole)? != bytes.len() {
@@ -80,6 +88,10 @@ impl Socket {
                     }
                 }
             }
+        }
+        if refused.is_some() && requests.is_batch() {
+            // All of a batch's answers are there as soon as it is sent; none may be taken for the next one's.
+            while rustix::net::recv(&self.fd, &mut buffer[..], RecvFlags::DONTWAIT).is_ok() {}
         }
         match refused {
             Some(refused) => Err(refused),

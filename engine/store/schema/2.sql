@@ -57,3 +57,12 @@ CREATE TABLE volume_uses (
     PRIMARY KEY (volume, container)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX volume_uses_container ON volume_uses (container);
+
+-- The networks that every state has. The bridge gets its subnet when it is first used.
+INSERT INTO networks (id, name, driver, created, config)
+SELECT lower(hex(randomblob(32))), name, driver, CAST(strftime('%s', 'now') AS INTEGER) * 1000000000, config
+FROM (
+    SELECT 'bridge' AS name, 'bridge' AS driver, '{"ipv4":true,"automatic":true}' AS config
+    UNION ALL SELECT 'host', 'host', '{"ipv4":true}'
+    UNION ALL SELECT 'none', 'null', '{"ipv4":true}'
+);

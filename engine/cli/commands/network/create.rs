@@ -175,6 +175,7 @@ impl Act for Create {
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
+
     use clap::{Args, Command, FromArgMatches};
 
     use super::*;

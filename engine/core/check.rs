@@ -1,0 +1,207 @@
+//! `berth system check`: the store compared with the kernel and the disk, and put in order on request.
+
+use std::collections::BTreeSet;
+
+use berth_api::check::{Finding, SystemCheck};
+use berth_backends::cgroup::Cgroup;
+use berth_monitor::Status;
+use berth_network::names::Names;
+use berth_network::plan::Plan;
+use berth_network::route::Route;
+use berth_network::{attach, bridge, sysctl};
+
+use crate::networks::RELAY;
+use crate::networks::record::{Driver, Network};
+use crate::{Container, Engine, Error, Result};
+
+const MISSING: &str = "missing";
+const LEFT_OVER: &str = "left over";
+
+/// How a finding is put right.
+type Remedy<'a> = Box<dyn Fn() -> Result<()> + 'a>;
+
+struct Findings<'a> {
+    repair: bool,
+    list: Vec<(Finding, Remedy<'a>)>,
+}
+
+impl<'a> Findings<'a> {
+    fn add(&mut self, kind: &str, name: &str, state: &str, owner: &str, remedy: impl Fn() -> Result<()> + 'a) {
+        let [kind, name, state, owner] = [kind, name, state, owner].map(str::to_owned);
+        self.list.push((Finding { kind, name, state, owner, repaired: None, error: None }, Box::new(remedy)));
+    }
+
+    fn finish(self) -> SystemCheck {
+        let repair = self.repair;
+        let carry_out = |(mut finding, remedy): (Finding, Remedy<'a>)| {
+            if repair {
+                let done = remedy();
+                finding.repaired = Some(done.is_ok());
+                finding.error = done.err().map(|error| error.to_string());
+            }
+            finding
+        };
+        SystemCheck { findings: self.list.into_iter().map(carry_out).collect() }
+    }
+}
+
+/// A container that runs, and what it is connected to.
+struct Running {
+    container: Container,
+    plan: Plan,
+}
+
+impl Engine {
+    /// Compares the store with the kernel; with `repair`, brings back what is missing and removes what is left over.
+    pub fn check_system(&self, repair: bool) -> Result<SystemCheck> {
+        let mut findings = Findings { repair, list: Vec::new() };
+        let mut running = Vec::new();
+        for container in self.containers()? {
+            // Settles the ones whose monitor was killed.
+            let state = self.state(&container)?;
+            if matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
+                let plan = self.last_plan(&container)?.unwrap_or_default();
+                running.push(Running { container, plan });
+            } else {
+                self.check_groups(container, &mut findings)?;
+            }
+        }
+        self.check_links(&running, &mut findings)?;
+        self.check_rules(&running, &mut findings)?;
+        self.check_names(&running, &mut findings)?;
+        self.check_folders(&mut findings)?;
+        Ok(findings.finish())
+    }
+
+    /// Control groups of a container that does not run.
+    fn check_groups<'a>(&'a self, container: Container, findings: &mut Findings<'a>) -> Result<()> {
+        let find = move |container: &Container| -> Result<Cgroup> {
+            Ok(Cgroup::find(&container.id.parse()?, Some(&crate::spec::cgroup_path(container)))?)
+        };
+        for path in find(&container)?.paths().to_vec().iter().filter(|path| path.exists()) {
+            let (own, name) = (container.clone(), container.name.clone());
+            findings.add("cgroup", &path.display().to_string(), LEFT_OVER, &name, move || {
+                let Some(_lock) = self.try_lock(&own.id)? else { return Err(busy(&own)) };
+                let groups = find(&own)?;
+                groups.kill_all()?;
+                Ok(groups.delete()?)
+            });
+        }
+        Ok(())
+    }
+
+    fn check_links<'a>(&'a self, running: &[Running], findings: &mut Findings<'a>) -> Result<()> {
+        let route = Route::open()?;
+        let links = route.links()?;
+        let used = |network: &Network| {
+            running.iter().any(|one| one.plan.endpoints.iter().any(|end| end.network == network.id))
+        };
+        let path = self.picked_path().map(|path| path.name()).unwrap_or(RELAY);
+        let mut ours = Vec::new();
+        for network in self.all_networks()?.into_iter().filter(|network| network.driver == Driver::Bridge) {
+            let name = self.bridge_name(&network);
+            let Some(link) = bridge::find(&route, &name).ok().flatten() else {
+                // One that is not needed now comes up when it is.
+                if used(&network) {
+                    let (owner, id) = (network.name.clone(), network.id.clone());
+                    findings.add("link", &name, MISSING, &owner, move || self.bring_up_again(&id));
+                }
+                continue;
+            };
+            ours.push((link.index, network.name.clone()));
+            for subnet in &network.config.subnets {
+                let Some(gateway) = subnet.gateway else { continue };
+                let there =
+                    route.addresses()?.iter().any(|has| (has.index, has.address.addr()) == (link.index, gateway));
+                if !there {
+                    let (owner, id) = (network.name.clone(), network.id.clone());
+                    findings.add("address", &format!("{gateway} of {name}"), MISSING, &owner, move || {
+                        self.bring_up_again(&id)
+                    });
+                }
+                let setting = if gateway.is_ipv6() { "ipv6/conf/all/forwarding" } else { "ipv4/ip_forward" };
+                if !network.config.internal && path != RELAY && sysctl::read(setting).is_some_and(|value| value != "1")
+                {
+                    let (owner, id) = (network.name.clone(), network.id.clone());
+                    findings
+                        .add("setting", &format!("net/{setting}"), MISSING, &owner, move || self.bring_up_again(&id));
+                }
+            }
+        }
+        let ends: BTreeSet<String> =
+            running.iter().flat_map(|one| &one.plan.endpoints).map(|end| attach::host_interface(&end.id)).collect();
+        for link in &links {
+            let owner = ours.iter().find(|(index, _)| link.master == Some(*index)).map(|(_, name)| name.clone());
+            // In a bridge of ours are ends of ours alone, unless somebody put another interface there on purpose.
+            let of_ours = link.kind == "veth" && link.name.len() == 15 && link.name.starts_with("veth");
+            if let Some(owner) = owner.filter(|_| of_ours && !ends.contains(&link.name)) {
+                let name = link.name.clone();
+                findings.add("link", &link.name, LEFT_OVER, &owner, move || Ok(Route::open()?.remove_link(&name)?));
+            }
+        }
+        Ok(())
+    }
+
+    fn bring_up_again(&self, id: &str) -> Result<()> {
+        self.bring_up(&Route::open()?, id).map(drop)
+    }
+
+    fn check_rules<'a>(&'a self, running: &[Running], findings: &mut Findings<'a>) -> Result<()> {
+        let Some(path) = self.picked_path() else { return Ok(()) };
+        let owner = self.owner()?;
+        let mut wanted = self.wanted_networks(&Route::open()?)?;
+        wanted.ports.extend(running.iter().flat_map(|one| one.plan.port_rules()));
+        if wanted.networks.is_empty() {
+            for line in path.found(&owner)? {
+                findings.add("rule", &line, LEFT_OVER, "", move || match self.picked_path() {
+                    Some(path) => Ok(path.remove(&self.owner()?)?),
+                    None => Ok(()),
+                });
+            }
+        } else if !path.is_intact(&owner, &wanted)? {
+            let name = format!("{} of {}", path.name(), owner.0);
+            findings.add("rule", &name, MISSING, "", move || self.restore_rules());
+        }
+        Ok(())
+    }
+
+    fn check_names<'a>(&'a self, running: &[Running], findings: &mut Findings<'a>) -> Result<()> {
+        for network in self.all_networks()?.iter().filter(|network| network.has_names()) {
+            let folder = self.names_folder(network);
+            for owner in Names::new(&folder).owners() {
+                let lives = running.iter().any(|one| {
+                    one.container.id == owner && one.plan.endpoints.iter().any(|end| end.network == network.id)
+                });
+                if !lives {
+                    let folder = folder.clone();
+                    let name = format!("names of {owner}");
+                    findings.add("file", &name, LEFT_OVER, &network.name, move || {
+                        Ok(Names::new(&folder).sweep(|known| known != owner)?)
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Folders of containers that the store does not know.
+    fn check_folders<'a>(&'a self, findings: &mut Findings<'a>) -> Result<()> {
+        let known: BTreeSet<String> = self.store().read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT id FROM containers")?;
+            Ok::<_, Error>(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })?;
+        for parent in [self.paths().state.join("containers"), self.paths().run.join("containers")] {
+            for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if !known.contains(&name) {
+                    findings.add("file", &entry.path().display().to_string(), LEFT_OVER, "", || self.sweep());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn busy(container: &Container) -> Error {
+    Error::Conflict(format!("container {} is being changed by another engine", container.name))
+}

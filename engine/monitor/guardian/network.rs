@@ -1,0 +1,223 @@
+//! The container's networks: its interfaces at every start, its names and public ports, and what the monitor itself
+//! does for them: the relay of ports and the answers at 127.0.0.11.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use berth_network::attach::Inside;
+use berth_network::plan::{Plan, Protocol, Published};
+use berth_network::relay::{PortId, Relay};
+use berth_network::resolver::Resolver;
+use berth_network::{Error, announce};
+
+use super::Monitor;
+use super::requests::refuse;
+use crate::files;
+use crate::protocol::{Refusal, RefusalKind};
+
+/// Where a container finds its resolver, as Docker's do.
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+#[derive(Default)]
+pub(super) struct Networks {
+    /// Sockets of the plan's ports, until there is a relay for them.
+    sockets: Vec<OwnedFd>,
+    pub(super) relay: Option<Relay>,
+    /// The relay's names for the ports that it has, in their order.
+    ports: Vec<PortId>,
+    pub(super) resolver: Option<Resolver>,
+    /// Its names and rules are out.
+    announced: bool,
+}
+
+impl Networks {
+    pub(super) fn hold(&mut self, sockets: Vec<OwnedFd>) {
+        self.sockets = sockets;
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let relay = self.relay.as_ref().and_then(Relay::deadline);
+        let resolver = self.resolver.as_ref().and_then(Resolver::deadline);
+        relay.into_iter().chain(resolver).min()
+    }
+}
+
+impl Monitor {
+    /// Connects the container whose first process waits; everything is undone if it cannot be finished.
+    pub(super) fn connect_networks(&mut self) -> Result<(), Refusal> {
+        if self.config.network.endpoints.is_empty() {
+            return Ok(());
+        }
+        let pid = self.sandbox.as_ref().map(|sandbox| sandbox.pid()).unwrap_or_default();
+        self.try_connect(pid).map_err(|error| {
+            self.leave_networks();
+            failed(&error)
+        })
+    }
+
+    fn try_connect(&mut self, pid: i32) -> Result<(), Error> {
+        let plan = &self.config.network;
+        let inside = Inside::of(pid)?;
+        for endpoint in &plan.endpoints {
+            inside.connect(endpoint)?;
+        }
+        if plan.resolver.is_some() {
+            // The sockets of a run before are in a namespace that has gone.
+            self.networks.resolver = None;
+        }
+        self.serve_names(&inside)?;
+        self.relay_ports()?;
+        if !std::mem::replace(&mut self.networks.announced, true) {
+            announce::announce(&self.config.network, self.config.id.as_str())?;
+        }
+        Ok(())
+    }
+
+    /// The sockets are kept over restarts: nobody else gets the ports meanwhile.
+    fn relay_ports(&mut self) -> Result<(), Error> {
+        let (networks, ports) = (&mut self.networks, &self.config.network.ports);
+        if let Some(relay) = &mut networks.relay {
+            for (&id, port) in networks.ports.iter().zip(relayed(ports)) {
+                relay.retarget(id, target(port));
+            }
+            return Ok(());
+        }
+        if networks.sockets.is_empty() {
+            return Ok(());
+        }
+        let mut relay = Relay::new().map_err(Error::io("make the relay of ports"))?;
+        for (port, socket) in relayed(ports).zip(std::mem::take(&mut networks.sockets)) {
+            let added = relay.add(port.protocol, socket, target(port));
+            let refused = Error::io(format!("relay port {}/{}", port.host_port, port.protocol.name()));
+            networks.ports.push(added.map_err(refused)?);
+        }
+        networks.relay = Some(relay);
+        Ok(())
+    }
+
+    fn serve_names(&mut self, inside: &Inside) -> Result<(), Error> {
+        let Some(wanted) = &self.config.network.resolver else {
+            self.networks.resolver = None;
+            return Ok(());
+        };
+        if let Some(resolver) = &mut self.networks.resolver {
+            resolver.update(wanted);
+            return Ok(());
+        }
+        let sockets = inside.within(|| berth_network::resolver::bind(RESOLVER))??;
+        let resolver =
+            Resolver::new(wanted, sockets.udp, sockets.tcp).map_err(Error::io("answer names for the container"))?;
+        self.networks.resolver = Some(resolver);
+        Ok(())
+    }
+
+    /// A network was connected or disconnected.
+    pub(super) fn change_networks(&mut self, plan: Plan) -> Result<(), Refusal> {
+        let old = std::mem::replace(&mut self.config.network, plan);
+        if let Err(error) = self.apply_change(&old) {
+            // Back to what was; what is there already is left as it is.
+            let new = std::mem::replace(&mut self.config.network, old);
+            let _ = self.apply_change(&new);
+            return Err(failed(&error));
+        }
+        let path = self.folder().join("monitor.json");
+        files::write_json(&path, &self.config).map_err(|error| refuse(RefusalKind::Failed, error.to_string()))
+    }
+
+    fn apply_change(&mut self, old: &Plan) -> Result<(), Error> {
+        // One that waits for its next start gets its interfaces then.
+        let sandbox = self.sandbox.as_ref().filter(|_| self.is_running());
+        let inside = sandbox.map(|sandbox| Inside::of(sandbox.pid())).transpose()?;
+        let plan = &self.config.network;
+        for gone in old.endpoints.iter().filter(|end| !plan.endpoints.iter().any(|other| other.id == end.id)) {
+            announce::unname(gone, self.config.id.as_str())?;
+            if let Some(inside) = &inside {
+                inside.disconnect(gone)?;
+            }
+        }
+        for end in &plan.endpoints {
+            if let Some(inside) = &inside {
+                match old.endpoints.iter().find(|known| known.id == end.id) {
+                    Some(known) if inside.has(&end.interface)? => {
+                        if known.gateways != end.gateways {
+                            inside.change_way_out(known, false)?;
+                        }
+                    }
+                    _ => inside.connect(end)?,
+                }
+            }
+            announce::name(end, self.config.id.as_str())?;
+        }
+        // After all that are no longer the way out.
+        for end in plan.endpoints.iter().filter(|end| !end.gateways.is_empty()) {
+            if let Some(inside) = &inside {
+                inside.change_way_out(end, true)?;
+            }
+        }
+        if old.ports != plan.ports {
+            announce::unpublish(old)?;
+            announce::publish(plan)?;
+            if let Some(relay) = &mut self.networks.relay {
+                for (&id, port) in self.networks.ports.iter().zip(relayed(&plan.ports)) {
+                    relay.retarget(id, target(port));
+                }
+            }
+        }
+        inside.map_or(Ok(()), |inside| self.serve_names(&inside))
+    }
+
+    /// Passes on what has arrived.
+    pub(super) fn turn_networks(&mut self) {
+        let relayed = self.networks.relay.as_mut().map_or(Ok(()), Relay::turn);
+        let answered = self.networks.resolver.as_mut().map_or(Ok(()), Resolver::turn);
+        if let Err(error) = relayed {
+            self.networks.relay = None;
+            self.warn(format!("the relay of ports has ended: {error}"));
+        }
+        if let Err(error) = answered {
+            self.networks.resolver = None;
+            self.warn(format!("names are not answered any more: {error}"));
+        }
+    }
+
+    /// What is due without anything having arrived.
+    pub(super) fn settle_networks(&mut self, now: Instant) {
+        if self.networks.deadline().is_some_and(|at| now >= at) {
+            self.turn_networks();
+        }
+    }
+
+    /// The container has ended and will not be started again, or could not be started.
+    pub(super) fn leave_networks(&mut self) {
+        let networks = std::mem::take(&mut self.networks);
+        if networks.announced
+            && let Err(error) = announce::withdraw(&self.config.network, self.config.id.as_str())
+        {
+            self.warn(format!("take the container off its networks: {error}"));
+        }
+    }
+
+    /// A run has ended and another may follow: the ports stay, what goes through them ends.
+    pub(super) fn rest_networks(&mut self) {
+        self.networks.resolver = None;
+        if let Some(relay) = &mut self.networks.relay {
+            relay.clear();
+        }
+    }
+}
+
+/// Ports that a socket holds; SCTP goes through packet filters alone.
+pub(super) fn relayed(ports: &[Published]) -> impl Iterator<Item = &Published> {
+    ports.iter().filter(|port| port.protocol != Protocol::Sctp)
+}
+
+/// Nowhere while the container is in no network that ports lead into: the unspecified address would be the host itself.
+fn target(port: &Published) -> Option<SocketAddr> {
+    let address = Some(port.container_address).filter(|address| !address.is_unspecified());
+    address.map(|address| SocketAddr::new(address, port.container_port))
+}
+
+fn failed(error: &Error) -> Refusal {
+    refuse(RefusalKind::Failed, format!("failed to set up container networking: {error}"))
+}

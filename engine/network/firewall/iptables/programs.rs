@@ -1,0 +1,92 @@
+//! The programs of iptables: where they are, which variant they are, and calling them.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::Variant;
+use crate::{Error, Result};
+
+/// The pair that changes and reads the tables of one family.
+#[derive(Debug, Clone)]
+pub(super) struct Programs {
+    restore: PathBuf,
+    save: PathBuf,
+}
+
+/// Distributions put them where ordinary users' PATH does not look.
+const FOLDERS: &[&str] = &["/usr/sbin", "/sbin", "/usr/local/sbin"];
+
+impl Programs {
+    pub(super) fn find(variant: Variant, v6: bool) -> Option<Self> {
+        let stem = if v6 { "ip6tables" } else { "iptables" };
+        let own = look_for(&format!("{stem}-{}-restore", variant.word()));
+        let restore =
+            own.or_else(|| look_for(&format!("{stem}-restore")).filter(|path| Variant::of(path) == Some(variant)))?;
+        let name = restore.file_name()?.to_str()?.replace("-restore", "-save");
+        let save = restore.with_file_name(name);
+        save.exists().then_some(Self { restore, save })
+    }
+
+    /// One call for all tables in `input`. Waits for others who hold the lock.
+    pub(super) fn restore(&self, input: &str) -> Result<()> {
+        match feed(&self.restore, &["--noflush", "-w"], input) {
+            // iptables before 1.6.2: no lock, and none for us to wait for.
+            Err(reason) if reason.contains("invalid option") || reason.contains("unrecognized option") => {
+                feed(&self.restore, &["--noflush"], input)
+            }
+            answer => answer,
+        }
+        .map_err(|reason| Error::Unavailable(format!("change rules with {}: {reason}", self.restore.display())))
+    }
+
+    /// The table's rules as iptables writes them.
+    pub(super) fn save(&self, table: &str) -> Result<String> {
+        let action = || format!("read rules with {}", self.save.display());
+        let output =
+            Command::new(&self.save).args(["-t", table]).stdin(Stdio::null()).output().map_err(Error::io(action()))?;
+        if !output.status.success() {
+            return Err(Error::Unavailable(format!("{}: {}", action(), first_line(&output.stderr))));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+fn feed(program: &Path, arguments: &[&str], input: &str) -> Result<(), String> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that gives up early says why on its standard error.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(first_line(&output.stderr)) }
+}
+
+fn first_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given").to_owned()
+}
+
+fn look_for(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(FOLDERS.iter().map(PathBuf::from))
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+impl Variant {
+    /// What `--version` says; before 1.8 there was only one, which says nothing.
+    fn of(program: &Path) -> Option<Self> {
+        let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Some(if text.contains("nf_tables") { Self::Nft } else { Self::Legacy })
+    }
+}
