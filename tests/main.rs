@@ -23,6 +23,8 @@ mod info;
 mod lifecycle;
 /// Networks: who reaches whom, ports, names.
 mod networks;
+/// What the command line sends, prints and refuses about networks and ports, beside what Docker's does.
+mod networks_cli;
 /// `berth run`: exit codes, streams, and every flag's effect seen from inside.
 mod run;
 /// Engines and monitors that are killed at any moment.

@@ -13,6 +13,7 @@ pub(crate) mod image;
 pub(crate) mod lan;
 pub(crate) mod net;
 pub(crate) mod random;
+pub(crate) mod recorder;
 pub(crate) mod screen;
 pub(crate) mod world;
 
