@@ -7,10 +7,11 @@ use berth_monitor::config::MonitorConfig;
 use berth_network::plan::{self, Plan, Resolver};
 use berth_store::read_json;
 
-use super::endpoints::{self, Endpoint, SYSCTLS};
+use super::endpoints::{self, Asked, Endpoint, SYSCTLS};
 use super::lease::mac_of;
 use super::ports::Targets;
 use super::record::Network;
+use crate::containers::random_id;
 use crate::settings::modes;
 use crate::spec::files;
 use crate::{Container, Engine, Error, Result};
@@ -46,6 +47,9 @@ impl Engine {
     pub(crate) fn prepare_networks(&self, container: &Container) -> Result<Prepared> {
         let mut ends = self.endpoints_of(&container.id)?;
         if ends.is_empty() {
+            ends.extend(self.rejoin(container)?);
+        }
+        if ends.is_empty() {
             return Ok(Prepared::default());
         }
         self.after_leaving()?;
@@ -73,6 +77,22 @@ impl Engine {
         prepared.environment = linked.environment;
         prepared.plan.resolver = resolver(container, &ends, &prepared.plan, linked.names);
         Ok(prepared)
+    }
+
+    /// A container whose network was removed does not start without it, as it would if nobody had named one; with one of
+    /// the same name that was made since, it does. One that was disconnected stays so.
+    fn rejoin(&self, container: &Container) -> Result<Option<Endpoint>> {
+        let mode = container.host_config.network_mode.as_deref().unwrap_or_default();
+        let modes::Network::Named(name) = modes::network(mode)? else { return Ok(None) };
+        let network = self.network(&name)?;
+        if network.created < container.created {
+            return Ok(None);
+        }
+        let asked = Asked { network, settings: Default::default() };
+        endpoints::check(&asked)?;
+        let id = random_id()?;
+        self.store().write(|transaction| endpoints::insert(transaction, &container.id, 0, &id, &asked))?;
+        Ok(self.endpoints_of(&container.id)?.pop())
     }
 
     pub(super) fn plan_endpoint(&self, container: &Container, end: &Endpoint) -> Result<plan::Endpoint> {
