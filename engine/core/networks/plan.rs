@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use berth_monitor::config::MonitorConfig;
 use berth_network::plan::{self, Plan, Resolver};
@@ -41,6 +42,7 @@ impl Prepared {
 }
 
 const DNS_PORT: u16 = 53;
+const JUST_NOW: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// Takes leases and sockets, and sees to it that the networks are up. What it leases stays with the container.
@@ -56,7 +58,10 @@ impl Engine {
         for end in &mut ends {
             end.network = self.ensure_up(end.network.clone())?;
         }
-        self.heal_networks()?;
+        // An engine that was opened for this has just looked.
+        if self.age() > JUST_NOW {
+            self.heal_networks()?;
+        }
         let mut prepared = Prepared::default();
         for end in &ends {
             prepared.plan.endpoints.push(self.plan_endpoint(container, end)?);
@@ -85,7 +90,7 @@ impl Engine {
         let mode = container.host_config.network_mode.as_deref().unwrap_or_default();
         let modes::Network::Named(name) = modes::network(mode)? else { return Ok(None) };
         let network = self.network(&name)?;
-        if network.created < container.created {
+        if network.created < container.created.max(self.written_state(container)?.started_at) {
             return Ok(None);
         }
         let asked = Asked { network, settings: Default::default() };
