@@ -111,7 +111,7 @@ fn docker_has_a_terminal() {
     let docker = Docker(&world);
     let mut command = docker.command(&["run", "-it", "--name", "one", "-e", "PS1=ready> ", "box", "sh"]);
     command.env("TERM", "xterm");
-    let mut screen = Screen::start(&command, 80, 24);
+    let mut screen = Screen::start(&world, &command, 80, 24);
     screen.expect("ready> ");
     assert_eq!(screen.ask("tty"), "/dev/pts/0");
     screen.expect("ready> ");
@@ -121,13 +121,13 @@ fn docker_has_a_terminal() {
     screen.send("\x10\x11");
     screen.end();
     assert_eq!(world.inspect("one", "{{.State.Running}}"), "true");
-    let mut screen = Screen::start(&docker.command(&["attach", "one"]), 80, 24);
+    let mut screen = Screen::start(&world, &docker.command(&["attach", "one"]), 80, 24);
     screen.line("echo ba\"\"ck");
     screen.expect("back");
     screen.line("exit 3");
     assert_eq!(screen.end(), 3);
     world.start(&["--name", "two"], "sleep 1000");
-    let mut screen = Screen::start(&docker.command(&["exec", "-it", "-e", "PS1=inner> ", "two", "sh"]), 80, 24);
+    let mut screen = Screen::start(&world, &docker.command(&["exec", "-it", "-e", "PS1=inner> ", "two", "sh"]), 80, 24);
     screen.expect("inner> ");
     screen.line("exit 4");
     assert_eq!(screen.end(), 4);

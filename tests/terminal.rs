@@ -183,7 +183,7 @@ both! {
         world.surround(&mut command);
         command.env("PATH", world.path_with_berth());
         command.args(["-c", script]);
-        let mut screen = Screen::start(&command, 80, 24);
+        let mut screen = Screen::start(world, &command, 80, 24);
         screen.expect("same");
         assert_eq!(screen.end(), 0);
     }
@@ -199,7 +199,7 @@ both! {
         let mut command = std::process::Command::new("bash");
         world.surround(&mut command);
         command.env("PATH", world.path_with_berth()).current_dir(world.path("")).args(["-c", script]);
-        let mut screen = Screen::start(&command, 80, 24);
+        let mut screen = Screen::start(world, &command, 80, 24);
         for _ in 0..2 {
             screen.expect("code 143");
             screen.expect("same");

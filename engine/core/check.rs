@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use berth_api::check::{Finding, SystemCheck};
 use berth_backends::cgroup::Cgroup;
-use berth_monitor::Status;
+use berth_monitor::{Status, client};
 use berth_network::names::Names;
 use berth_network::plan::Plan;
 use berth_network::route::Route;
 use berth_network::{attach, bridge, sysctl};
+use rusqlite::OptionalExtension;
 
 use crate::networks::RELAY;
 use crate::networks::record::{Driver, Network};
@@ -78,10 +79,20 @@ impl Engine {
         let find = move |container: &Container| -> Result<Cgroup> {
             Ok(Cgroup::find(&container.id.parse()?, Some(&crate::spec::cgroup_path(container)))?)
         };
-        for path in find(&container)?.paths().to_vec().iter().filter(|path| path.exists()) {
+        let groups = find(&container)?;
+        let left: Vec<_> = groups.paths().iter().filter(|path| path.exists()).collect();
+        // Or it has been started since.
+        if left.is_empty() || self.is_watched(&container.id) {
+            return Ok(());
+        }
+        for path in left {
             let (own, name) = (container.clone(), container.name.clone());
             findings.add("cgroup", &path.display().to_string(), LEFT_OVER, &name, move || {
                 let Some(_lock) = self.try_lock(&own.id)? else { return Err(busy(&own)) };
+                // Somebody may have started it since.
+                if self.is_watched(&own.id) {
+                    return Err(busy(&own));
+                }
                 let groups = find(&own)?;
                 groups.kill_all()?;
                 Ok(groups.delete()?)
@@ -92,7 +103,7 @@ impl Engine {
 
     fn check_links<'a>(&'a self, running: &[Running], findings: &mut Findings<'a>) -> Result<()> {
         let route = Route::open()?;
-        let links = route.links()?;
+        let (links, addresses) = (route.links()?, route.addresses()?);
         let used = |network: &Network| {
             running.iter().any(|one| one.plan.endpoints.iter().any(|end| end.network == network.id))
         };
@@ -111,8 +122,7 @@ impl Engine {
             ours.push((link.index, network.name.clone()));
             for subnet in &network.config.subnets {
                 let Some(gateway) = subnet.gateway else { continue };
-                let there =
-                    route.addresses()?.iter().any(|has| (has.index, has.address.addr()) == (link.index, gateway));
+                let there = addresses.iter().any(|has| (has.index, has.address.addr()) == (link.index, gateway));
                 if !there {
                     let (owner, id) = (network.name.clone(), network.id.clone());
                     findings.add("address", &format!("{gateway} of {name}"), MISSING, &owner, move || {
@@ -134,12 +144,33 @@ impl Engine {
             let owner = ours.iter().find(|(index, _)| link.master == Some(*index)).map(|(_, name)| name.clone());
             // In a bridge of ours are ends of ours alone, unless somebody put another interface there on purpose.
             let of_ours = link.kind == "veth" && link.name.len() == 15 && link.name.starts_with("veth");
-            if let Some(owner) = owner.filter(|_| of_ours && !ends.contains(&link.name)) {
+            if let Some(owner) = owner.filter(|_| of_ours && !ends.contains(&link.name))
+                && !self.is_end_watched(&link.name)?
+            {
                 let name = link.name.clone();
-                findings.add("link", &link.name, LEFT_OVER, &owner, move || Ok(Route::open()?.remove_link(&name)?));
+                findings.add("link", &link.name, LEFT_OVER, &owner, move || match self.is_end_watched(&name)? {
+                    true => Ok(()),
+                    false => Ok(Route::open()?.remove_link(&name)?),
+                });
             }
         }
         Ok(())
+    }
+
+    /// Whether a container has a monitor, if only since a moment ago.
+    fn is_watched(&self, container: &str) -> bool {
+        client::is_alive(&self.paths().container_run(container))
+    }
+
+    /// Of the host's end of a pair, by its name.
+    fn is_end_watched(&self, link: &str) -> Result<bool> {
+        let digits = link.trim_start_matches("veth");
+        let container: Option<String> = self.store().read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT container FROM endpoints WHERE substr(id, 1, 11) = ?1")?;
+            Ok::<_, Error>(statement.query_row([digits], |row| row.get(0)).optional()?)
+        })?;
+        Ok(container.is_some_and(|id| self.is_watched(&id)))
     }
 
     fn bring_up_again(&self, id: &str) -> Result<()> {
@@ -169,14 +200,20 @@ impl Engine {
         for network in self.all_networks()?.iter().filter(|network| network.has_names()) {
             let folder = self.names_folder(network);
             for owner in Names::new(&folder).owners() {
-                let lives = running.iter().any(|one| {
-                    one.container.id == owner && one.plan.endpoints.iter().any(|end| end.network == network.id)
-                });
+                let known = running.iter().find(|one| one.container.id == owner);
+                let lives = known.map_or_else(
+                    || self.is_watched(&owner),
+                    |one| one.plan.endpoints.iter().any(|end| end.network == network.id),
+                );
                 if !lives {
                     let folder = folder.clone();
                     let name = format!("names of {owner}");
+                    let since = known.is_none();
                     findings.add("file", &name, LEFT_OVER, &network.name, move || {
-                        Ok(Names::new(&folder).sweep(|known| known != owner)?)
+                        match since && self.is_watched(&owner) {
+                            true => Ok(()),
+                            false => Ok(Names::new(&folder).sweep(|known| known != owner)?),
+                        }
                     });
                 }
             }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use berth_arch::Host;
 use berth_arch::mount::Mount;
@@ -24,6 +25,7 @@ pub struct Engine {
     storage: Storage,
     /// Connections for containers that do not run yet; handed to the monitor when this engine starts them.
     waiting: Mutex<HashMap<String, Vec<UnixStream>>>,
+    opened: Instant,
 }
 
 impl Engine {
@@ -34,7 +36,8 @@ impl Engine {
         let (driver, storage) = storage::open(&store, config.storage_driver.as_deref())?;
         let host = Host::detect();
         let images = ImageStore::new(store.clone(), driver.clone(), host.platform.clone());
-        let engine = Self { config, store, driver, images, host, storage, waiting: Mutex::default() };
+        let engine =
+            Self { config, store, driver, images, host, storage, waiting: Mutex::default(), opened: Instant::now() };
         if engine.storage.unusable.is_none() {
             engine.sweep_unsettled()?;
         }
@@ -43,6 +46,10 @@ impl Engine {
             tracing::warn!("bring back the rules of networks: {error}");
         }
         Ok(engine)
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     pub fn config(&self) -> &EngineConfig {

@@ -43,9 +43,12 @@ impl Inside {
         made
     }
 
-    /// Idempotent.
+    /// Idempotent. A pair goes by the host's end, of which a container that may rename or move its own knows nothing.
     pub fn disconnect(&self, endpoint: &Endpoint) -> Result<()> {
-        self.inside.remove_link(&endpoint.interface)
+        match endpoint.link {
+            Link::Bridge { .. } => self.host.remove_link(&host_interface(&endpoint.id)),
+            Link::Macvlan { .. } | Link::Ipvlan { .. } => self.inside.remove_link(&endpoint.interface),
+        }
     }
 
     /// Whether an interface of that name is there.

@@ -18,7 +18,7 @@ pub struct Bridge {
     pub addresses: Vec<IpNet>,
 }
 
-/// The bridge of that name, if it is up; anything else of that name is a conflict.
+/// The bridge of that name; anything else of that name is a conflict.
 pub fn find(route: &Route, name: &str) -> Result<Option<LinkInfo>> {
     match route.link(name)? {
         Some(link) if link.kind == "bridge" => Ok(Some(link)),
@@ -30,8 +30,8 @@ pub fn find(route: &Route, name: &str) -> Result<Option<LinkInfo>> {
     }
 }
 
-/// Makes it if it is not there, and gives it what it lacks. Idempotent; undone if it cannot be finished. True if it
-/// was made.
+/// Makes it if it is not there, and gives it what it lacks, all but to be up: that it gets when its rules are there, so
+/// that one that is up is whole. Idempotent; undone if it cannot be finished. True if it was made.
 pub fn ensure(route: &Route, bridge: &Bridge) -> Result<bool> {
     if let Some(link) = find(route, &bridge.name)? {
         complete(route, bridge, &link)?;
@@ -68,7 +68,16 @@ fn complete(route: &Route, bridge: &Bridge, link: &LinkInfo) -> Result<()> {
     for &address in &bridge.addresses {
         route.add_address(name, link.index, address)?;
     }
-    if link.up { Ok(()) } else { route.set_up(link.index) }
+    Ok(())
+}
+
+/// Idempotent.
+pub fn set_up(route: &Route, name: &str) -> Result<()> {
+    match find(route, name)? {
+        Some(link) if link.up => Ok(()),
+        Some(link) => route.set_up(link.index),
+        None => Err(Error::NotFound(format!("the bridge {name} is gone again"))),
+    }
 }
 
 /// The settings of forwarding, by family.

@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use crate::support::eventually;
 use crate::support::lan::ip;
 
 both! {
@@ -93,5 +96,31 @@ both! {
             outcome.refused(125, &["this kernel has no such interfaces"]);
         }
         drop(ipvlan);
+    }
+
+    /// Guards against a container that kept its place in a network by another name of its interface.
+    fn a_renamed_interface_is_disconnected_all_the_same(world) {
+        world.berth(&["network", "create", "net"]).ok();
+        let rename = "ip link set eth0 down && ip link set eth0 name other && ip link set other up; exec sleep 1000";
+        world.start(&["--name", "odd", "--cap-add", "NET_ADMIN", "--network", "net"], rename);
+        let links = || world.berth(&["exec", "odd", "ip", "-o", "link"]).ok().text();
+        eventually("a renamed interface", Duration::from_secs(10), || links().contains("other"));
+        world.berth(&["network", "disconnect", "net", "odd"]).ok();
+        assert!(!links().contains("other"), "{}", links());
+        world.berth(&["network", "rm", "net"]).ok();
+    }
+
+    /// Guards against a container that ran without any network when its own was removed.
+    fn a_removed_network_is_missed_at_the_start(world) {
+        world.berth(&["network", "create", "net"]).ok();
+        world.berth(&["create", "--name", "one", "--network", "net", "box", "sleep", "1000"]).ok();
+        world.berth(&["network", "rm", "net"]).ok();
+        world.berth(&["start", "one"]).refused(1, &["network net not found"]);
+        world.berth(&["network", "create", "net"]).ok();
+        world.berth(&["start", "one"]).ok();
+        assert!(world.berth(&["exec", "one", "ip", "-o", "link"]).ok().text().contains("eth0"));
+        world.berth(&["network", "disconnect", "net", "one"]).ok();
+        world.berth(&["restart", "-t", "0", "one"]).ok();
+        assert!(!world.berth(&["exec", "one", "ip", "-o", "link"]).ok().text().contains("eth0"));
     }
 }

@@ -29,7 +29,7 @@ fn size(columns: u16, rows: u16) -> Winsize {
 impl Screen {
     /// Runs the program as the leader of a session with the terminal as its controlling one.
     #[track_caller]
-    pub(crate) fn start(command: &Command, columns: u16, rows: u16) -> Self {
+    pub(crate) fn start(world: &World, command: &Command, columns: u16, rows: u16) -> Self {
         let pair = nix::pty::openpty(None, None).expect("open a pseudo-terminal");
         tcsetwinsize(&pair.master, size(columns, rows)).expect("set the terminal's size");
         // setsid(1) makes the session and takes the terminal, then becomes the program: no process of its own.
@@ -44,6 +44,8 @@ impl Screen {
         if let Some(folder) = command.get_current_dir() {
             call.current_dir(folder);
         }
+        // What is called between fork and exec is no part of a command that can be copied.
+        world.net().enter(&mut call);
         let copy = |slave: &OwnedFd| Stdio::from(slave.try_clone().expect("copy a descriptor"));
         call.stdin(copy(&pair.slave)).stdout(copy(&pair.slave)).stderr(copy(&pair.slave));
         let line = describe(command);
@@ -67,7 +69,7 @@ impl Screen {
     pub(crate) fn berth(world: &World, arguments: &[&str]) -> Self {
         let mut command = world.command();
         command.args(arguments).env("TERM", "xterm-256color");
-        Self::start(&command, 80, 24)
+        Self::start(world, &command, 80, 24)
     }
 
     pub(crate) fn pid(&self) -> i32 {

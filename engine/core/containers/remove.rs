@@ -28,7 +28,7 @@ impl Engine {
     pub fn remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
         if options.link {
             return Err(Error::Unsupported(
-                "remove a link: there are none; bridge networks come with a later version of berth".to_owned(),
+                "--link: links are settings of the container that has them, and go with it".to_owned(),
             ));
         }
         self.usable_storage()?;
@@ -66,7 +66,7 @@ impl Engine {
         self.tidy_networks()
     }
 
-    fn try_lock_a_while(&self, id: &str) -> Result<Option<berth_store::Lock>> {
+    pub(crate) fn try_lock_a_while(&self, id: &str) -> Result<Option<berth_store::Lock>> {
         for attempt in 0..200u64 {
             if let Some(lock) = self.try_lock(id)? {
                 return Ok(Some(lock));

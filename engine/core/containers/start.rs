@@ -60,7 +60,9 @@ impl Engine {
         let folder = self.folder(container);
         let run_folder = self.run_folder(container);
         // The last monitor may still be saying goodbye.
-        wait_for_monitor(&run_folder);
+        if !wait_for_monitor(&run_folder) {
+            return Err(Error::Conflict(format!("container {} is still watched by its monitor", container.short_id())));
+        }
         self.clear_stillborn(container);
         // Each monitor's mounts are its own, so one place serves all.
         let mount_point = self.paths().mount_point();

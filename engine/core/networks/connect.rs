@@ -57,7 +57,8 @@ impl Engine {
                 settings: asked.settings.clone(),
             })
         })?;
-        if let Err(error) = self.change_running(&container) {
+        let changed = self.endpoints_of(&container.id).and_then(|ends| self.change_running(&container, ends));
+        if let Err(error) = changed {
             self.drop_endpoint(&end)?;
             return Err(error);
         }
@@ -70,8 +71,8 @@ impl Engine {
         let network = self.network(network)?;
         let container = self.find(container)?;
         let _lock = self.lock(&container.id)?;
-        let ends = self.endpoints_of(&container.id)?;
-        let Some(end) = ends.into_iter().find(|end| end.network.id == network.id) else {
+        let mut ends = self.endpoints_of(&container.id)?;
+        let Some(index) = ends.iter().position(|end| end.network.id == network.id) else {
             if matches!(mode(&container)?, modes::Network::Host) && network.name == "host" {
                 return Err(Error::Forbidden("container cannot be disconnected from host network".to_owned()));
             }
@@ -80,21 +81,10 @@ impl Engine {
                 container.id, network.name
             )));
         };
-        self.store().write(|transaction| {
-            transaction.execute(
-                "DELETE FROM endpoints WHERE container = ?1 AND network = ?2",
-                (&end.container, &network.id),
-            )?;
-            Ok::<_, Error>(())
-        })?;
-        match self.change_running(&container) {
-            Err(error) if !force => {
-                self.store().write(|transaction| {
-                    let asked = Asked { network: end.network.clone(), settings: end.settings.clone() };
-                    endpoints::insert(transaction, &end.container, end.position, &end.id, &asked)
-                })?;
-                return Err(error);
-            }
+        let end = ends.remove(index);
+        // The row goes last: as long as the container may be in the network, it can be disconnected.
+        match self.change_running(&container, ends) {
+            Err(error) if !force => return Err(error),
             Err(error) => tracing::warn!("disconnect {} from {}: {error}", container.name, network.name),
             Ok(()) => {}
         }
@@ -112,14 +102,14 @@ impl Engine {
         })
     }
 
-    /// Tells the monitor of a running container what its networks are now.
-    fn change_running(&self, container: &Container) -> Result<()> {
+    /// Tells the monitor of a running container what its networks are to be now.
+    fn change_running(&self, container: &Container, mut ends: Vec<Endpoint>) -> Result<()> {
         let state = self.state(container)?;
         use berth_monitor::Status;
         if !matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
             return Ok(());
         }
-        let mut ends = self.endpoints_of(&container.id)?;
+        self.after_leaving()?;
         for end in &mut ends {
             end.network = self.ensure_up(end.network.clone())?;
         }

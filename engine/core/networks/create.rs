@@ -98,6 +98,7 @@ impl Engine {
         if !ipv4 && !ipv6 {
             return Err(Error::invalid("IPv4 or IPv6 must be enabled for a network"));
         }
+        check_gateway_modes(&options, ipv6)?;
         let mut asked = subnets::asked(request.ipam.as_ref(), ipv4, ipv6)?;
         let internal = request.internal.unwrap_or(false);
         let automatic = asked.is_empty();
@@ -265,6 +266,19 @@ fn refuse(request: &NetworkCreateRequest) -> Result<()> {
         if given {
             return Err(Error::Unsupported(option.to_owned()));
         }
+    }
+    Ok(())
+}
+
+/// Both families of a network are translated, or both are routed.
+fn check_gateway_modes(options: &BTreeMap<String, String>, ipv6: bool) -> Result<()> {
+    let mode = |family: &str| options.get(&format!("{BRIDGE}gateway_mode_{family}")).map_or("nat", String::as_str);
+    if ipv6 && mode("ipv4") != mode("ipv6") {
+        return Err(Error::Unsupported(format!(
+            "{BRIDGE}gateway_mode_ipv4={} with gateway_mode_ipv6={}: both families have one mode; give both the same",
+            mode("ipv4"),
+            mode("ipv6")
+        )));
     }
     Ok(())
 }

@@ -181,6 +181,9 @@ pub(crate) fn check(asked: &Asked) -> Result<()> {
             if subnet.gateway == Some(address) {
                 return Err(Error::Conflict(format!("Address already in use: {text} is the gateway's")));
             }
+            if let Some((name, _)) = subnet.reserved.iter().find(|(_, reserved)| **reserved == address) {
+                return Err(Error::Conflict(format!("Address already in use: {text} is kept for {name}")));
+            }
         }
         for text in ipam.link_local_ips.iter().flatten() {
             match text.parse::<IpAddr>() {

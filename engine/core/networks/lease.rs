@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use berth_monitor::{Status, client};
 use berth_network::plan::Link;
 use ipnet::IpNet;
 use rusqlite::{OptionalExtension, Transaction};
@@ -116,8 +117,11 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let state = self.settled_state(&container)?;
-        use berth_monitor::Status;
         if matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
+            return Ok(false);
+        }
+        // It has just ended; or it is about to run, and the engine that started it was killed.
+        if client::is_alive(&self.run_folder(&container)) {
             return Ok(false);
         }
         self.store().write(|transaction| f(transaction))?;

@@ -20,6 +20,15 @@ fn is_leaving(connection: &Connection) -> Result<bool> {
     Ok(statement.query_row([LEAVING], |_| Ok(())).optional()?.is_some())
 }
 
+/// Whether a container is in a network, or a user has one.
+fn are_needed(connection: &Connection) -> Result<bool> {
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM endpoints)
+             OR EXISTS (SELECT 1 FROM networks WHERE name NOT IN ('bridge', 'host', 'none'))",
+    )?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
 /// How often an engine that stays looks whether networks have come up, and whether it is to end.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -36,16 +45,13 @@ impl Engine {
     /// Takes the networks down when no container is left that is in one; forwarding is set back then. Users' own networks
     /// keep their bridges, as Docker's do, and with them what all have in common.
     pub(crate) fn tidy_networks(&self) -> Result<()> {
-        if self.picked_path().is_none() {
+        if self.picked_path().is_none() || self.store().read(are_needed)? {
             return Ok(());
         }
         let _lock = self.lock("networks")?;
         // A container that comes after this finds the mark; one that was there before is counted.
         let leaving = self.store().write(|transaction| {
-            let used: bool = transaction.query_row("SELECT EXISTS (SELECT 1 FROM endpoints)", [], |row| row.get(0))?;
-            let own = "SELECT EXISTS (SELECT 1 FROM networks WHERE name NOT IN ('bridge', 'host', 'none'))";
-            let own: bool = transaction.query_row(own, [], |row| row.get(0))?;
-            if used || own {
+            if are_needed(transaction)? {
                 return Ok(false);
             }
             transaction.execute("INSERT OR IGNORE INTO meta VALUES (?1, '')", [LEAVING])?;

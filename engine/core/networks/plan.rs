@@ -2,15 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use berth_monitor::config::MonitorConfig;
 use berth_network::plan::{self, Plan, Resolver};
 use berth_store::read_json;
 
-use super::endpoints::{self, Endpoint, SYSCTLS};
+use super::endpoints::{self, Asked, Endpoint, SYSCTLS};
 use super::lease::mac_of;
 use super::ports::Targets;
 use super::record::Network;
+use crate::containers::random_id;
 use crate::settings::modes;
 use crate::spec::files;
 use crate::{Container, Engine, Error, Result};
@@ -40,17 +42,25 @@ impl Prepared {
 }
 
 const DNS_PORT: u16 = 53;
+const JUST_NOW: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// Takes leases and sockets, and sees to it that the networks are up. What it leases stays with the container.
     pub(crate) fn prepare_networks(&self, container: &Container) -> Result<Prepared> {
         let mut ends = self.endpoints_of(&container.id)?;
         if ends.is_empty() {
+            ends.extend(self.rejoin(container)?);
+        }
+        if ends.is_empty() {
             return Ok(Prepared::default());
         }
         self.after_leaving()?;
         for end in &mut ends {
             end.network = self.ensure_up(end.network.clone())?;
+        }
+        // An engine that was opened for this has just looked.
+        if self.age() > JUST_NOW {
+            self.heal_networks()?;
         }
         let mut prepared = Prepared::default();
         for end in &ends {
@@ -72,6 +82,22 @@ impl Engine {
         prepared.environment = linked.environment;
         prepared.plan.resolver = resolver(container, &ends, &prepared.plan, linked.names);
         Ok(prepared)
+    }
+
+    /// A container whose network was removed does not start without it, as it would if nobody had named one; with one of
+    /// the same name that was made since, it does. One that was disconnected stays so.
+    fn rejoin(&self, container: &Container) -> Result<Option<Endpoint>> {
+        let mode = container.host_config.network_mode.as_deref().unwrap_or_default();
+        let modes::Network::Named(name) = modes::network(mode)? else { return Ok(None) };
+        let network = self.network(&name)?;
+        if network.created < container.created.max(self.written_state(container)?.started_at) {
+            return Ok(None);
+        }
+        let asked = Asked { network, settings: Default::default() };
+        endpoints::check(&asked)?;
+        let id = random_id()?;
+        self.store().write(|transaction| endpoints::insert(transaction, &container.id, 0, &id, &asked))?;
+        Ok(self.endpoints_of(&container.id)?.pop())
     }
 
     pub(super) fn plan_endpoint(&self, container: &Container, end: &Endpoint) -> Result<plan::Endpoint> {

@@ -1,9 +1,10 @@
 //! `network rm` and `network prune`.
 
 use berth_api::Filters;
+use berth_monitor::Status;
 use rusqlite::Transaction;
 
-use super::endpoints;
+use super::endpoints::{self, Endpoint};
 use super::record::{self, Network};
 use crate::{Engine, Error, Result};
 
@@ -14,30 +15,52 @@ impl Engine {
         if network.is_predefined() {
             return Err(Error::Forbidden(format!("{} is a pre-defined network and cannot be removed", network.name)));
         }
-        let _lock = self.lock(&format!("network-{}", network.id))?;
         let ends = self.store().read(|connection| endpoints::of_network(connection, &network.id))?;
+        // None of them starts meanwhile. Before the network's own lock, which a start waits for with the container's.
+        let mut locks = Vec::new();
         for end in &ends {
-            let container = match self.find(&end.container) {
-                Ok(container) => container,
-                Err(Error::NotFound(_)) => continue,
-                Err(error) => return Err(error),
-            };
-            if self
-                .running_plan(&container)?
-                .is_some_and(|plan| plan.endpoints.iter().any(|end| end.network == network.id))
-            {
-                return Err(Error::Forbidden(format!(
-                    "error while removing network: network {} has active endpoints (name:\"{}\" id:\"{}\")",
-                    network.name,
-                    container.name,
-                    &end.id[..12]
-                )));
+            locks.push(self.try_lock_a_while(&end.container)?.ok_or_else(|| self.active(end))?);
+            if self.is_active(end)? {
+                return Err(self.active(end));
             }
         }
+        let _lock = self.lock(&format!("network-{}", network.id))?;
         self.take_down(&network)?;
-        self.forget_network(&network)?;
+        self.store().write(|transaction| {
+            let now = endpoints::of_network(transaction, &network.id)?;
+            match now.iter().find(|end| ends.iter().all(|known| known.container != end.container)) {
+                Some(newcomer) => Err(self.active(newcomer)),
+                None => delete(transaction, &network.id),
+            }
+        })?;
+        drop(locks);
         self.emit_network(&network, "destroy", &[]);
         self.tidy_networks()
+    }
+
+    /// With the container's lock.
+    fn is_active(&self, end: &Endpoint) -> Result<bool> {
+        let container =
+            match self.store().read(|connection| crate::containers::record::by_id(connection, &end.container)) {
+                Ok(container) => container,
+                Err(Error::NotFound(_)) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+        let state = self.settled_state(&container)?;
+        Ok(matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
+            && self
+                .last_plan(&container)?
+                .is_some_and(|plan| plan.endpoints.iter().any(|planned| planned.network == end.network.id)))
+    }
+
+    /// In Docker's words.
+    fn active(&self, end: &Endpoint) -> Error {
+        Error::Forbidden(format!(
+            "error while removing network: network {} has active endpoints (name:\"{}\" id:\"{}\")",
+            end.network.name,
+            self.name_of(&end.container),
+            &end.id[..12]
+        ))
     }
 
     /// The row, and everything that names it.

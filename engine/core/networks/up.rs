@@ -136,6 +136,8 @@ impl Engine {
 
     pub(crate) fn bring_up(&self, route: &Route, id: &str) -> Result<Network> {
         let _lock = self.lock(&format!("network-{id}"))?;
+        // Nobody takes all networks down meanwhile, nor chooses the same subnet.
+        let _networks = self.lock("networks")?;
         let mut network = self.store().read(|connection| record::by_id(connection, id))?;
         let name = self.bridge_name(&network);
         if network.config.automatic && bridge::find(route, &name)?.is_none() {
@@ -155,7 +157,8 @@ impl Engine {
         let ready = path
             .add_network(&self.owner()?, &self.network_rules(&network))
             .map_err(Error::from)
-            .and_then(|()| self.allow_forwarding(&network, &*path));
+            .and_then(|()| self.allow_forwarding(&network, &*path))
+            .and_then(|()| Ok(bridge::set_up(route, &bridge.name)?));
         if let Err(error) = ready {
             if made {
                 let _ = route.remove_link(&bridge.name);

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use berth_backends::Backend;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
@@ -113,6 +114,11 @@ fn bear(folder: &Path, report: &UnixStream, connections: usize, find: Find) -> R
             kind: RefusalKind::Conflict,
             message: format!("container {} is already running", config.id.short()),
         })?;
+    // It had the container's lock. Gone, another one may have found nobody here, and have given away what this one leased;
+    // from now on it finds us.
+    if has_ended(report) {
+        return Err(refuse("the engine that started the container was killed"));
+    }
     let listener = listen().map_err(|error| refuse(format!("listen in {}: {error}", config.run_folder.display())))?;
     let signals = signals().map_err(|error| refuse(format!("watch signals: {error}")))?;
     // 3.4; without it, orphans of the container go to the host's init, which is as good.
@@ -161,6 +167,12 @@ fn bear(folder: &Path, report: &UnixStream, connections: usize, find: Find) -> R
             Err(refusal)
         }
     }
+}
+
+/// Whether nobody has the other end any more.
+fn has_ended(report: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(report, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() && fds[0].revents().contains(PollFlags::HUP)
 }
 
 fn enter(folder: &Path) -> io::Result<()> {
