@@ -75,6 +75,8 @@ both! {
             (&["--network", "net", "--ip6", "fd00::5"], "fd00::5"),
             (&["--network", "auto", "--ip", "172.18.0.9"], "user configured subnets"),
             (&["--ip", "172.17.0.9"], "user defined networks only"),
+            (&["--network", "none", "--ip", "172.17.0.9"], "user defined networks only"),
+            (&["--network", "host", "--ip6", "fd00::9"], "user defined networks only"),
             (&["--network-alias", "x"], "user-defined networks"),
             (&["--network", "net", "--network-alias", "a/b"], "a/b"),
             (&["--network", "net", "--mac-address", "02:00"], "02:00"),
