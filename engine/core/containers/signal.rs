@@ -1,5 +1,7 @@
 //! What is passed on to a running container: signals, pause, the window's size.
 
+use std::time::{Duration, Instant};
+
 use berth_monitor::Status;
 use berth_monitor::protocol::Request;
 
@@ -8,8 +10,12 @@ use super::talk::not_running;
 use crate::settings::signals;
 use crate::{Engine, Error, Result};
 
+/// How long the kernel has to end a process after SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Engine {
-    /// `signal`: a name with or without SIG, or a number; `None`: SIGKILL.
+    /// `signal`: a name with or without SIG, or a number; `None`: SIGKILL, after which it has ended, as with Docker:
+    /// what comes next may be `rm`.
     pub fn kill(&self, name: &str, signal: Option<&str>) -> Result<()> {
         let signal = signal.filter(|text| !text.is_empty()).map_or(Ok(signals::SIGKILL), signals::parse)?;
         let container = self.find(name)?;
@@ -22,7 +28,25 @@ impl Engine {
             Status::Running | Status::Paused | Status::Restarting => {}
             _ => return Err(cannot(not_running(&container))),
         }
-        self.ask(&container, &Request::Signal { signal }).map_err(cannot).map(drop)
+        self.ask(&container, &Request::Signal { signal }).map_err(cannot)?;
+        if signal != signals::SIGKILL {
+            return Ok(());
+        }
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.state(&container) {
+                // It may run again, or have been removed.
+                Ok(now) if now.pid == 0 || now.pid != state.pid => return Ok(()),
+                Err(Error::NotFound(_)) => return Ok(()),
+                other => drop(other?),
+            }
+            if Instant::now() > until {
+                return Err(Error::Internal(format!(
+                    "cannot kill container: {name}: tried to kill container, but did not receive an exit event"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     pub fn pause(&self, name: &str) -> Result<()> {
