@@ -46,6 +46,11 @@ impl Engine {
     pub(crate) fn prepare_networks(&self, container: &Container) -> Result<Prepared> {
         let mut ends = self.endpoints_of(&container.id)?;
         if ends.is_empty() {
+            // A network that was removed while the container did not run is missed: nobody asked for none.
+            let mode = container.host_config.network_mode.as_deref().unwrap_or_default();
+            if let Ok(modes::Network::Named(name)) = modes::network(mode) {
+                self.network(&name)?;
+            }
             return Ok(Prepared::default());
         }
         self.after_leaving()?;
