@@ -25,6 +25,7 @@ both! {
             (&["-o", "com.docker.network.driver.mtu=many"], "many"),
             (&["-o", "com.docker.network.bridge.enable_icc=perhaps"], "perhaps"),
             (&["-o", "com.docker.nosuch=1"], "com.docker.nosuch"),
+            (&["--ipv6", "-o", "com.docker.network.bridge.gateway_mode_ipv6=routed"], "gateway_mode_ipv4 is nat"),
             (&["-d", "macvlan", "-o", "macvlan_mode=odd", "-o", "parent=lan7"], "odd"),
             (&["--ipam-driver", "nosuch"], "ipam-driver"),
             (&["--scope", "swarm"], "swarm"),

@@ -13,7 +13,8 @@ use super::up::RELAY;
 use crate::containers::create::random_id;
 use crate::{Engine, Error, Result, time};
 
-const BRIDGE: &str = "com.docker.network.bridge.";
+pub(super) const GATEWAY_MODE_IPV4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
+pub(super) const GATEWAY_MODE_IPV6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 
 /// An option and what it takes.
 enum Takes {
@@ -38,8 +39,8 @@ fn known(driver: Driver) -> Vec<(&'static str, Takes)> {
             ("com.docker.network.bridge.enable_ip_masquerade", Takes::Flag),
             ("com.docker.network.bridge.host_binding_ipv4", Takes::Address),
             ("com.docker.network.bridge.default_bridge", Takes::Flag),
-            ("com.docker.network.bridge.gateway_mode_ipv4", Takes::OneOf(&["nat", "routed"])),
-            ("com.docker.network.bridge.gateway_mode_ipv6", Takes::OneOf(&["nat", "routed"])),
+            (GATEWAY_MODE_IPV4, Takes::OneOf(&["nat", "routed"])),
+            (GATEWAY_MODE_IPV6, Takes::OneOf(&["nat", "routed"])),
         ],
         Driver::Macvlan => vec![
             MTU,
@@ -97,6 +98,14 @@ impl Engine {
         let ipv6 = request.enable_ipv6.unwrap_or(false);
         if !ipv4 && !ipv6 {
             return Err(Error::invalid("IPv4 or IPv6 must be enabled for a network"));
+        }
+        let mode = |name: &str| options.get(name).map_or("nat", String::as_str);
+        let (mode_v4, mode_v6) = (mode(GATEWAY_MODE_IPV4), mode(GATEWAY_MODE_IPV6));
+        if ipv4 && ipv6 && options.contains_key(GATEWAY_MODE_IPV6) && mode_v4 != mode_v6 {
+            return Err(Error::invalid(format!(
+                "invalid value {mode_v6:?} of option {GATEWAY_MODE_IPV6}: the families of a network have one mode, and \
+                 {GATEWAY_MODE_IPV4} is {mode_v4}"
+            )));
         }
         let mut asked = subnets::asked(request.ipam.as_ref(), ipv4, ipv6)?;
         let internal = request.internal.unwrap_or(false);
@@ -274,7 +283,7 @@ fn check_options(driver: Driver, options: &BTreeMap<String, String>) -> Result<(
     for (name, value) in options {
         let invalid = |why: &str| Err(Error::invalid(format!("invalid value {value:?} of option {name}: {why}")));
         let Some((_, takes)) = known.iter().find(|(known, _)| known == name) else {
-            let all: Vec<_> = known.iter().map(|(name, _)| name.strip_prefix(BRIDGE).unwrap_or(name)).collect();
+            let all: Vec<_> = known.iter().map(|(name, _)| *name).collect();
             return Err(Error::Unsupported(format!(
                 "option {name}: the {} driver has none such (it has {})",
                 driver.name(),

@@ -9,6 +9,7 @@ use berth_network::route::Route;
 use berth_network::{attach, sysctl};
 use ipnet::IpNet;
 
+use super::create::{GATEWAY_MODE_IPV4, GATEWAY_MODE_IPV6};
 use super::endpoints::{Asked, mac_text};
 use super::lease::mac_of;
 use super::record::{self, Driver, Network, Subnet};
@@ -240,7 +241,8 @@ impl Engine {
 
     pub(crate) fn network_rules(&self, network: &Network) -> NetworkRules {
         let flag = |name: &str| network.option(name).is_none_or(|value| value != "false" && value != "0");
-        let mode = network.option("com.docker.network.bridge.gateway_mode_ipv4").unwrap_or("nat");
+        let mode =
+            network.option(if network.config.ipv4 { GATEWAY_MODE_IPV4 } else { GATEWAY_MODE_IPV6 }).unwrap_or("nat");
         NetworkRules {
             bridge: self.bridge_name(network),
             subnets: network.config.subnets.iter().map(|subnet| subnet.subnet).collect(),
