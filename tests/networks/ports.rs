@@ -51,6 +51,18 @@ both! {
         }
     }
 
+    fn ports_are_given_back_with_the_last_network_that_leads_outside(world) {
+        world.berth(&["network", "create", "out"]).ok();
+        world.berth(&["network", "create", "--internal", "in"]).ok();
+        world.start(&["--name", "one", "--network", "in", "--network", "out", "-p", "8080:80"], "exec sleep 1000");
+        assert_eq!(ports(world, "one").len(), 2);
+        world.berth(&["stop", "-t", "0", "one"]).ok();
+        world.berth(&["network", "disconnect", "out", "one"]).ok();
+        world.berth(&["start", "one"]).ok();
+        assert!(ports(world, "one").is_empty());
+        world.start(&["--name", "two", "-p", "8080:80"], "exec sleep 1000");
+    }
+
     fn a_port_has_one_owner(world) {
         world.start(&["--name", "one", "-p", "8080:80"], "exec sleep 1000");
         let taken = |flags: &[&str]| world.run(&[&["-d"], flags, &["box", "true"]].concat());
