@@ -1,14 +1,16 @@
 //! `berth system check`: the store compared with the kernel and the disk, and put in order on request.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use berth_api::check::{Finding, SystemCheck};
 use berth_backends::cgroup::Cgroup;
 use berth_monitor::{Status, client};
+use berth_network::attach::{self, Inside};
 use berth_network::names::Names;
-use berth_network::plan::Plan;
-use berth_network::route::Route;
-use berth_network::{attach, bridge, sysctl};
+use berth_network::plan::{Link, Plan};
+use berth_network::route::{LinkInfo, Route};
+use berth_network::{bridge, sysctl};
 use rusqlite::OptionalExtension;
 
 use crate::networks::RELAY;
@@ -17,6 +19,13 @@ use crate::{Container, Engine, Error, Result};
 
 const MISSING: &str = "missing";
 const LEFT_OVER: &str = "left over";
+/// An interface that somebody set down.
+const DOWN: &str = "down";
+/// An interface that somebody took out of its bridge.
+const APART: &str = "apart";
+
+/// The kernel takes the interfaces of a container that has ended away a while later.
+const LINGERING: Duration = Duration::from_secs(2);
 
 /// How a finding is put right.
 type Remedy<'a> = Box<dyn Fn() -> Result<()> + 'a>;
@@ -50,6 +59,8 @@ impl<'a> Findings<'a> {
 struct Running {
     container: Container,
     plan: Plan,
+    /// 0 while it waits for its next start: it has no interfaces then.
+    pid: i32,
 }
 
 impl Engine {
@@ -62,7 +73,7 @@ impl Engine {
             let state = self.state(&container)?;
             if matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
                 let plan = self.last_plan(&container)?.unwrap_or_default();
-                running.push(Running { container, plan });
+                running.push(Running { container, plan, pid: state.pid });
             } else {
                 self.check_groups(container, &mut findings)?;
             }
@@ -120,6 +131,11 @@ impl Engine {
                 continue;
             };
             ours.push((link.index, network.name.clone()));
+            if !link.up && used(&network) {
+                let (owner, id) = (network.name.clone(), network.id.clone());
+                findings.add("link", &name, DOWN, &owner, move || self.bring_up_again(&id));
+            }
+            self.check_ends(&network, &link, &links, running, findings);
             for subnet in &network.config.subnets {
                 let Some(gateway) = subnet.gateway else { continue };
                 let there = addresses.iter().any(|has| (has.index, has.address.addr()) == (link.index, gateway));
@@ -140,19 +156,29 @@ impl Engine {
         }
         let ends: BTreeSet<String> =
             running.iter().flat_map(|one| &one.plan.endpoints).map(|end| attach::host_interface(&end.id)).collect();
-        for link in &links {
-            let owner = ours.iter().find(|(index, _)| link.master == Some(*index)).map(|(_, name)| name.clone());
-            // In a bridge of ours are ends of ours alone, unless somebody put another interface there on purpose.
-            let of_ours = link.kind == "veth" && link.name.len() == 15 && link.name.starts_with("veth");
-            if let Some(owner) = owner.filter(|_| of_ours && !ends.contains(&link.name))
-                && !self.is_end_watched(&link.name)?
-            {
-                let name = link.name.clone();
-                findings.add("link", &link.name, LEFT_OVER, &owner, move || match self.is_end_watched(&name)? {
-                    true => Ok(()),
-                    false => Ok(Route::open()?.remove_link(&name)?),
-                });
+        let strays = || -> Result<Vec<(String, String)>> {
+            let stray = |link: LinkInfo| {
+                let (_, owner) = ours.iter().find(|(index, _)| link.master == Some(*index))?;
+                // In a bridge of ours are ends of ours alone, unless somebody put another interface there on purpose.
+                let of_ours = link.kind == "veth" && link.name.len() == 15 && link.name.starts_with("veth");
+                (of_ours && !ends.contains(&link.name)).then(|| (link.name, owner.clone()))
+            };
+            Ok(route.links()?.into_iter().filter_map(stray).collect())
+        };
+        let until = Instant::now() + LINGERING;
+        let mut found = strays()?;
+        while !found.is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+            found = strays()?;
+        }
+        for (name, owner) in found {
+            if self.is_end_watched(&name)? {
+                continue;
             }
+            findings.add("link", &name.clone(), LEFT_OVER, &owner, move || match self.is_end_watched(&name)? {
+                true => Ok(()),
+                false => Ok(Route::open()?.remove_link(&name)?),
+            });
         }
         Ok(())
     }
@@ -173,8 +199,50 @@ impl Engine {
         Ok(container.is_some_and(|id| self.is_watched(&id)))
     }
 
+    /// The interfaces of containers in a network whose bridge is there.
+    fn check_ends<'a>(
+        &'a self,
+        network: &Network,
+        bridge: &LinkInfo,
+        links: &[LinkInfo],
+        running: &[Running],
+        findings: &mut Findings<'a>,
+    ) {
+        for one in running.iter().filter(|one| one.pid != 0) {
+            for end in one.plan.endpoints.iter().filter(|end| end.network == network.id) {
+                let name = attach::host_interface(&end.id);
+                let owner = &one.container.name;
+                match links.iter().find(|link| link.name == name) {
+                    None => {
+                        let (container, end, pid) = (one.container.clone(), end.clone(), one.pid);
+                        findings.add("link", &name, MISSING, owner, move || {
+                            let Some(_lock) = self.try_lock(&container.id)? else { return Err(busy(&container)) };
+                            Ok(Inside::of(pid)?.connect(&end)?)
+                        });
+                    }
+                    Some(link) if link.master != Some(bridge.index) => {
+                        let (index, bridge) = (link.index, bridge.index);
+                        findings.add(
+                            "link",
+                            &name,
+                            APART,
+                            owner,
+                            move || Ok(Route::open()?.set_master(index, bridge)?),
+                        );
+                    }
+                    Some(link) if !link.up => {
+                        let index = link.index;
+                        findings.add("link", &name, DOWN, owner, move || Ok(Route::open()?.set_up(index)?));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+
     fn bring_up_again(&self, id: &str) -> Result<()> {
-        self.bring_up(&Route::open()?, id).map(drop)
+        self.bring_up(&Route::open()?, id)?;
+        self.restore_rules()
     }
 
     fn check_rules<'a>(&'a self, running: &[Running], findings: &mut Findings<'a>) -> Result<()> {
@@ -182,6 +250,11 @@ impl Engine {
         let owner = self.owner()?;
         let mut wanted = self.wanted_networks(&Route::open()?)?;
         wanted.ports.extend(running.iter().flat_map(|one| one.plan.port_rules()));
+        let mut ends = running.iter().flat_map(|one| &one.plan.endpoints);
+        if wanted.networks.is_empty() && ends.any(|end| matches!(end.link, Link::Bridge { .. })) {
+            // A bridge is missing, and rules come back with it.
+            return Ok(());
+        }
         if wanted.networks.is_empty() {
             for line in path.found(&owner)? {
                 findings.add("rule", &line, LEFT_OVER, "", move || match self.picked_path() {

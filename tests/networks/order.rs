@@ -102,3 +102,37 @@ fn what_is_left_over_is_found_and_removed_on_request() {
     assert_eq!(world.berth(&["system", "check"]).ok().text(), "nothing is missing or left over");
     assert!(!ip(world.net(), "-o link").contains("veth0123456789a"));
 }
+
+#[test]
+fn a_bridge_and_interfaces_that_somebody_removed_come_back_on_request() {
+    let world = World::new(Mode::Embedded);
+    world.berth(&["network", "create", "-o", "com.docker.network.bridge.name=br7", "net"]).ok();
+    let web = ["--name", "web", "--network", "net", "-p", "8080:80"];
+    world.start(&web, "exec sleep 1000");
+    world.start(&["--name", "other", "--network", "net"], "exec sleep 1000");
+    let end = || {
+        let list = ip(world.net(), "-o link show master br7");
+        list.split(": ").nth(1).and_then(|name| name.split('@').next()).expect("an interface").to_owned()
+    };
+    let ruins: [(&dyn Fn() -> String, &str); 5] = [
+        (&|| "link del br7".to_owned(), "missing"),
+        (&|| "link set br7 down".to_owned(), "down"),
+        (&|| format!("link set {} nomaster", end()), "apart"),
+        (&|| format!("link set {} down", end()), "down"),
+        (&|| format!("link del {}", end()), "missing"),
+    ];
+    for (ruin, state) in ruins {
+        let ruin = ruin();
+        ip(world.net(), &ruin);
+        let found = world.berth(&["system", "check"]).ended(1).out();
+        assert!(found.contains(state), "{ruin}: {found}");
+        world.berth(&["system", "check", "--repair"]).ok();
+        assert_eq!(world.berth(&["system", "check"]).ok().text(), "nothing is missing or left over");
+        world.berth(&["exec", "other", "ping", "-c", "1", "-W", "5", "web"]).ok();
+        world.berth(&["exec", "web", "ping", "-c", "1", "-W", "5", "other"]).ok();
+    }
+    // The next container that needs the bridge brings the others back to it, too.
+    ip(world.net(), "link del br7");
+    world.run(&["--rm", "--network", "net", "box", "ping", "-c", "1", "-W", "5", "web"]).ok();
+    world.berth(&["exec", "other", "ping", "-c", "1", "-W", "5", "web"]).ok();
+}

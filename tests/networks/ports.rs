@@ -40,6 +40,27 @@ both! {
         world.start(&["--name", "two", "--expose", "80"], "exec sleep 1000");
         assert!(ports(world, "two").is_empty());
         assert_eq!(world.berth(&["ps", "--filter", "name=two", "--format", "{{.Ports}}"]).ok().text(), "80/tcp");
+        // Of a container that does not run, or has no network of its own, nothing is shown, as in Docker.
+        world.berth(&["stop", "-t", "0", "two"]).ok();
+        world.berth(&["create", "--name", "three", "--expose", "80", "box", "true"]).ok();
+        world.start(&["--name", "four", "--network", "host", "--expose", "80"], "exec sleep 1000");
+        for name in ["two", "three", "four"] {
+            let filter = format!("name={name}");
+            assert_eq!(world.berth(&["ps", "-a", "--filter", &filter, "--format", "{{.Ports}}"]).ok().text(), "");
+            assert_eq!(world.inspect(name, "{{json .NetworkSettings.Ports}}"), "{}");
+        }
+    }
+
+    fn ports_are_given_back_with_the_last_network_that_leads_outside(world) {
+        world.berth(&["network", "create", "out"]).ok();
+        world.berth(&["network", "create", "--internal", "in"]).ok();
+        world.start(&["--name", "one", "--network", "in", "--network", "out", "-p", "8080:80"], "exec sleep 1000");
+        assert_eq!(ports(world, "one").len(), 2);
+        world.berth(&["stop", "-t", "0", "one"]).ok();
+        world.berth(&["network", "disconnect", "out", "one"]).ok();
+        world.berth(&["start", "one"]).ok();
+        assert!(ports(world, "one").is_empty());
+        world.start(&["--name", "two", "-p", "8080:80"], "exec sleep 1000");
     }
 
     fn a_port_has_one_owner(world) {

@@ -125,6 +125,21 @@ fn v6(world: &World, peer: &Peer, relay: bool) {
     assert_eq!(word(&other, &format!("[{inside}]:80")), None);
     ip(peer.net(), &format!("-6 route add {inside}/128 via {HOST6}"));
     assert_eq!(says(peer.net(), &inside, 80), "");
+    if !relay {
+        let routed = [
+            "--ipv6",
+            "--ipv4=false",
+            "--subnet",
+            "2001:db8:5::/64",
+            "-o",
+            "com.docker.network.bridge.gateway_mode_ipv6=routed",
+        ];
+        world.berth(&[&["network", "create"], &routed[..], &["routed"]].concat()).ok();
+        let nine = sleeper(world, &["--network", "routed"], "nine");
+        let _on_nine = Servers::start(&nine, "nine", &["[::]:80"], &[]);
+        ip(peer.net(), &format!("-6 route add 2001:db8:5::/64 via {HOST6}"));
+        assert_eq!(says(peer.net(), "2001:db8:5::2", 80), "nine");
+    }
 }
 
 #[test]

@@ -23,11 +23,17 @@ both! {
         assert_eq!(world.berth(&["network", "inspect", "-f", "{{len .Containers}}", "net"]).ok().text(), "1");
         world.berth(&["network", "rm", "net"]).refused(1, &["has active endpoints", "one"]);
         world.berth(&["network", "rm", "bridge"]).refused(1, &["pre-defined network"]);
-        world.berth(&["rm", "-f", "one"]).ok();
+        // A kill is over when the container has ended.
+        world.berth(&["kill", "one"]).ok();
+        world.berth(&["rm", "one"]).ok();
+        world.berth(&["create", "--name", "one", "--network", "net", "box", "true"]).ok();
         assert_eq!(world.berth(&["network", "rm", "net"]).ok().text(), "net");
+        world.berth(&["start", "one"]).refused(1, &["network net not found"]);
+        world.berth(&["rm", "one"]).ok();
         assert!(!ip(world.net(), "-o link").contains("mine"));
         let events = world.berth(&["events", "--since", "1h", "--until", "0s", "--filter", "type=network"]).ok().out();
-        assert!(events.contains("network create") && events.contains("network destroy"), "{events}");
+        let actions: Vec<_> = events.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+        assert_eq!(actions, ["create", "connect", "disconnect", "destroy"], "{events}");
     }
 
     fn the_host_is_as_it_was_when_the_last_container_has_gone(world) {

@@ -20,9 +20,9 @@ pub(crate) struct Create {
 
 impl Act for Create {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
-        let engine = |error| Exit { code: 125, error };
-        let creation = self.container.creation(None).map_err(engine)?;
-        let id = create(&session.client, &creation).await.map_err(engine)?;
+        let creation = self.container.creation(None).map_err(|error| Exit { code: 125, error })?;
+        // What the engine refuses ends `run` with 125, which is not a container's; here it is a verb's 1, as in Docker.
+        let id = create(&session.client, &creation).await?;
         println!("{id}");
         Ok(0)
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Act;
-use crate::output::human::{ago, short_id, short_size};
+use crate::output::human::{ago, short_id, short_size, size as human_size};
 use crate::output::table::{self, Column, Style};
 use crate::session::Session;
 
@@ -57,7 +57,7 @@ impl Act for Df {
             let percent = if size > 0 { format!(" ({}%)", free.max(0) * 100 / size) } else { String::new() };
             json!({
                 "Type": kind, "TotalCount": total.to_string(), "Active": active.to_string(),
-                "Size": short_size(size), "Reclaimable": format!("{}{percent}", short_size(free.max(0))),
+                "Size": human_size(size), "Reclaimable": format!("{}{percent}", human_size(free.max(0))),
             })
         };
         let volumes = list(&usage, "Volumes");
@@ -102,6 +102,7 @@ fn verbose(usage: &Value) -> anyhow::Result<()> {
         ("CONTAINER ID", "ID"),
         ("IMAGE", "Image"),
         ("COMMAND", "Command"),
+        ("LOCAL VOLUMES", "LocalVolumes"),
         ("SIZE", "Size"),
         ("CREATED", "Created"),
         ("STATUS", "Status"),
@@ -116,8 +117,8 @@ fn verbose(usage: &Value) -> anyhow::Result<()> {
             let (size, shared) = (number(&image["Size"]), number(&image["SharedSize"]));
             json!({
                 "Repository": repository, "Tag": tag, "ID": short_id(&text(&image["Id"])),
-                "Created": ago(number(&image["Created"])), "Size": short_size(size), "Shared": short_size(shared),
-                "Unique": short_size(size - shared), "Containers": number(&image["Containers"]).to_string(),
+                "Created": ago(number(&image["Created"])), "Size": short_size(size), "Shared": human_size(shared),
+                "Unique": human_size(size - shared), "Containers": number(&image["Containers"]).to_string(),
             })
         })
         .collect();
@@ -127,6 +128,7 @@ fn verbose(usage: &Value) -> anyhow::Result<()> {
             json!({
                 "ID": short_id(&text(&container["Id"])), "Image": text(&container["Image"]),
                 "Command": format!("{:?}", text(&container["Command"])), "Size": short_size(number(&container["SizeRw"])),
+                "LocalVolumes": list(container, "Mounts").iter().filter(|mount| mount["Type"] == "volume").count().to_string(),
                 "Created": ago(number(&container["Created"])), "Status": text(&container["Status"]),
                 "Names": text(&container["Names"][0]).trim_start_matches('/'),
             })
@@ -144,7 +146,7 @@ fn verbose(usage: &Value) -> anyhow::Result<()> {
             let size = number(&used["Size"]);
             json!({
                 "Name": text(&volume["Name"]), "Links": number(&used["RefCount"]).to_string(),
-                "Size": if size < 0 { "N/A".to_owned() } else { short_size(size) },
+                "Size": if size < 0 { "N/A".to_owned() } else { human_size(size) },
             })
         })
         .collect();

@@ -165,7 +165,9 @@ impl ContainerArgs {
             mounts: some(
                 self.mount
                     .iter()
-                    .map(|text| mount::parse(text).with_context(|| format!("invalid argument {text:?} for --mount")))
+                    .map(|text| {
+                        mount::parse(text).with_context(|| format!("invalid argument {text:?} for \"--mount\" flag"))
+                    })
                     .collect::<anyhow::Result<_>>()?,
             ),
             console_size: crate::streams::terminal::size().map(|(columns, rows)| vec![rows.into(), columns.into()]),

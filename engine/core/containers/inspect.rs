@@ -13,7 +13,7 @@ use berth_monitor::{State, Status};
 
 use super::record::Container;
 use crate::networks::ports;
-use crate::settings::mounts;
+use crate::settings::{modes, mounts};
 use crate::spec::files::FILES;
 use crate::{Engine, Result, time};
 
@@ -189,11 +189,7 @@ impl Engine {
         Ok(NetworkSettings {
             sandbox_id: Some(id),
             sandbox_key: Some(key),
-            ports: Some(if running || container.host_config.network_mode.as_deref() == Some("host") {
-                self.port_map(container)?
-            } else {
-                HashMap::new()
-            }),
+            ports: Some(if shows_ports(container, state) { self.port_map(container)? } else { HashMap::new() }),
             networks: Some(networks),
         })
     }
@@ -214,4 +210,10 @@ impl Engine {
 
 pub(super) fn is_up(state: &State) -> bool {
     matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
+}
+
+/// Ports are shown, public or not, while a container runs in networks of its own.
+pub(super) fn shows_ports(container: &Container, state: &State) -> bool {
+    let mode = container.host_config.network_mode.as_deref().unwrap_or_default();
+    is_up(state) && matches!(modes::network(mode), Ok(modes::Network::Named(_)))
 }

@@ -9,7 +9,7 @@ use berth_api::models::{
 use berth_monitor::{State, Status};
 use berth_network::Protocol;
 
-use super::inspect::is_up;
+use super::inspect::{is_up, shows_ports};
 use super::record::{Container, Phase};
 use crate::networks::endpoints;
 use crate::networks::ports::{self, Lease};
@@ -208,8 +208,9 @@ impl Engine {
 
     fn summary(&self, container: &Container, state: &State, named: bool, size: bool) -> Result<ContainerSummary> {
         let (size_rw, size_root_fs) = if size { self.sizes(container)? } else { (None, None) };
-        let leases = if is_up(state) {
-            self.store().read(|connection| ports::of_container(connection, &container.id))?
+        let ports = if shows_ports(container, state) {
+            let leases = self.store().read(|connection| ports::of_container(connection, &container.id))?;
+            port_summaries(container, &leases)
         } else {
             Vec::new()
         };
@@ -222,7 +223,7 @@ impl Engine {
             image_id: Some(container.image.clone()),
             command: Some(container.command().join(" ")),
             created: Some(container.created / 1_000_000_000),
-            ports: Some(port_summaries(container, &leases)),
+            ports: Some(ports),
             size_rw,
             size_root_fs,
             labels: Some(container.config.labels.clone().unwrap_or_default()),
@@ -269,7 +270,7 @@ pub(crate) fn status_text(state: &State) -> String {
     }
 }
 
-/// Public ones of a container that runs, and those that are only exposed.
+/// Public ones, and those that are only exposed.
 fn port_summaries(container: &Container, leases: &[Lease]) -> Vec<PortSummary> {
     let kind = |protocol: Protocol| match protocol {
         Protocol::Tcp => PortSummaryTypeEnum::TCP,

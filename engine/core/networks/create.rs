@@ -13,7 +13,8 @@ use super::up::RELAY;
 use crate::containers::create::random_id;
 use crate::{Engine, Error, Result, time};
 
-const BRIDGE: &str = "com.docker.network.bridge.";
+pub(super) const GATEWAY_MODE_IPV4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
+pub(super) const GATEWAY_MODE_IPV6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 
 /// An option and what it takes.
 enum Takes {
@@ -38,8 +39,8 @@ fn known(driver: Driver) -> Vec<(&'static str, Takes)> {
             ("com.docker.network.bridge.enable_ip_masquerade", Takes::Flag),
             ("com.docker.network.bridge.host_binding_ipv4", Takes::Address),
             ("com.docker.network.bridge.default_bridge", Takes::Flag),
-            ("com.docker.network.bridge.gateway_mode_ipv4", Takes::OneOf(&["nat", "routed"])),
-            ("com.docker.network.bridge.gateway_mode_ipv6", Takes::OneOf(&["nat", "routed"])),
+            (GATEWAY_MODE_IPV4, Takes::OneOf(&["nat", "routed"])),
+            (GATEWAY_MODE_IPV6, Takes::OneOf(&["nat", "routed"])),
         ],
         Driver::Macvlan => vec![
             MTU,
@@ -272,12 +273,12 @@ fn refuse(request: &NetworkCreateRequest) -> Result<()> {
 
 /// Both families of a network are translated, or both are routed.
 fn check_gateway_modes(options: &BTreeMap<String, String>, ipv6: bool) -> Result<()> {
-    let mode = |family: &str| options.get(&format!("{BRIDGE}gateway_mode_{family}")).map_or("nat", String::as_str);
-    if ipv6 && mode("ipv4") != mode("ipv6") {
+    let mode = |name: &str| options.get(name).map_or("nat", String::as_str);
+    let (ipv4_mode, ipv6_mode) = (mode(GATEWAY_MODE_IPV4), mode(GATEWAY_MODE_IPV6));
+    if ipv6 && ipv4_mode != ipv6_mode {
         return Err(Error::Unsupported(format!(
-            "{BRIDGE}gateway_mode_ipv4={} with gateway_mode_ipv6={}: both families have one mode; give both the same",
-            mode("ipv4"),
-            mode("ipv6")
+            "{GATEWAY_MODE_IPV4}={ipv4_mode} with {GATEWAY_MODE_IPV6}={ipv6_mode}: both families have one mode; give both the \
+             same"
         )));
     }
     Ok(())
@@ -288,7 +289,7 @@ fn check_options(driver: Driver, options: &BTreeMap<String, String>) -> Result<(
     for (name, value) in options {
         let invalid = |why: &str| Err(Error::invalid(format!("invalid value {value:?} of option {name}: {why}")));
         let Some((_, takes)) = known.iter().find(|(known, _)| known == name) else {
-            let all: Vec<_> = known.iter().map(|(name, _)| name.strip_prefix(BRIDGE).unwrap_or(name)).collect();
+            let all: Vec<_> = known.iter().map(|(name, _)| *name).collect();
             return Err(Error::Unsupported(format!(
                 "option {name}: the {} driver has none such (it has {})",
                 driver.name(),

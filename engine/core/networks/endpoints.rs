@@ -68,6 +68,8 @@ pub(crate) fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
+const NO_ADDRESS: &str = "user specified IP address is supported on user defined networks only";
+
 impl Engine {
     /// The networks that a new container is to be in: the mode's first, then the others by name. Empty for the modes
     /// `none`, `host` and `container:`.
@@ -79,7 +81,14 @@ impl Engine {
     ) -> Result<Vec<Asked>> {
         let mut given = networking.and_then(|config| config.endpoints_config).unwrap_or_default();
         let modes::Network::Named(name) = mode else {
-            given.remove(mode_text);
+            let own = given.remove(mode_text).and_then(|settings| settings.ipam_config);
+            if !matches!(mode, modes::Network::Container(_))
+                && own.is_some_and(|ipam| {
+                    [ipam.ipv4_address, ipam.ipv6_address].iter().flatten().any(|text| !text.is_empty())
+                })
+            {
+                return Err(Error::invalid(NO_ADDRESS));
+            }
             // Clients name the default where they mean nothing.
             given.retain(|name, settings| !(name == "default" && *settings == EndpointSettings::default()));
             return match given.into_keys().min() {
@@ -165,7 +174,7 @@ pub(crate) fn check(asked: &Asked) -> Result<()> {
                 return invalid(format!("invalid {family} address: {text}"));
             }
             if network.is_predefined() {
-                return Err(Error::invalid("user specified IP address is supported on user defined networks only"));
+                return Err(Error::invalid(NO_ADDRESS));
             }
             if network.config.automatic {
                 return Err(Error::invalid(
@@ -211,7 +220,7 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// `net.ipv4.conf.IFNAME.log_martians=1,...`
+/// `net.ipv4.conf.IFNAME.log_martians=1,...`; also in small letters, which command lines make of `--network driver-opt=...`.
 pub(crate) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
 
 /// Names below /proc/sys/net and values; only settings of the interface itself.
@@ -221,7 +230,8 @@ pub(crate) fn sysctls(text: &str, interface: &str) -> Result<Vec<(String, String
         .map(|part| {
             let (name, value) = part.split_once('=').ok_or_else(|| format!("{part} is not NAME=VALUE"))?;
             let words: Vec<&str> = name.split('.').collect();
-            let ["net", family @ ("ipv4" | "ipv6" | "mpls"), kind @ ("conf" | "neigh"), "IFNAME", setting] = words[..]
+            let ["net", family @ ("ipv4" | "ipv6" | "mpls"), kind @ ("conf" | "neigh"), "IFNAME" | "ifname", setting] =
+                words[..]
             else {
                 return Err(format!("{name} is not net.FAMILY.conf.IFNAME.SETTING"));
             };

@@ -75,6 +75,9 @@ impl Engine {
         if let Some(end) = ends.iter().find(|end| publishes(&end.network)) {
             let held = self.hold_ports(container, end, targets)?;
             (prepared.plan.ports, prepared.sockets) = (held.ports, held.sockets);
+        } else {
+            // Of a start before, in other networks.
+            self.release_ports(&container.id)?;
         }
         prepared.hosts = own_lines(container, &prepared.plan);
         let linked = self.links(container, &ends)?;

@@ -6,9 +6,10 @@ use berth_network::bridge::{self, Bridge};
 use berth_network::firewall::{self, NetworkRules, Owner, PacketPath};
 use berth_network::plan::Link;
 use berth_network::route::Route;
-use berth_network::sysctl;
+use berth_network::{attach, sysctl};
 use ipnet::IpNet;
 
+use super::create::{GATEWAY_MODE_IPV4, GATEWAY_MODE_IPV6};
 use super::endpoints::{Asked, mac_text};
 use super::lease::mac_of;
 use super::record::{self, Driver, Network, Subnet};
@@ -154,6 +155,9 @@ impl Engine {
         };
         tracing::debug!("bring up {} ({})", bridge.name, mac_text(bridge.mac));
         let made = bridge::ensure(route, &bridge)?;
+        if made {
+            self.take_ends_back(route, &network, &bridge.name)?;
+        }
         let ready = path
             .add_network(&self.owner()?, &self.network_rules(&network))
             .map_err(Error::from)
@@ -167,6 +171,24 @@ impl Engine {
             return Err(error);
         }
         Ok(network)
+    }
+
+    /// Somebody may have removed the bridge while containers run: their interfaces are there and in no bridge.
+    fn take_ends_back(&self, route: &Route, network: &Network, name: &str) -> Result<()> {
+        let ends = self.store().read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT id FROM endpoints WHERE network = ?1")?;
+            Ok::<_, Error>(
+                statement.query_map([&network.id], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?,
+            )
+        })?;
+        let Some(bridge) = bridge::find(route, name)? else { return Ok(()) };
+        let links = route.links()?;
+        for name in ends.iter().map(|id| attach::host_interface(id)) {
+            if let Some(link) = links.iter().find(|link| link.name == name && link.master.is_none()) {
+                route.set_master(link.index, bridge.index)?;
+            }
+        }
+        Ok(())
     }
 
     fn allow_forwarding(&self, network: &Network, path: &dyn PacketPath) -> Result<()> {
@@ -222,7 +244,8 @@ impl Engine {
 
     pub(crate) fn network_rules(&self, network: &Network) -> NetworkRules {
         let flag = |name: &str| network.option(name).is_none_or(|value| value != "false" && value != "0");
-        let mode = network.option("com.docker.network.bridge.gateway_mode_ipv4").unwrap_or("nat");
+        let mode =
+            network.option(if network.config.ipv4 { GATEWAY_MODE_IPV4 } else { GATEWAY_MODE_IPV6 }).unwrap_or("nat");
         NetworkRules {
             bridge: self.bridge_name(network),
             subnets: network.config.subnets.iter().map(|subnet| subnet.subnet).collect(),

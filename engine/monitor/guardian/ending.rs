@@ -108,6 +108,7 @@ impl Monitor {
         let ran = since.elapsed();
         let code = ended.code;
         self.event("die", &[("execDuration", ran.as_secs().to_string()), ("exitCode", code.to_string())]);
+        self.networks_event("disconnect");
         self.volumes_unmounted();
         self.state.pid = 0;
         self.state.sandbox = None;

@@ -21,6 +21,7 @@ impl Monitor {
         let before = self.state.clone();
         match self.try_launch() {
             Ok(()) => {
+                self.networks_event("connect");
                 self.event("start", &[]);
                 Ok(())
             }

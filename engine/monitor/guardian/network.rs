@@ -8,7 +8,7 @@ use std::time::Instant;
 use berth_network::Error;
 use berth_network::announce::{self, Announcer};
 use berth_network::attach::Inside;
-use berth_network::plan::{Plan, Protocol, Published};
+use berth_network::plan::{Link, Plan, Protocol, Published};
 use berth_network::relay::{PortId, Relay};
 use berth_network::resolver::Resolver;
 
@@ -207,6 +207,21 @@ impl Monitor {
         self.networks.resolver = None;
         if let Some(relay) = &mut self.networks.relay {
             relay.clear();
+        }
+    }
+
+    /// Docker's events of a start and an end: `connect` and `disconnect`, for each network.
+    pub(super) fn networks_event(&mut self, action: &str) {
+        for end in self.config.network.endpoints.clone() {
+            let driver = match end.link {
+                Link::Bridge { .. } => "bridge",
+                Link::Macvlan { .. } => "macvlan",
+                Link::Ipvlan { .. } => "ipvlan",
+            };
+            let attributes =
+                [("container", self.config.id.to_string()), ("name", end.name), ("type", driver.to_owned())];
+            let attributes = attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+            self.event_of("network", action, end.network, attributes);
         }
     }
 }

@@ -211,6 +211,13 @@ impl Route {
         self.carry_out("bring an interface up", &requests)
     }
 
+    /// Puts an interface into the bridge of that index, and brings it up. Idempotent.
+    pub fn set_master(&self, index: u32, bridge: u32) -> Result<()> {
+        let mut requests = Requests::new();
+        requests.begin(RTM_NEWLINK, 0, &header(index, IFF_UP, IFF_UP)).u32(IFLA_MASTER, bridge);
+        self.carry_out("put an interface into a bridge", &requests)
+    }
+
     /// Idempotent.
     pub fn remove_link(&self, name: &str) -> Result<()> {
         let mut requests = Requests::new();
