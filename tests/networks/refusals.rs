@@ -27,7 +27,6 @@ both! {
             (&["-o", "com.docker.nosuch=1"], "com.docker.nosuch"),
             (&["--ipv6", "-o", "com.docker.network.bridge.gateway_mode_ipv6=routed"], "gateway_mode_ipv4 is nat"),
             (&["-d", "macvlan", "-o", "macvlan_mode=odd", "-o", "parent=lan7"], "odd"),
-            (&["--ipv6", "-o", "com.docker.network.bridge.gateway_mode_ipv6=routed"], "gateway_mode_ipv6=routed"),
             (&["--ipam-driver", "nosuch"], "ipam-driver"),
             (&["--scope", "swarm"], "swarm"),
         ] {

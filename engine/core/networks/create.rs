@@ -99,7 +99,7 @@ impl Engine {
         if !ipv4 && !ipv6 {
             return Err(Error::invalid("IPv4 or IPv6 must be enabled for a network"));
         }
-        check_gateway_modes(&options, ipv6)?;
+        check_gateway_modes(&options, ipv4, ipv6)?;
         let mut asked = subnets::asked(request.ipam.as_ref(), ipv4, ipv6)?;
         let internal = request.internal.unwrap_or(false);
         let automatic = asked.is_empty();
@@ -272,13 +272,13 @@ fn refuse(request: &NetworkCreateRequest) -> Result<()> {
 }
 
 /// Both families of a network are translated, or both are routed.
-fn check_gateway_modes(options: &BTreeMap<String, String>, ipv6: bool) -> Result<()> {
+fn check_gateway_modes(options: &BTreeMap<String, String>, ipv4: bool, ipv6: bool) -> Result<()> {
     let mode = |name: &str| options.get(name).map_or("nat", String::as_str);
     let (ipv4_mode, ipv6_mode) = (mode(GATEWAY_MODE_IPV4), mode(GATEWAY_MODE_IPV6));
-    if ipv6 && ipv4_mode != ipv6_mode {
-        return Err(Error::Unsupported(format!(
-            "{GATEWAY_MODE_IPV4}={ipv4_mode} with {GATEWAY_MODE_IPV6}={ipv6_mode}: both families have one mode; give both the \
-             same"
+    if ipv4 && ipv6 && ipv4_mode != ipv6_mode {
+        return Err(Error::invalid(format!(
+            "invalid value {ipv6_mode:?} of option {GATEWAY_MODE_IPV6}: both families of a network have one mode, and \
+             {GATEWAY_MODE_IPV4} is {ipv4_mode}"
         )));
     }
     Ok(())
