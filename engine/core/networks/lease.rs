@@ -58,8 +58,7 @@ enum Attempt {
 }
 
 impl Engine {
-    /// The endpoint's addresses, one a family, leased to its container. `keep`: addresses of this endpoint that are in
-    /// use already.
+    /// The endpoint's addresses, one a family, leased to its container.
     pub(super) fn lease_addresses(&self, endpoint: &Endpoint) -> Result<Vec<IpNet>> {
         loop {
             match self.store().write(|transaction| attempt(transaction, endpoint))? {

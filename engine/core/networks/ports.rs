@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use berth_network::plan::{Protocol, Published};
 use berth_network::relay;
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use super::endpoints::Endpoint;
 use super::lease::{from_octets, octets};
@@ -228,7 +228,7 @@ impl Engine {
 
     /// Why a port cannot be had: another container's, or a program's outside.
     fn in_use(&self, protocol: Protocol, place: SocketAddr) -> Result<Error> {
-        let known = self.store().write(|transaction| holder(transaction, protocol, place))?;
+        let known = self.store().read(|connection| holder(connection, protocol, place))?;
         Ok(match known {
             Some(_) => allocated(place),
             None => cannot_bind(protocol, place, &std::io::ErrorKind::AddrInUse.into()),
@@ -337,9 +337,9 @@ impl Targets {
 }
 
 /// Whoever has a port on one of the addresses that `place` stands for.
-fn holder(transaction: &Transaction<'_>, protocol: Protocol, place: SocketAddr) -> Result<Option<String>> {
+fn holder(connection: &Connection, protocol: Protocol, place: SocketAddr) -> Result<Option<String>> {
     let mut statement =
-        transaction.prepare_cached("SELECT address, container FROM ports WHERE protocol = ?1 AND port = ?2")?;
+        connection.prepare_cached("SELECT address, container FROM ports WHERE protocol = ?1 AND port = ?2")?;
     let mut rows = statement.query((protocol.name(), place.port()))?;
     while let Some(row) = rows.next()? {
         let Some(address) = row.get_ref(0)?.as_blob().ok().and_then(from_octets) else { continue };
@@ -361,7 +361,7 @@ fn insert(transaction: &Transaction<'_>, container: &Container, binding: &Bindin
 }
 
 /// The public ports of all containers that are known to have some: container, then port.
-pub(crate) fn of_all(connection: &rusqlite::Connection) -> Result<Vec<(String, Lease)>> {
+pub(crate) fn of_all(connection: &Connection) -> Result<Vec<(String, Lease)>> {
     let mut statement = connection.prepare_cached(
         "SELECT container, protocol, port, address, container_port FROM ports ORDER BY container, port",
     )?;
@@ -374,7 +374,7 @@ pub(crate) fn of_all(connection: &rusqlite::Connection) -> Result<Vec<(String, L
 }
 
 /// The public ports of one container.
-pub(crate) fn of_container(connection: &rusqlite::Connection, container: &str) -> Result<Vec<Lease>> {
+pub(crate) fn of_container(connection: &Connection, container: &str) -> Result<Vec<Lease>> {
     let mut statement = connection.prepare_cached(
         "SELECT container, protocol, port, address, container_port FROM ports WHERE container = ?1 ORDER BY port, address",
     )?;
