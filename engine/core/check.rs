@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use berth_api::check::{Finding, SystemCheck};
 use berth_backends::cgroup::Cgroup;
-use berth_monitor::{Status, client};
+use berth_monitor::client;
 use berth_network::attach::{self, Inside};
 use berth_network::names::Names;
 use berth_network::plan::{Link, Plan};
@@ -71,7 +71,7 @@ impl Engine {
         for container in self.containers()? {
             // Settles the ones whose monitor was killed.
             let state = self.state(&container)?;
-            if matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
+            if state.status.is_up() {
                 let plan = self.last_plan(&container)?.unwrap_or_default();
                 running.push(Running { container, plan, pid: state.pid });
             } else {

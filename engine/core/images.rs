@@ -7,7 +7,7 @@ use berth_image::{
     Filter, ImageId, ImageUser, ImportOptions, LoadOptions, Loaded, OnProgress, Pruned, Reference, RemoveOptions,
     Removed,
 };
-use berth_monitor::{State, Status};
+use berth_monitor::State;
 use berth_store::rusqlite::Connection;
 
 use crate::containers::record;
@@ -78,7 +78,7 @@ impl Engine {
         rows.map(|row| {
             let id = row.map_err(wrong)?;
             let state = record::by_id(connection, &id).and_then(|container| self.written_state(&container));
-            let up = |state: State| matches!(state.status, Status::Running | Status::Paused | Status::Restarting);
+            let up = |state: State| state.status.is_up();
             Ok(ImageUser { running: state.is_ok_and(up), container: id })
         })
         .collect()

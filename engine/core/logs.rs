@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_api::stream::Stream;
+use berth_monitor::MonitorConfig;
 use berth_monitor::config::LogDriver;
-use berth_monitor::{MonitorConfig, Status};
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 
@@ -79,14 +79,10 @@ impl Engine {
         if named_none || monitor.as_ref().is_some_and(|monitor| monitor.log.driver == LogDriver::None) {
             return Err(Error::Unsupported("configured logging driver does not support reading".to_owned()));
         }
-        options.follow &= is_up(self.state(&container)?.status);
+        options.follow &= self.state(&container)?.status.is_up();
         let path = monitor.map_or_else(|| folder.join(format!("{}-json.log", container.id)), |found| found.log.path);
         Ok(Logs { engine: Arc::clone(self), container, path, options })
     }
-}
-
-fn is_up(status: Status) -> bool {
-    matches!(status, Status::Running | Status::Paused | Status::Restarting)
 }
 
 impl Logs {
@@ -132,7 +128,7 @@ impl Logs {
                 continue;
             }
             // First the state, then what was written until then.
-            let up = self.engine.state(&self.container).is_ok_and(|state| is_up(state.status));
+            let up = self.engine.state(&self.container).is_ok_and(|state| state.status.is_up());
             follower.read(&mut on_line)?;
             if !up {
                 return Ok(());

@@ -18,6 +18,13 @@ pub enum Status {
     Dead,
 }
 
+impl Status {
+    /// Whether a monitor looks after it: it runs, is paused, or waits for its next start. Docker calls all three running.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting)
+    }
+}
+
 /// Only the monitor writes it while it lives; a container without a living monitor (its lock is free) that
 /// says `running` was lost, and the engine that notices writes the truth under the container's lock.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

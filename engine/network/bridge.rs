@@ -96,17 +96,15 @@ pub fn allow_forwarding(folder: &Path, v6: bool) -> Result<()> {
     sysctl::set(name, "1")
 }
 
-/// Sets back what [`allow_forwarding`] changed, unless somebody else may have come to need it: an interface that is
-/// made for passing packets on and is not one of `ours`.
-pub fn restore_forwarding(route: &Route, folder: &Path, ours: &[String]) -> Result<()> {
+/// Sets back what [`allow_forwarding`] changed, unless somebody else may have come to need it: by an interface that
+/// is made for passing packets on.
+pub fn restore_forwarding(route: &Route, folder: &Path) -> Result<()> {
     const PASSING_ON: &[&str] = &["bridge", "veth", "tun", "wireguard", "vxlan", "macvlan", "ipvlan", "ppp"];
     for v6 in [false, true] {
         let note = folder.join(setting(v6).replace('/', "."));
         let Ok(before) = std::fs::read_to_string(&note) else { continue };
         let links = route.links()?;
-        let needed = links.iter().any(|link| {
-            PASSING_ON.contains(&link.kind.as_str()) && link.master.is_none() && !ours.contains(&link.name)
-        });
+        let needed = links.iter().any(|link| PASSING_ON.contains(&link.kind.as_str()) && link.master.is_none());
         if !needed {
             sysctl::set(setting(v6), before.trim())?;
         }

@@ -118,7 +118,7 @@ pub(super) fn wire_state(state: &State) -> ContainerState {
     };
     ContainerState {
         status: Some(status),
-        running: Some(matches!(state.status, Status::Running | Status::Paused | Status::Restarting)),
+        running: Some(state.status.is_up()),
         paused: Some(state.status == Status::Paused),
         restarting: Some(state.status == Status::Restarting),
         oom_killed: Some(state.out_of_memory),
@@ -178,7 +178,7 @@ fn mount_points(engine: &Engine, container: &Container) -> Vec<MountPoint> {
 
 impl Engine {
     fn network_settings(&self, container: &Container, state: &State) -> Result<NetworkSettings> {
-        let running = is_up(state);
+        let running = state.status.is_up();
         let key = match state.pid {
             0 => String::new(),
             pid => format!("/proc/{pid}/ns/net"),
@@ -208,12 +208,8 @@ impl Engine {
     }
 }
 
-pub(super) fn is_up(state: &State) -> bool {
-    matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
-}
-
 /// Ports are shown, public or not, while a container runs in networks of its own.
 pub(super) fn shows_ports(container: &Container, state: &State) -> bool {
     let mode = container.host_config.network_mode.as_deref().unwrap_or_default();
-    is_up(state) && matches!(modes::network(mode), Ok(modes::Network::Named(_)))
+    state.status.is_up() && matches!(modes::network(mode), Ok(modes::Network::Named(_)))
 }

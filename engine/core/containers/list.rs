@@ -9,7 +9,7 @@ use berth_api::models::{
 use berth_monitor::{State, Status};
 use berth_network::Protocol;
 
-use super::inspect::{is_up, shows_ports};
+use super::inspect::shows_ports;
 use super::record::{Container, Phase};
 use crate::networks::endpoints;
 use crate::networks::ports::{self, Lease};
@@ -78,7 +78,7 @@ impl Engine {
             if self.reap_left_over(&container, &state) {
                 continue;
             }
-            if !all && !is_up(&state) || !wanted.fits_state(&container, &state) {
+            if !all && !state.status.is_up() || !wanted.fits_state(&container, &state) {
                 continue;
             }
             if !images.contains_key(&container.image) {
@@ -234,7 +234,7 @@ impl Engine {
                 annotations: container.host_config.annotations.clone(),
             }),
             network_settings: Some(ContainerSummaryNetworkSettings {
-                networks: Some(self.endpoint_settings(container, is_up(state))?),
+                networks: Some(self.endpoint_settings(container, state.status.is_up())?),
             }),
             mounts: Some(self.mount_points(container)),
             ..ContainerSummary::default()

@@ -21,10 +21,6 @@ const OLD: Duration = Duration::from_secs(2);
 /// How long an ending monitor may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn needs_monitor(state: &State) -> bool {
-    matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
-}
-
 fn restart_policy(container: &Container) -> Result<RestartPolicy> {
     settings::restart::parse(container.host_config.restart_policy.as_ref())
 }
@@ -36,19 +32,19 @@ fn wants_up(container: &Container, state: &State) -> Result<bool> {
         RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
         RestartPolicy::OnFailure { maximum } => state.exit_code != 0 && (maximum == 0 || state.restart_count < maximum),
     };
-    Ok(wanted && state.started_at != 0 && !state.stopped_by_user && !needs_monitor(state))
+    Ok(wanted && state.started_at != 0 && !state.stopped_by_user && !state.status.is_up())
 }
 
 impl Engine {
     /// The container's state as it is: one that says `running` without a living monitor is ended and recorded first.
     pub fn state(&self, container: &Container) -> Result<State> {
         let state = self.written_state(container)?;
-        if !needs_monitor(&state) || client::is_alive(&self.run_folder(container)) {
+        if !state.status.is_up() || client::is_alive(&self.run_folder(container)) {
             return Ok(state);
         }
         // A monitor writes how it ended before it gives its lock back.
         let state = self.written_state(container)?;
-        if !needs_monitor(&state) {
+        if !state.status.is_up() {
             return Ok(state);
         }
         match self.try_lock(&container.id) {
@@ -63,7 +59,7 @@ impl Engine {
     /// As [`Engine::state`], for a caller that holds the container's lock.
     pub(crate) fn settled_state(&self, container: &Container) -> Result<State> {
         let state = self.written_state(container)?;
-        if needs_monitor(&state) && !client::is_alive(&self.run_folder(container)) {
+        if state.status.is_up() && !client::is_alive(&self.run_folder(container)) {
             return self.settle(container);
         }
         Ok(state)
@@ -96,7 +92,7 @@ impl Engine {
     /// With the container's lock: ends what is left of a container without a monitor, and writes that down.
     fn settle(&self, container: &Container) -> Result<State> {
         let state = self.written_state(container)?;
-        if !needs_monitor(&state) || client::is_alive(&self.run_folder(container)) {
+        if !state.status.is_up() || client::is_alive(&self.run_folder(container)) {
             return Ok(state);
         }
         // Numbers of another boot's processes mean nothing; of its groups nothing is left.
@@ -191,7 +187,7 @@ impl Engine {
             // An engine that was killed between the mount by a plugin and the start.
             if uses_plugins(&container)
                 && let Some(_lock) = self.try_lock(&container.id)?
-                && !needs_monitor(&self.settled_state(&container)?)
+                && !self.settled_state(&container)?.status.is_up()
             {
                 self.release_volumes(&container);
             }
@@ -258,7 +254,7 @@ impl Engine {
             let state = self.state(&container)?;
             // Docker's `always` holds from one start of the daemon to the next only for those that were stopped.
             let always = restart_policy(&container)? == RestartPolicy::Always;
-            if always && !needs_monitor(&state) && state.started_at != 0 || wants_up(&container, &state)? {
+            if always && !state.status.is_up() && state.started_at != 0 || wants_up(&container, &state)? {
                 self.start_again(&container);
             }
         }
@@ -304,7 +300,7 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let state = self.settled_state(&container)?;
-        if needs_monitor(&state) {
+        if state.status.is_up() {
             return Ok(());
         }
         self.release_volumes(&container);

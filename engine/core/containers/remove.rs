@@ -54,7 +54,7 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let state = self.settled_state(&container)?;
-        if matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
+        if state.status.is_up() {
             if !options.force {
                 return Err(still_up(&container, &state));
             }

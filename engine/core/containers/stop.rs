@@ -21,7 +21,7 @@ impl Engine {
     /// Whether it ran. Without the lock: a stop may take long, and others may look, kill and pause meanwhile.
     fn stop_running(&self, container: &Container, signal: Option<i32>, timeout: Option<i64>) -> Result<bool> {
         let state = self.state(container)?;
-        if !matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
+        if !state.status.is_up() {
             return Ok(false);
         }
         match self.ask(container, &Request::Stop { signal, timeout }) {
@@ -59,7 +59,7 @@ impl Engine {
         let _lock = self.lock(&container.id)?;
         let container = self.store().read(|connection| record::by_id(connection, &container.id))?;
         let state = self.settled_state(&container)?;
-        if matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
+        if state.status.is_up() {
             match self.ask(&container, &Request::Stop { signal, timeout }) {
                 Ok(_) | Err(Error::Conflict(_) | Error::NotFound(_)) => {}
                 Err(error) => return Err(error),

@@ -1,8 +1,8 @@
 //! Changing limits and restart policy of a container.
 
 use berth_api::models::{ContainerUpdateBody, ContainerUpdateResponse, HostConfig};
+use berth_monitor::client;
 use berth_monitor::protocol::Request;
-use berth_monitor::{Status, client};
 use oci_spec::runtime::Spec;
 
 use super::record;
@@ -28,7 +28,7 @@ impl Engine {
             ));
         }
         // First where it can fail: the kernel's answer.
-        if matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
+        if state.status.is_up() {
             let told = self.ask(
                 &container,
                 &Request::Update {

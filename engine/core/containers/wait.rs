@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_monitor::protocol::{Request, Response, WaitCondition as Asked};
-use berth_monitor::{State, Status, client};
+use berth_monitor::{State, client};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::record::{self, Container};
@@ -34,7 +34,7 @@ pub struct Waited {
 const LOOK: Duration = Duration::from_millis(100);
 
 fn up(state: &State) -> bool {
-    matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
+    state.status.is_up()
 }
 
 impl Engine {

@@ -105,8 +105,7 @@ impl Engine {
     /// Tells the monitor of a running container what its networks are to be now.
     fn change_running(&self, container: &Container, mut ends: Vec<Endpoint>) -> Result<()> {
         let state = self.state(container)?;
-        use berth_monitor::Status;
-        if !matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
+        if !state.status.is_up() {
             return Ok(());
         }
         self.after_leaving()?;

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use berth_monitor::{Status, client};
+use berth_monitor::client;
 use berth_network::plan::Link;
 use ipnet::IpNet;
 use rusqlite::{OptionalExtension, Transaction};
@@ -116,7 +116,7 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let state = self.settled_state(&container)?;
-        if matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
+        if state.status.is_up() {
             return Ok(false);
         }
         // It has just ended; or it is about to run, and the engine that started it was killed.

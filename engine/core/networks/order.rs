@@ -66,7 +66,7 @@ impl Engine {
         if let Some(path) = self.picked_path() {
             path.remove(&self.owner()?)?;
         }
-        bridge::restore_forwarding(&Route::open()?, &self.networks_folder(), &[])?;
+        bridge::restore_forwarding(&Route::open()?, &self.networks_folder())?;
         crate::containers::remove::remove_folder(&self.networks_folder())?;
         self.store().write(|transaction| {
             transaction.execute("DELETE FROM meta WHERE key = ?1", [LEAVING])?;

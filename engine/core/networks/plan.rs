@@ -21,7 +21,7 @@ use crate::{Container, Engine, Error, Result};
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
     pub plan: Plan,
-    /// Of the plan's ports, in their order.
+    /// Of the plan's ports, in their order, SCTP's left out.
     pub sockets: Vec<OwnedFd>,
     /// Lines of /etc/hosts: address and names.
     pub hosts: Vec<(IpAddr, String)>,
@@ -42,6 +42,7 @@ impl Prepared {
 }
 
 const DNS_PORT: u16 = 53;
+/// Within which after its opening an engine does not look at the rules again.
 const JUST_NOW: Duration = Duration::from_millis(500);
 
 impl Engine {
@@ -137,9 +138,8 @@ impl Engine {
 
     /// What the monitor of a running container was last told; `None` if it does not run or is in no network.
     pub(crate) fn running_plan(&self, container: &Container) -> Result<Option<Plan>> {
-        use berth_monitor::Status;
         let state = self.state(container)?;
-        if !matches!(state.status, Status::Running | Status::Paused | Status::Restarting) {
+        if !state.status.is_up() {
             return Ok(None);
         }
         self.last_plan(container)
@@ -235,8 +235,8 @@ pub(super) fn choose_way_out(plan: &mut Plan, ends: &[Endpoint]) {
     }
 }
 
-/// Where ports lead: to the addresses in the first network that publishes.
-/// Where ports lead to. `ends` are those of the plan's endpoints, in their order.
+/// Where ports lead: to the addresses in the first network that publishes. `ends` are those of the plan's endpoints, in
+/// their order.
 pub(super) fn targets(plan: &Plan, ends: &[Endpoint]) -> Targets {
     let address = |v6: bool| {
         let bridged = plan.endpoints.iter().zip(ends).filter(|(_, end)| publishes(&end.network)).map(|(end, _)| end);

@@ -1,7 +1,6 @@
 //! `network rm` and `network prune`.
 
 use berth_api::Filters;
-use berth_monitor::Status;
 use rusqlite::Transaction;
 
 use super::endpoints::{self, Endpoint};
@@ -47,7 +46,7 @@ impl Engine {
                 Err(error) => return Err(error),
             };
         let state = self.settled_state(&container)?;
-        Ok(matches!(state.status, Status::Running | Status::Paused | Status::Restarting)
+        Ok(state.status.is_up()
             && self
                 .last_plan(&container)?
                 .is_some_and(|plan| plan.endpoints.iter().any(|planned| planned.network == end.network.id)))
