@@ -20,6 +20,7 @@ pub const FACILITIES: &[&str] = &[
     "nft",
     "openat2",
     "overlay",
+    "packet-socket",
     "pidfd",
     "pivot_root",
     "reflink",

@@ -17,6 +17,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod openat2;
 pub mod overlay;
+pub mod packet_socket;
 pub mod pidfd;
 pub mod pivot_root;
 pub mod seccomp;
@@ -44,6 +45,7 @@ pub const PROBES: &[Entry] = &[
         mount_api::probe().map(|calls| calls.join(", "))
     }),
     ("netlink", "sets up networks", || netlink::probe().map(none)),
+    ("packet-socket", "leads containers out where there is no packet filter", || packet_socket::probe().map(none)),
     ("limits", "raises resource limits above the engine's own", || limits::probe().map(none)),
     ("openat2", "resolves names inside a root in one call", || openat2::probe().map(none)),
     ("clone3", "starts a process in its cgroup", || clone3::probe().map(none)),

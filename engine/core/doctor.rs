@@ -23,10 +23,15 @@ impl Engine {
         }
         let packets = self.packet_choice();
         if packets.picked.as_deref() == Some(crate::networks::RELAY) {
-            warnings.push(
-                "no packet filter works here: containers do not reach the outside, and ports are relayed by programs"
-                    .to_owned(),
-            );
+            warnings.push(match kernel::packet_socket::probe().reason() {
+                None => {
+                    "no packet filter works here: ports are relayed and addresses translated by programs".to_owned()
+                }
+                Some(reason) => format!(
+                    "no packet filter works here, so ports are relayed by programs, and containers do not reach the \
+                    outside: {reason}"
+                ),
+            });
         }
         let pretended: Vec<_> =
             berth_arch::pretend::FACILITIES.iter().filter(|name| berth_arch::pretend::without(name)).collect();

@@ -8,6 +8,14 @@ use ipnet::IpNet;
 use crate::route::{LinkInfo, NewLink, Route};
 use crate::{Error, Result, sysctl};
 
+/// What bridges of this engine, whosever state root they are of, say of themselves (`ip link` shows it).
+const ALIAS: &str = "berth network";
+
+/// Whether containers are behind it.
+pub fn is_ours(link: &LinkInfo) -> bool {
+    link.kind == "bridge" && link.alias == ALIAS
+}
+
 /// A bridge as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bridge {
@@ -37,7 +45,7 @@ pub fn ensure(route: &Route, bridge: &Bridge) -> Result<bool> {
         complete(route, bridge, &link)?;
         return Ok(false);
     }
-    match route.add_bridge(&NewLink { name: &bridge.name, mac: Some(bridge.mac), mtu: bridge.mtu }) {
+    match route.add_bridge(&NewLink { name: &bridge.name, mac: Some(bridge.mac), mtu: bridge.mtu }, ALIAS) {
         // Somebody else was faster.
         Err(Error::Conflict(_)) if matches!(find(route, &bridge.name), Ok(Some(_))) => {}
         other => other?,

@@ -2,14 +2,15 @@
 //! and names. What is asked for and who has which address is in the store, which this crate knows nothing of.
 //!
 //! `plan.rs` is what an engine hands to a monitor, `attach.rs` carries it out in a container's network namespace,
-//! `firewall/` has the packet paths (nftables, iptables), `relay/` passes on what no packet filter does, `resolver/`
-//! answers names. Synchronous, and depends on `arch` alone; relay and resolver are driven by their owner's poll loop.
+//! `firewall/` has the packet paths (nftables, iptables), `relay/` passes on what no packet filter does, and
+//! `masquerade/` what leaves where there is none; `resolver/` answers names. Synchronous, and depends on `arch` alone; those three are driven by their owner's poll loop.
 
 pub mod announce;
 pub mod attach;
 pub mod bridge;
 pub mod error;
 pub mod firewall;
+pub mod masquerade;
 pub mod names;
 pub mod namespace;
 pub mod netlink;

@@ -56,6 +56,9 @@ pub struct Endpoint {
     /// Default routes through this endpoint; empty if another one is the way out, or nothing is.
     pub gateways: Vec<IpAddr>,
     pub mtu: Option<u32>,
+    /// What leaves through it is to get the host's address, and the packet path does not see to that: the monitor has to.
+    #[serde(default)]
+    pub masquerade: bool,
     /// Names that others in the network find it by, in lower case.
     pub names: Vec<String>,
     /// The folder of the network's names, if it has any; see [`crate::names`].

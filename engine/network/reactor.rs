@@ -77,6 +77,11 @@ pub(crate) struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// Of what is in no slab.
+    pub(crate) const NONE: Self = Self { index: 0, generation: 0 };
+}
+
 /// A token has so many bits for it.
 const GENERATIONS: u32 = 0xFF_FFFF;
 

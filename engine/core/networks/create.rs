@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use berth_api::models::{NetworkCreateRequest, NetworkCreateResponse};
+use berth_arch::kernel;
 use berth_network::bridge;
 use berth_network::route::{MAX_NAME, Route};
 use ipnet::IpNet;
@@ -146,12 +147,15 @@ impl Engine {
 
     /// What this host cannot give the network, said once.
     fn network_warning(&self, network: &Network) -> Result<String> {
-        if network.driver != Driver::Bridge || network.config.internal || self.packet_path()?.name() != RELAY {
-            return Ok(String::new());
+        let relayed =
+            network.driver == Driver::Bridge && !network.config.internal && self.packet_path()?.name() == RELAY;
+        match kernel::packet_socket::probe().reason().filter(|_| relayed) {
+            Some(reason) => Ok(format!(
+                "this host has neither nf_tables nor iptables: containers reach each other and the host, and \
+                published ports are relayed, but nothing leads from the network to the outside: {reason}"
+            )),
+            None => Ok(String::new()),
         }
-        Ok("this host has neither nf_tables nor iptables: containers reach each other and the host, and published ports are \
-            relayed, but nothing leads from the network to the outside (berth doctor says why)"
-            .to_owned())
     }
 
     /// With subnets that meet no other network's and none of the host's.

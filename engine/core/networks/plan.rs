@@ -12,6 +12,7 @@ use super::endpoints::{self, Asked, Endpoint, SYSCTLS};
 use super::lease::mac_of;
 use super::ports::Targets;
 use super::record::Network;
+use super::up::RELAY;
 use crate::containers::random_id;
 use crate::settings::modes;
 use crate::spec::files;
@@ -120,6 +121,8 @@ impl Engine {
         } else {
             mac = mac_of(&addresses, &end.id, &link);
         }
+        let bridged = matches!(link, plan::Link::Bridge { .. });
+        let masquerade = bridged && self.packet_path()?.name() == RELAY && self.network_rules(&end.network).masquerade;
         Ok(plan::Endpoint {
             id: end.id.clone(),
             network: end.network.id.clone(),
@@ -127,6 +130,7 @@ impl Engine {
             mac,
             addresses,
             gateways: gateways.collect(),
+            masquerade,
             mtu: end.network.option("com.docker.network.driver.mtu").and_then(|text| text.parse().ok()),
             names: if end.network.has_names() { names(container, end) } else { Vec::new() },
             folder: end.network.has_names().then(|| self.names_folder(&end.network)),

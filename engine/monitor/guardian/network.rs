@@ -1,5 +1,5 @@
 //! The container's networks: its interfaces at every start, its names and public ports, and what the monitor itself
-//! does for them: the relay of ports and the answers at 127.0.0.11.
+//! does for them: the relay of ports, the answers at 127.0.0.11, and the way out where no packet filter leads there.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -8,7 +8,8 @@ use std::time::Instant;
 use berth_network::Error;
 use berth_network::announce::{self, Announcer};
 use berth_network::attach::Inside;
-use berth_network::plan::{Link, Plan, Protocol, Published};
+use berth_network::masquerade::Masquerade;
+use berth_network::plan::{Endpoint, Link, Plan, Protocol, Published};
 use berth_network::relay::{PortId, Relay};
 use berth_network::resolver::Resolver;
 
@@ -28,6 +29,8 @@ pub(super) struct Networks {
     /// The relay's names for the ports that it has, in their order.
     ports: Vec<PortId>,
     pub(super) resolver: Option<Resolver>,
+    /// One for each endpoint that is a way out.
+    pub(super) outside: Vec<Masquerade>,
     /// Its names and rules are out.
     announced: bool,
     announcer: Announcer,
@@ -38,10 +41,16 @@ impl Networks {
         self.sockets = sockets;
     }
 
+    /// Connections of others go through the monitor.
+    pub(super) fn relays(&self) -> bool {
+        self.relay.is_some() || !self.outside.is_empty()
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         let relay = self.relay.as_ref().and_then(Relay::deadline);
         let resolver = self.resolver.as_ref().and_then(Resolver::deadline);
-        relay.into_iter().chain(resolver).min()
+        let outside = self.outside.iter().filter_map(Masquerade::deadline);
+        relay.into_iter().chain(resolver).chain(outside).min()
     }
 }
 
@@ -68,6 +77,8 @@ impl Monitor {
             // The sockets of a run before are in a namespace that has gone.
             self.networks.resolver = None;
         }
+        self.networks.outside.clear();
+        self.lead_out(&inside);
         self.serve_names(&inside)?;
         self.relay_ports()?;
         if !std::mem::replace(&mut self.networks.announced, true) {
@@ -112,6 +123,22 @@ impl Monitor {
             Resolver::new(wanted, sockets.udp, sockets.tcp).map_err(Error::io("answer names for the container"))?;
         self.networks.resolver = Some(resolver);
         Ok(())
+    }
+
+    /// Sees to it that what leaves gets the host's address, where nothing in the kernel does. What cannot be is said; the
+    /// container runs without.
+    fn lead_out(&mut self, inside: &Inside) {
+        let wanted = |end: &&Endpoint| end.masquerade && !end.gateways.is_empty();
+        let ends: Vec<_> = self.config.network.endpoints.iter().filter(wanted).cloned().collect();
+        self.networks.outside.retain(|out| ends.iter().any(|end| out.is_of(end)));
+        for end in ends {
+            if !self.networks.outside.iter().any(|out| out.is_of(&end)) {
+                match Masquerade::new(&end, inside) {
+                    Ok(out) => self.networks.outside.push(out),
+                    Err(error) => self.warn(format!("nothing leads from network {} to the outside: {error}", end.name)),
+                }
+            }
+        }
     }
 
     /// A network was connected or disconnected.
@@ -166,13 +193,21 @@ impl Monitor {
                 }
             }
         }
-        inside.map_or(Ok(()), |inside| self.serve_names(&inside))
+        inside.map_or(Ok(()), |inside| {
+            self.lead_out(&inside);
+            self.serve_names(&inside)
+        })
     }
 
     /// Passes on what has arrived.
     pub(super) fn turn_networks(&mut self) {
         let relayed = self.networks.relay.as_mut().map_or(Ok(()), Relay::turn);
         let answered = self.networks.resolver.as_mut().map_or(Ok(()), Resolver::turn);
+        let mut broken = None;
+        self.networks.outside.retain_mut(|out| out.turn().map_err(|error| broken = Some(error)).is_ok());
+        if let Some(error) = broken {
+            self.warn(format!("the way to the outside has ended: {error}"));
+        }
         if let Err(error) = relayed {
             self.networks.relay = None;
             self.warn(format!("the relay of ports has ended: {error}"));
@@ -205,6 +240,7 @@ impl Monitor {
     /// A run has ended and another may follow: the ports stay, what goes through them ends.
     pub(super) fn rest_networks(&mut self) {
         self.networks.resolver = None;
+        self.networks.outside.clear();
         if let Some(relay) = &mut self.networks.relay {
             relay.clear();
         }

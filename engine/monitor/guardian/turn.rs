@@ -36,7 +36,7 @@ const READS: usize = 4;
 impl Monitor {
     /// What can wait until the engine has its answer.
     pub(super) fn settle_in(&mut self) {
-        self.own = Own::take(self.networks.relay.is_some());
+        self.own = Own::take(self.networks.relays());
     }
 
     pub(super) fn serve(&mut self) -> ExitCode {
@@ -90,6 +90,9 @@ impl Monitor {
         }
         if let Some(resolver) = &self.networks.resolver {
             add(Token::Names, resolver.as_fd(), PollFlags::IN);
+        }
+        for out in &self.networks.outside {
+            add(Token::Relay, out.as_fd(), PollFlags::IN);
         }
         for streams in &self.streams {
             // A full stream is left out altogether: a pipe that has been closed would be reported without end.

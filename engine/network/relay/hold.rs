@@ -51,7 +51,7 @@ pub(super) fn widen(socket: &OwnedFd) {
         .or_else(|_| net::sockopt::set_socket_recv_buffer_size(socket, QUEUE));
 }
 
-pub(super) fn socket(kind: SocketType, is_ipv6: bool) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn socket(kind: SocketType, is_ipv6: bool) -> rustix::io::Result<OwnedFd> {
     let family = if is_ipv6 { AddressFamily::INET6 } else { AddressFamily::INET };
     net::socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)
 }

@@ -6,7 +6,7 @@
 //! as it is in every Rust program: splice(2) knows no MSG_NOSIGNAL.
 
 mod flow;
-mod hold;
+pub(crate) mod hold;
 mod sys;
 mod tcp;
 mod udp;
@@ -23,6 +23,7 @@ use rustix::process::{Resource, getrlimit};
 
 use self::flow::Pool;
 pub use self::hold::{hold, local_port};
+pub(crate) use self::tcp::reset_when_closed;
 use self::tcp::{Connection, Fate};
 use self::udp::Sessions;
 use crate::Protocol;
@@ -79,7 +80,8 @@ pub struct Relay {
     reactor: Reactor,
     limits: Limits,
     ports: Slab<Port>,
-    connections: Slab<(Key, Connection)>,
+    /// With the port that they came to; without one, they were made by somebody else ([`Relay::join`]).
+    connections: Slab<(Option<Key>, Connection)>,
     pool: Pool,
     sessions: Sessions,
     /// Those that may still be connecting, the oldest first.
@@ -129,6 +131,17 @@ impl Relay {
             Ok::<_, Errno>(Port { protocol, socket, target, rests: false })
         })?;
         Ok(PortId(key))
+    }
+
+    /// Relays between two sockets that are connected already.
+    pub fn join(&mut self, client: OwnedFd, target: OwnedFd, now: Instant) {
+        let reactor = &self.reactor;
+        let begin = |own| Connection::of(client, target, own).map(|connection| (None, connection));
+        let Ok(key) = self.connections.insert(begin) else { return };
+        if let Some((_, connection)) = self.connections.get_mut(key) {
+            let fate = connection.settle(reactor, now);
+            self.settle(key, fate, now);
+        }
     }
 
     /// Where a port leads from now on. What is connected to the former target ends with a reset.
@@ -282,7 +295,7 @@ impl Relay {
                 tcp::reset_when_closed(&client);
                 continue;
             };
-            let begin = |own| Ok((key, Connection::begin(client, target, own, &self.reactor, now)?));
+            let begin = |own| Ok((Some(key), Connection::begin(client, target, own, &self.reactor, now)?));
             match self.connections.insert(begin) {
                 Ok(own) => self.connecting.push_back((now + tcp::CONNECT, own)),
                 Err(client) => tcp::reset_when_closed(&client),
@@ -331,7 +344,7 @@ impl Relay {
     fn end_connections(&mut self, port: Option<Key>) {
         for key in self.connections.keys() {
             if let Some((own, connection)) = self.connections.get_mut(key)
-                && port.is_none_or(|port| port == *own)
+                && (port.is_none() || port == *own)
             {
                 connection.reset();
                 self.connections.remove(key);
@@ -352,7 +365,7 @@ impl Relay {
 
 /// How many connections (which take two descriptors), or half as many sessions as there could be (so that they leave
 /// room for connections), besides `used` descriptors of the relay's own.
-fn room(used: usize, most: usize) -> usize {
+pub(crate) fn room(used: usize, most: usize) -> usize {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return most };
     let left = limit.saturating_sub(OTHERS.min(limit / 2));
     let left = usize::try_from(left).unwrap_or(usize::MAX).saturating_sub(used);

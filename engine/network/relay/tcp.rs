@@ -95,10 +95,8 @@ impl Connection {
     ) -> Result<Self, OwnedFd> {
         let connect = || {
             let socket = hold::socket(SocketType::STREAM, target.is_ipv6())?;
-            for socket in [client.as_fd(), socket.as_fd()] {
-                sockopt::set_tcp_nodelay(socket, true)?;
-                sockopt::set_socket_keepalive(socket, true)?;
-                sockopt::set_tcp_keepidle(socket, KEEP_ALIVE)?;
+            for socket in [&client, &socket] {
+                prepare(socket)?;
             }
             match net::connect(&socket, &target) {
                 Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok::<_, Errno>(socket),
@@ -106,15 +104,27 @@ impl Connection {
             }
         };
         let Ok(socket) = connect() else { return Err(client) };
-        let side = |socket, kind| Side { socket, token: Token { kind, key }, flags: None, hung_up: false };
-        let mut sides = [side(client, kind::CLIENT), side(socket, kind::TARGET)];
+        let mut connection = Self::new(client, socket, key, State::Connecting { until: now + CONNECT });
         let flags = [EventFlags::empty(), EventFlags::OUT];
-        if sides.iter_mut().zip(flags).any(|(side, flags)| side.watch(reactor, flags).is_err()) {
-            let [client, _] = sides;
+        if connection.sides.iter_mut().zip(flags).any(|(side, flags)| side.watch(reactor, flags).is_err()) {
+            let [client, _] = connection.sides;
             return Err(client.socket);
         }
-        let state = State::Connecting { until: now + CONNECT };
-        Ok(Self { sides, flows: [Flow::new(), Flow::new()], state })
+        Ok(connection)
+    }
+
+    /// Of two ends that are connected already. To be settled before anything else.
+    pub(super) fn of(client: OwnedFd, target: OwnedFd, key: Key) -> Result<Self, Errno> {
+        for socket in [&client, &target] {
+            prepare(socket)?;
+        }
+        Ok(Self::new(client, target, key, State::Open))
+    }
+
+    fn new(client: OwnedFd, target: OwnedFd, key: Key, state: State) -> Self {
+        let side = |socket, kind| Side { socket, token: Token { kind, key }, flags: None, hung_up: false };
+        let sides = [side(client, kind::CLIENT), side(target, kind::TARGET)];
+        Self { sides, flows: [Flow::new(), Flow::new()], state }
     }
 
     pub(super) fn is_connecting(&self) -> bool {
@@ -224,7 +234,7 @@ impl Connection {
     }
 
     /// After a turn: is it over, and if not, what is waited for?
-    fn settle(&mut self, reactor: &Reactor, now: Instant) -> Fate {
+    pub(super) fn settle(&mut self, reactor: &Reactor, now: Instant) -> Fate {
         match self.state {
             State::Broken { side } if !self.flows[side].wants_sink() && !self.flows[side].wants_source() => {
                 let left = 1 - side;
@@ -253,8 +263,14 @@ impl Connection {
     }
 }
 
+fn prepare(socket: &OwnedFd) -> Result<(), Errno> {
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, KEEP_ALIVE)
+}
+
 /// Makes the close that follows an RST instead of a FIN.
-pub(super) fn reset_when_closed(socket: &OwnedFd) {
+pub(crate) fn reset_when_closed(socket: &OwnedFd) {
     // It is closed anyway.
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }

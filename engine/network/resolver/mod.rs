@@ -27,7 +27,7 @@ use self::forward::{Answer, Forwardings};
 use self::message::{Code, LONGEST, Query, Refused};
 use self::streams::Streams;
 use crate::plan;
-use crate::reactor::{EventFlags, Key, Reactor, Slab, Token};
+use crate::reactor::{EventFlags, Key, Reactor, Token};
 
 pub use self::sockets::{Sockets, bind};
 
@@ -60,8 +60,6 @@ pub struct Resolver {
     reactor: Reactor,
     udp: OwnedFd,
     tcp: OwnedFd,
-    /// Of the two sockets at the reactor, where places are counted.
-    sockets: [Key; 2],
     known: Known,
     servers: Vec<SocketAddr>,
     forwardings: Forwardings,
@@ -78,19 +76,13 @@ impl Resolver {
         rustix::io::ioctl_fionbio(&udp, true)?;
         rustix::io::ioctl_fionbio(&tcp, true)?;
         listen(&tcp, BACKLOG)?;
-        let mut places = Slab::new();
-        let mut place = || places.insert(|_| Ok::<_, Errno>(()));
-        let sockets = [place()?, place()?];
-        for (socket, (kind, key)) in
-            [&udp, &tcp].into_iter().zip([kind::DATAGRAMS, kind::LISTENER].into_iter().zip(sockets))
-        {
-            reactor.add(socket.as_fd(), Token { kind, key }, EventFlags::IN)?;
+        for (socket, kind) in [(&udp, kind::DATAGRAMS), (&tcp, kind::LISTENER)] {
+            reactor.add(socket.as_fd(), Token { kind, key: Key::NONE }, EventFlags::IN)?;
         }
         let mut resolver = Self {
             reactor,
             udp,
             tcp,
-            sockets,
             known: Known::default(),
             servers: Vec::new(),
             forwardings: Forwardings::new(forwardings()),
@@ -166,7 +158,7 @@ impl Resolver {
     }
 
     fn listen(&self, flags: EventFlags) {
-        let token = Token { kind: kind::LISTENER, key: self.sockets[1] };
+        let token = Token { kind: kind::LISTENER, key: Key::NONE };
         // The socket is there as long as the resolver is.
         let _ = self.reactor.modify(self.tcp.as_fd(), token, flags);
     }

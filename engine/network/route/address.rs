@@ -32,6 +32,7 @@ const RTPROT_BOOT: u8 = 3;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
 const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
 
 /// An address of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,23 @@ pub struct Address {
 pub struct Destination {
     pub index: u32,
     pub to: IpNet,
+}
+
+/// What the kernel would do with a packet for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    pub kind: WayKind,
+    /// Of the interface that it would leave through.
+    pub index: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayKind {
+    Unicast,
+    /// It is for this host.
+    Local,
+    /// Broadcast, multicast and the like.
+    Other,
 }
 
 fn family(address: IpAddr) -> u8 {
@@ -185,6 +203,29 @@ impl Route {
         match self.carry_out(&format!("remove the way out through {gateway}"), &requests) {
             Err(error) if error.errno() == Some(Errno::SRCH.raw_os_error()) => Ok(()),
             other => other,
+        }
+    }
+
+    /// The way that the kernel would take to an address, by all its rules; `None` if it knows none.
+    pub fn way(&self, to: IpAddr) -> Result<Option<Way>> {
+        let mut header = [0; 12];
+        (header[0], header[1]) = (family(to), if to.is_ipv4() { 32 } else { 128 });
+        let mut requests = Requests::new();
+        requests.begin(RTM_GETROUTE, 0, &header).attribute(RTA_DST, &octets(to));
+        let mut found = None;
+        let read = |message: Message<'_>| {
+            let kind = match message.payload.get(7) {
+                Some(&RTN_UNICAST) => WayKind::Unicast,
+                Some(&RTN_LOCAL) => WayKind::Local,
+                _ => WayKind::Other,
+            };
+            found = Some(Way { kind, index: message.attributes(12).u32(RTA_OIF).unwrap_or_default() });
+        };
+        match self.exchange(&requests, read) {
+            Ok(()) => Ok(found),
+            // The last two are of routes that forbid it.
+            Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::INVAL | Errno::ACCESS) => Ok(None),
+            Err(error) => Err(Error::io(format!("look for a way to {to}"))(error)),
         }
     }
 

@@ -20,6 +20,7 @@ const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
@@ -53,6 +54,8 @@ pub struct LinkInfo {
     pub mtu: u32,
     /// The index of the bridge it is in.
     pub master: Option<u32>,
+    /// What its maker says of it.
+    pub alias: String,
 }
 
 impl LinkInfo {
@@ -68,6 +71,7 @@ impl LinkInfo {
             mac: attributes.get(IFLA_ADDRESS).and_then(|value| value.try_into().ok()),
             mtu: attributes.u32(IFLA_MTU).unwrap_or_default(),
             master: attributes.u32(IFLA_MASTER),
+            alias: attributes.string(IFLA_IFALIAS).unwrap_or_default(),
         })
     }
 }
@@ -96,11 +100,22 @@ impl Route {
     pub fn link(&self, name: &str) -> Result<Option<LinkInfo>> {
         let mut requests = Requests::new();
         requests.begin(RTM_GETLINK, 0, &header(0, 0, 0)).string(IFLA_IFNAME, name);
+        self.find_link(&requests, name)
+    }
+
+    /// The interface of that index.
+    pub fn link_at(&self, index: u32) -> Result<Option<LinkInfo>> {
+        let mut requests = Requests::new();
+        requests.begin(RTM_GETLINK, 0, &header(index, 0, 0));
+        self.find_link(&requests, &format!("number {index}"))
+    }
+
+    fn find_link(&self, requests: &Requests, which: &str) -> Result<Option<LinkInfo>> {
         let mut found = None;
-        match self.exchange(&requests, |message| found = found.take().or(LinkInfo::read(message))) {
+        match self.exchange(requests, |message| found = found.take().or(LinkInfo::read(message))) {
             Ok(()) => Ok(found),
             Err(Errno::NODEV) => Ok(None),
-            Err(error) => Err(Error::io(format!("look for the interface {name}"))(error)),
+            Err(error) => Err(Error::io(format!("look for the interface {which}"))(error)),
         }
     }
 
@@ -113,14 +128,16 @@ impl Route {
         Ok(found)
     }
 
-    /// A bridge, not up yet. [`Error::Conflict`] if there is an interface of that name.
-    pub fn add_bridge(&self, link: &NewLink<'_>) -> Result<()> {
+    /// A bridge, not up yet, and what is to be said of it. [`Error::Conflict`] if there is an interface of that name.
+    pub fn add_bridge(&self, link: &NewLink<'_>, alias: &str) -> Result<()> {
         let mut requests = Requests::new();
         requests.begin(RTM_NEWLINK, CREATE | EXCL, &header(0, 0, 0));
         link.write(&mut requests);
         requests.nest(IFLA_LINKINFO | NESTED, |info| {
             info.string(IFLA_INFO_KIND, "bridge");
         });
+        // The kernel takes it of interfaces that are there only.
+        requests.begin(RTM_NEWLINK, 0, &header(0, 0, 0)).string(IFLA_IFNAME, link.name).string(IFLA_IFALIAS, alias);
         self.make(&format!("add the bridge {}", link.name), link.name, &requests)
     }
 

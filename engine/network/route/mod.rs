@@ -8,7 +8,8 @@ mod link;
 
 use rustix::io::Errno;
 
-pub use address::{Address, Destination};
+pub(crate) use address::octets as address_octets;
+pub use address::{Address, Destination, Way, WayKind};
 pub use link::{LinkInfo, MAX_NAME, NewLink};
 
 use crate::netlink::{Family, Message, Requests, Socket};
