@@ -6,6 +6,8 @@ mod crowd;
 mod names;
 /// Rules that others take away come back, and what is left over is found.
 mod order;
+/// The way out where there is no packet filter.
+mod outside;
 /// Which ports are public, and whose.
 mod ports;
 /// Engines that want the same port or the last address.

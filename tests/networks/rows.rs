@@ -6,7 +6,7 @@ const PATHS: [&str; 4] = ["nft", "iptables-nft", "iptables-legacy", "relay"];
 
 /// A world in which that packet path is taken, the others being pretended away; None, with the reason, if it does not
 /// work here.
-fn world_with(path: &str) -> Option<World> {
+pub(super) fn world_with(path: &str) -> Option<World> {
     let world = World::new(Mode::Embedded);
     let others: Vec<&str> = PATHS[..3].iter().copied().filter(|other| *other != path).collect();
     world.set("BERTH_PRETEND_WITHOUT", &others.join(","));
@@ -27,7 +27,7 @@ fn server(world: &World, flags: &[&str], name: &str) -> (Net, Servers) {
     (net, servers)
 }
 
-fn sleeper(world: &World, flags: &[&str], name: &str) -> Net {
+pub(super) fn sleeper(world: &World, flags: &[&str], name: &str) -> Net {
     world.start(&[&["--name", name], flags].concat(), "exec sleep 1000");
     Net::of(&world.inspect(name, "{{.State.Pid}}"))
 }

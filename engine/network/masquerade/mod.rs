@@ -20,13 +20,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use berth_arch::kernel::packet_socket;
 use ipnet::IpNet;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 
 use self::datagrams::{ANSWERS, Answer, Pair, Sessions};
 use self::flows::{Connected, Flows};
-use self::packet::{ICMP, ICMP6, Layout, Maker, Offload, TCP, UDP, Unreachable};
+use self::packet::{ICMP, ICMP6, Layout, Maker, Offload, Said, TCP, UDP, Unreachable};
 use self::parts::Parts;
 use self::reach::{Map, Reach};
 use self::wire::{FRAME, Wire};
@@ -78,6 +79,9 @@ pub struct Masquerade {
 impl Masquerade {
     /// For the endpoint of a bridge network that is the container's way out.
     pub fn new(endpoint: &Endpoint, inside: &Inside) -> Result<Self> {
+        if let Some(reason) = packet_socket::probe().reason() {
+            return Err(Error::Unavailable(reason.to_owned()));
+        }
         let refused = |errno: Errno| Error::io("translate what leaves the container")(errno);
         let name = host_interface(&endpoint.id);
         let link = Route::open()?.link(&name)?;
@@ -275,7 +279,7 @@ impl Masquerade {
     fn refuse(&mut self, frame: &[u8], layout: &Layout, errno: Errno) {
         match errno {
             Errno::CONNREFUSED | Errno::CONNRESET => self.reset(frame, layout),
-            _ => self.unreachable((TCP, layout.from(frame), layout.to(frame)), errno),
+            _ => self.unreachable(Said::of(layout, layout.transport(frame)), errno),
         }
     }
 
@@ -285,7 +289,7 @@ impl Masquerade {
         self.wire.send(&offload, &self.made);
     }
 
-    fn unreachable(&mut self, packet: (u8, SocketAddr, SocketAddr), errno: Errno) {
+    fn unreachable(&mut self, said: Said, errno: Errno) {
         let reason = match errno {
             Errno::CONNREFUSED => Unreachable::Port,
             Errno::NETUNREACH => Unreachable::Network,
@@ -293,10 +297,9 @@ impl Masquerade {
             // It may go better another time, of which nothing is to be said.
             _ => return,
         };
-        let from = packet.1.ip();
-        let gateway = self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == from.is_ipv4());
+        let gateway = self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == said.from.is_ipv4());
         if let (Some(gateway), Some(maker)) = (gateway, self.maker) {
-            let offload = maker.unreachable(&mut self.made, gateway, packet, reason);
+            let offload = maker.unreachable(&mut self.made, gateway, said, reason);
             self.wire.send(&offload, &self.made);
         }
     }
@@ -334,11 +337,10 @@ impl Masquerade {
             }
             _ => return,
         };
-        let protocol = layout.protocol;
         if !self.sessions.knows(&pair) {
             match self.map.find(pair.to.ip(), now) {
                 Reach::Outside => {}
-                Reach::NoRoute => return self.unreachable((protocol, pair.from, pair.to), Errno::NETUNREACH),
+                Reach::NoRoute => return self.unreachable(Said::of(layout, transport), Errno::NETUNREACH),
                 Reach::Host | Reach::Nobody => return,
             }
         }
@@ -347,7 +349,7 @@ impl Masquerade {
         loop {
             let (next, others) = rest.split_at(step.min(rest.len()));
             if let Err(errno) = self.sessions.say(pair, next, &self.reactor, now) {
-                return self.unreachable((protocol, pair.from, pair.to), errno);
+                return self.unreachable(Said::of(layout, transport), errno);
             }
             if others.is_empty() {
                 return;
@@ -369,7 +371,7 @@ impl Masquerade {
                     maker.icmp(&mut self.made, to.ip(), from.ip(), kind, &rest)
                 }
                 Answer::Refused(errno) => {
-                    self.unreachable((UDP, from, to), errno);
+                    self.unreachable(Said::datagram(from, to), errno);
                     continue;
                 }
             };

@@ -396,24 +396,47 @@ impl Maker {
         Offload::default()
     }
 
-    /// What came from `from` does not get to `to`.
+    /// What was said did not get there.
     pub(super) fn unreachable(
         self,
         frame: &mut Vec<u8>,
         gateway: IpAddr,
-        (protocol, from, to): (u8, SocketAddr, SocketAddr),
+        Said { protocol, from, to, head }: Said,
         reason: Unreachable,
     ) -> Offload {
         // As much of the packet as its sender needs to know whose it was.
         let mut quoted = Vec::with_capacity(64);
-        self.begin(&mut quoted, from.ip(), to.ip(), protocol, UDP_HEADER);
-        quoted.extend_from_slice(&from.port().to_be_bytes());
-        quoted.extend_from_slice(&to.port().to_be_bytes());
-        quoted.extend_from_slice(&[0, UDP_HEADER as u8, 0, 0]);
+        self.begin(&mut quoted, from, to, protocol, head.len());
+        quoted.extend_from_slice(&head);
         let rest = [&[0; 4], &quoted[ETHERNET..]].concat();
         // A port is missing at the host itself; the rest is the gateway's knowledge.
-        let who = if reason == Unreachable::Port { to.ip() } else { gateway };
-        self.icmp(frame, who, from.ip(), reason.kind(from.is_ipv4()), &rest)
+        let who = if reason == Unreachable::Port { to } else { gateway };
+        self.icmp(frame, who, from, reason.kind(from.is_ipv4()), &rest)
+    }
+}
+
+/// A packet of the container's, of which it is to hear something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) protocol: u8,
+    pub(super) from: IpAddr,
+    pub(super) to: IpAddr,
+    /// The begin of the transport's header, by which its sender knows it: ports, and TCP's sequence number.
+    pub(super) head: [u8; 8],
+}
+
+impl Said {
+    pub(super) fn of(layout: &Layout, transport: &[u8]) -> Self {
+        let head = transport.first_chunk().copied().unwrap_or_default();
+        Self { protocol: layout.protocol, from: layout.source, to: layout.destination, head }
+    }
+
+    /// A datagram that is gone.
+    pub(super) fn datagram(from: SocketAddr, to: SocketAddr) -> Self {
+        let mut head = [0, 0, 0, 0, 0, UDP_HEADER as u8, 0, 0];
+        head[..2].copy_from_slice(&from.port().to_be_bytes());
+        head[2..4].copy_from_slice(&to.port().to_be_bytes());
+        Self { protocol: UDP, from: from.ip(), to: to.ip(), head }
     }
 }
 
