@@ -1,5 +1,5 @@
-//! No packet filter at all: the monitors' relays serve published ports and containers get out as the host's routes
-//! allow, which usually means that they do not. What a kernel without any of the others is left with.
+//! No packet filter at all: the monitors relay published ports, and send what containers say to the outside
+//! ([`crate::masquerade`]). What a kernel without any of the others is left with.
 
 use berth_arch::Probe;
 
