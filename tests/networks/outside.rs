@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
+
 use super::rows::{sleeper, world_with};
 use crate::support::World;
 use crate::support::lan::{HOST, HOST6, PEER, PEER6, Peer, Servers, greeting};
@@ -141,6 +143,31 @@ fn datagrams_go_there_and_back_however_long_they_are() {
             });
         });
     }
+}
+
+/// As HTTP/3 sends: many datagrams in one, for the hardware to cut.
+#[test]
+fn datagrams_that_are_to_be_cut_arrive_one_by_one() {
+    let Some(world) = world_with("relay") else { return };
+    let (peer, net) = inside(&world);
+    let to = format!("{PEER}:7000");
+    let server = peer.net().within(|| UdpSocket::bind(&to).unwrap());
+    server.set_read_timeout(Some(LONG)).unwrap();
+    let what = octets(12 * 1200 + 7);
+    net.within(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        if setsockopt(&socket, UdpGsoSegment, &1200).is_err() {
+            println!("skipped: this kernel does not cut datagrams (UDP_SEGMENT)");
+            return;
+        }
+        socket.connect(&to).unwrap();
+        assert_eq!(socket.send(&what).unwrap(), what.len());
+        let mut buffer = vec![0; 65_536];
+        for part in what.chunks(1200) {
+            let length = server.recv(&mut buffer).unwrap();
+            assert!(buffer[..length] == *part);
+        }
+    });
 }
 
 #[test]

@@ -17,17 +17,16 @@ use crate::reactor::{EventFlags, Key, Reactor, Slab, Token};
 use crate::relay::hold;
 
 /// After both ends have said that it is over, what is late is still led to them.
-const AFTERMATH: Duration = Duration::from_secs(60);
-/// After a reset, of which the other end has heard at once.
-const AFTER_RESET: Duration = Duration::from_secs(5);
+const AFTERMATH: Duration = Duration::from_secs(10);
 /// How long a connection that stands may wait until the container's kernel takes it.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 /// The relay asks silent ends every two minutes whether they are there: one that says nothing for so long has gone.
 const SILENCE: Duration = Duration::from_secs(600);
 /// How often it is looked who has gone.
 const ROUND: Duration = Duration::from_secs(5);
-/// Connections that may be under way to being made.
+/// Connections that may be under way to being made, and flows in all, most of which may be over.
 const CONNECTING: usize = 1024;
+const MOST: usize = 16_384;
 /// Aliases of one address.
 const ALIASES: usize = 16_384;
 
@@ -57,13 +56,14 @@ pub(super) struct Flow {
 impl Flow {
     /// A segment was led on.
     pub(super) fn passes(&mut self, by_container: bool, flags: TcpFlags, now: Instant) {
-        if flags.ends() {
+        if flags.resets() {
+            self.ended = [true; 2];
+        } else if flags.ends() {
             self.ended[usize::from(!by_container)] = true;
         }
         self.until = now
             + match self.state {
-                _ if flags.resets() => AFTER_RESET,
-                State::Relayed if self.ended == [true; 2] => AFTERMATH,
+                _ if self.is_over() => AFTERMATH,
                 State::Relayed => SILENCE,
                 _ => HANDSHAKE,
             };
@@ -97,6 +97,7 @@ pub(super) struct Flows {
     by_ends: HashMap<(SocketAddr, SocketAddr), Key>,
     by_alias: HashMap<(IpAddr, u16), Key>,
     connecting: usize,
+    standing: usize,
     next_alias: u16,
     look_at: Option<Instant>,
 }
@@ -104,11 +105,16 @@ pub(super) struct Flows {
 impl Flows {
     pub(super) fn new() -> Self {
         let (by_ends, by_alias) = (HashMap::new(), HashMap::new());
-        Self { flows: Slab::new(), by_ends, by_alias, connecting: 0, next_alias: 1024, look_at: None }
+        Self { flows: Slab::new(), by_ends, by_alias, connecting: 0, standing: 0, next_alias: 1024, look_at: None }
     }
 
     pub(super) fn len(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Sockets of the host's, those that the relay has left out.
+    pub(super) fn sockets(&self) -> usize {
+        self.connecting + self.standing
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -145,7 +151,7 @@ impl Flows {
         reactor: &Reactor,
         now: Instant,
     ) -> Result<(), Errno> {
-        if self.connecting >= CONNECTING {
+        if self.connecting >= CONNECTING || self.flows.len() >= MOST {
             return Err(Errno::AGAIN);
         }
         let alias = self.free_alias(to.ip()).ok_or(Errno::AGAIN)?;
@@ -179,9 +185,15 @@ impl Flows {
             self.end(key);
             return Some(Connected::Refused(first, errno));
         }
+        self.standing += 1;
         flow.state = State::Standing(socket);
         flow.until = now + HANDSHAKE;
         Some(Connected::Stands(first, offload, flow.outside()))
+    }
+
+    /// The container does not wait for it any more.
+    pub(super) fn give_up(&mut self, from: SocketAddr, to: SocketAddr) {
+        self.by_ends.get(&(from, to)).copied().into_iter().for_each(|key| self.end(key));
     }
 
     /// The host's socket for what the container's kernel has connected to us from `peer`.
@@ -190,6 +202,7 @@ impl Flows {
         match std::mem::replace(&mut flow.state, State::Relayed) {
             State::Standing(socket) => {
                 flow.until = now + SILENCE;
+                self.standing -= 1;
                 Some(socket)
             }
             other => {
@@ -215,8 +228,10 @@ impl Flows {
         let Some(flow) = self.flows.remove(key) else { return };
         self.by_ends.remove(&(flow.from, flow.to));
         self.by_alias.remove(&(flow.to.ip(), flow.alias));
-        if flow.is_connecting() {
-            self.connecting -= 1;
+        match flow.state {
+            State::Connecting { .. } => self.connecting -= 1,
+            State::Standing(_) => self.standing -= 1,
+            State::Relayed => {}
         }
     }
 

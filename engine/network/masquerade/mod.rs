@@ -52,7 +52,7 @@ const FRAMES: usize = 64;
 const LOOKS: usize = 4;
 const ACCEPTS: usize = 32;
 /// Connections at once, each with two descriptors, unless the process may have fewer.
-const FLOWS: usize = 8192;
+const CONNECTIONS: usize = 8192;
 
 pub struct Masquerade {
     endpoint: String,
@@ -226,6 +226,9 @@ impl Masquerade {
             return;
         };
         if flow.is_connecting() {
+            if flags.resets() {
+                self.flows.give_up(from, to);
+            }
             return;
         }
         flow.passes(!ours, flags, now);
@@ -247,8 +250,11 @@ impl Masquerade {
         match self.map.find(ends.1.ip(), now) {
             Reach::Host | Reach::Nobody => {}
             Reach::NoRoute => self.refuse(frame, layout, Errno::NETUNREACH),
-            Reach::Outside if self.flows.len() >= relay::room(self.sessions.len(), FLOWS) => {}
             Reach::Outside => {
+                let open = self.flows.sockets() + self.relay.connections();
+                if open >= relay::room(self.sessions.len(), CONNECTIONS) {
+                    return;
+                }
                 if let Err(errno) = self.flows.begin(ends, (frame, *offload), &self.reactor, now) {
                     self.refuse(frame, layout, errno);
                 }
