@@ -18,5 +18,7 @@ pub mod registry;
 mod tree;
 mod vfs;
 
-pub use driver::{Access, Change, ChangeKind, Differ, Driver, Entry, LayerId, UnpackTarget, Usage, Whiteouts};
+pub use driver::{
+    Access, Change, ChangeKind, Differ, Driver, Entry, LayerId, LayerOptions, UnpackTarget, Usage, Whiteouts,
+};
 pub use error::{Error, Result};

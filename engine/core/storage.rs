@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use berth_arch::mount::Mount;
 use berth_fs_drivers::registry::{self, DRIVERS, Refused, Selection};
-use berth_fs_drivers::{Access, Differ, Driver, LayerId, UnpackTarget, Usage};
+use berth_fs_drivers::{Access, Differ, Driver, LayerId, LayerOptions, UnpackTarget, Usage};
 use berth_store::Store;
 use berth_store::rusqlite::OptionalExtension;
 
@@ -164,7 +164,7 @@ impl Driver for Refusing {
         self.name
     }
 
-    fn prepare(&self, _id: &LayerId, _parents: &[LayerId]) -> berth_fs_drivers::Result<()> {
+    fn prepare(&self, _: &LayerId, _: &[LayerId], _: &LayerOptions) -> berth_fs_drivers::Result<()> {
         self.refuse()
     }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::diff::{UnpackOptions, Unpacked, pack, unpack};
 use crate::mount::with_mounted;
-use crate::{Access, ChangeKind, Driver, Entry, LayerId, Result, registry};
+use crate::{Access, ChangeKind, Driver, Entry, LayerId, LayerOptions, Result, registry};
 
 pub(super) struct Bed {
     pub(super) driver: Box<dyn Driver>,
@@ -49,9 +49,14 @@ impl Bed {
         self.folder.path()
     }
 
+    /// Makes an empty layer without a limit.
+    pub(super) fn prepare(&self, name: &str, parents: &[&str]) -> Result<()> {
+        self.driver.prepare(&id(name), &ids(parents), &LayerOptions::default())
+    }
+
     /// Makes a layer and lets `fill` work in its merged tree. Not sealed, as syncs are slow and say nothing here.
     pub(super) fn layer(&self, name: &str, parents: &[&str], fill: impl FnOnce(&Path) + Send) {
-        self.driver.prepare(&id(name), &ids(parents)).unwrap();
+        self.prepare(name, parents).unwrap();
         self.write(name, parents, fill);
     }
 
@@ -101,7 +106,7 @@ impl Bed {
         archive: &[u8],
         options: UnpackOptions<'_>,
     ) -> Result<Unpacked> {
-        self.driver.prepare(&id(name), &ids(parents))?;
+        self.prepare(name, parents)?;
         let target = self.driver.unpack_target(&id(name))?;
         unpack(archive, &target, options)
     }

@@ -16,7 +16,7 @@ fn removing_is_idempotent_and_leaves_nothing() {
         bed.driver.remove(&id("a")).unwrap();
         bed.driver.remove(&id("never-was")).unwrap();
         assert_eq!(bed.driver.list().unwrap(), []);
-        bed.driver.prepare(&id("a"), &[]).unwrap();
+        bed.prepare("a", &[]).unwrap();
         assert_eq!(bed.read("a", &[], |root| fs::read_dir(root).unwrap().count()), 0);
     });
 }
@@ -53,7 +53,7 @@ fn a_half_made_layer_is_listed_and_removed() {
 #[test]
 fn trees_of_any_depth_and_permission_are_removed() {
     each(|bed| {
-        bed.driver.prepare(&id("a"), &[]).unwrap();
+        bed.prepare("a", &[]).unwrap();
         let directory = whole_path(bed, "a");
         let script = "import os\nfor i in range(3000):\n os.mkdir('d'); os.chdir('d')\nopen('f','w')";
         shell(&directory, &format!("python3 - <<'E'\n{script}\nE"));

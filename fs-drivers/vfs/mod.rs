@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 use crate::error::At;
 use crate::folder::Folder;
 use crate::tree::{self, Copier};
-use crate::{Access, Differ, Driver, Entry, Error, LayerId, Result, UnpackTarget, Usage, Whiteouts};
+use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
@@ -86,7 +86,8 @@ impl Driver for Vfs {
         NAME
     }
 
-    fn prepare(&self, id: &LayerId, parents: &[LayerId]) -> Result<()> {
+    fn prepare(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()> {
+        options.refuse_size(NAME, "the driver btrfs can, on a btrfs file system")?;
         self.folder.create(id)?;
         self.fill(id, parents).inspect_err(|_| {
             let _ = self.folder.remove(id);
