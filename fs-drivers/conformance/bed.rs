@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::ground::{self, GROUNDS};
 use crate::diff::{UnpackOptions, Unpacked, pack, unpack};
 use crate::mount::with_mounted;
 use crate::{Access, ChangeKind, Driver, Entry, LayerId, LayerOptions, Result, registry};
@@ -12,17 +13,30 @@ pub(super) struct Bed {
     folder: tempfile::TempDir,
 }
 
-/// Runs `behaviour` on every driver that works here.
-pub(super) fn each(behaviour: impl Fn(&Bed)) {
+/// Runs `behaviour` on every driver that works here, and on the file systems that are made for it.
+pub(super) fn each(behaviour: impl Fn(&Bed) + Sync) {
     for entry in registry::DRIVERS {
-        let folder = scratch();
-        let probe = (entry.probe)(folder.path());
-        match probe.reason() {
-            Some(reason) => eprintln!("skipped {}: {reason}", entry.name),
-            None => {
-                eprintln!("driver {}", entry.name);
-                behaviour(&Bed::new(entry, folder));
+        try_on(entry, scratch(), "the tests' file system", &behaviour);
+        let grounds = GROUNDS.iter().filter(|(driver, _)| *driver == entry.name);
+        for kind in grounds.flat_map(|(_, kinds)| *kinds) {
+            let tried = ground::on(kind, |root| {
+                let folder = tempfile::tempdir_in(root).unwrap();
+                try_on(entry, folder, kind.name, &behaviour);
+            });
+            if let Err(reason) = tried {
+                eprintln!("skipped {} on {}: {reason}", entry.name, kind.name);
             }
+        }
+    }
+}
+
+fn try_on(entry: &Entry, folder: tempfile::TempDir, ground: &str, behaviour: impl Fn(&Bed)) {
+    let probe = (entry.probe)(folder.path());
+    match probe.reason() {
+        Some(reason) => eprintln!("skipped {}: {reason} (on {ground})", entry.name),
+        None => {
+            eprintln!("driver {} on {ground}", entry.name);
+            behaviour(&Bed::new(entry, folder));
         }
     }
 }

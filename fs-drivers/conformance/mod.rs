@@ -6,6 +6,7 @@
 mod archives;
 mod bed;
 mod elsewhere;
+mod ground;
 mod hostile;
 mod layers;
 mod properties;
