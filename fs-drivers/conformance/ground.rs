@@ -8,7 +8,7 @@ use crate::mount::in_private_namespace;
 
 /// Which drivers are tried on which file systems, besides the one that the tests find themselves on.
 pub(super) const GROUNDS: &[(&str, &[Kind])] =
-    &[("overlay", &[EXT4, XFS, BTRFS]), ("btrfs", &[BTRFS]), ("vfs", &[XFS])];
+    &[("overlay", &[EXT4, XFS, BTRFS]), ("btrfs", &[BTRFS]), ("vfs", &[XFS, BTRFS])];
 
 /// A file system that can be made.
 #[derive(Debug)]

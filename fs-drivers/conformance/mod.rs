@@ -11,5 +11,6 @@ mod hostile;
 mod layers;
 mod properties;
 mod removal;
+mod subvolumes;
 
 use bed::{Bed, each};
