@@ -6,7 +6,7 @@ use std::process::Command;
 use super::ground::{self, GROUNDS};
 use crate::diff::{UnpackOptions, Unpacked, pack, unpack};
 use crate::mount::with_mounted;
-use crate::{Access, ChangeKind, Driver, Entry, LayerId, LayerOptions, Result, registry};
+use crate::{Access, Change, ChangeKind, Driver, Entry, LayerId, LayerOptions, Result, registry};
 
 pub(super) struct Bed {
     pub(super) driver: Box<dyn Driver>,
@@ -89,16 +89,15 @@ impl Bed {
 
     pub(super) fn changes(&self, name: &str, parents: &[&str]) -> Vec<String> {
         let mut found = Vec::new();
-        crate::diff::changes(&*self.driver, &id(name), &ids(parents), &mut |change| {
-            let letter = match change.kind {
-                ChangeKind::Added => 'A',
-                ChangeKind::Modified => 'C',
-                ChangeKind::Deleted => 'D',
-            };
-            found.push(format!("{letter} /{}", change.path.display()));
-            Ok(())
-        })
-        .unwrap();
+        crate::diff::changes(&*self.driver, &id(name), &ids(parents), &mut |change| tell(change, &mut found)).unwrap();
+        found
+    }
+
+    /// As [`Bed::changes`], by comparing the whole trees whatever the driver can.
+    pub(super) fn compared(&self, name: &str, parents: &[&str]) -> Vec<String> {
+        let mut found = Vec::new();
+        crate::diff::compare_whole(&*self.driver, &id(name), &ids(parents), &mut |change| tell(change, &mut found))
+            .unwrap();
         found
     }
 
@@ -124,6 +123,16 @@ impl Bed {
         let target = self.driver.unpack_target(&id(name))?;
         unpack(archive, &target, options)
     }
+}
+
+fn tell(change: Change<'_>, lines: &mut Vec<String>) -> std::io::Result<()> {
+    let letter = match change.kind {
+        ChangeKind::Added => 'A',
+        ChangeKind::Modified => 'C',
+        ChangeKind::Deleted => 'D',
+    };
+    lines.push(format!("{letter} /{}", change.path.display()));
+    Ok(())
 }
 
 /// A tree as GNU tar sees it: every attribute of every name, and the contents.

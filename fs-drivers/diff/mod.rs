@@ -13,6 +13,8 @@ mod tar;
 mod unpack;
 
 pub use changes::changes;
+#[cfg(test)]
+pub(crate) use changes::compare_whole;
 pub(crate) use compare::{Touched, compare_open, same};
 pub use pack::{Packed, pack, pack_changes, pack_path, pack_tree};
 pub use split::assemble;
