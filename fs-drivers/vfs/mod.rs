@@ -18,7 +18,10 @@ pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
     probe,
     open,
-    caution: Some("vfs copies the whole image for every layer and container: slow, and it takes the space each time"),
+    caution: Some(
+        "vfs copies every file of the image for each layer and container: slow, and where the file system cannot share blocks \
+         (reflink) it takes the space each time",
+    ),
 };
 
 const NAME: &str = "vfs";
