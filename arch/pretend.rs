@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 /// Everything that can be pretended away. A probe or wrapper that has a fallback names its facility here.
 pub const FACILITIES: &[&str] = &[
+    "btrfs",
+    "btrfs-search",
     "cgroup",
     "cgroup-v1",
     "cgroup-v2",

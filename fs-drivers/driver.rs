@@ -70,6 +70,25 @@ pub struct Usage {
     pub inodes: u64,
 }
 
+/// What a layer is asked to be when it is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LayerOptions {
+    /// How many bytes may be written into it; `None`: as many as there is room for. Writing more is EDQUOT.
+    pub size: Option<u64>,
+}
+
+impl LayerOptions {
+    /// For drivers without limits: `remedy` says what has to be different.
+    pub(crate) fn refuse_size(&self, driver: &str, remedy: &str) -> Result<()> {
+        match self.size {
+            None => Ok(()),
+            Some(_) => Err(crate::Error::Unsupported(format!(
+                "--storage-opt size: the storage driver {driver} cannot limit a layer here ({remedy})"
+            ))),
+        }
+    }
+}
+
 /// Keeps layers on disk. File-system work only: which layers exist, what they are stacked on and which are
 /// valid is the layer graph's business (engine/image), which passes the chain in with every call.
 ///
@@ -79,8 +98,8 @@ pub trait Driver: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Makes the empty writable layer `id` on top of `parents`. Not idempotent: an `id` that exists is a
-    /// conflict. On an error nothing of it is left.
-    fn prepare(&self, id: &LayerId, parents: &[LayerId]) -> Result<()>;
+    /// conflict. On an error nothing of it is left. An option that cannot be kept to is Unsupported.
+    fn prepare(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()>;
 
     /// The mounts that show `id` on top of `parents`, in order; the first one's target is `/`. Pure: mounts
     /// nothing, and may be called any number of times.
@@ -107,6 +126,11 @@ pub trait Driver: Send + Sync {
 
     /// A faster way to find a layer's changes than comparing two whole trees.
     fn differ(&self) -> Option<&dyn Differ>;
+
+    /// What `info` shows of the driver besides what its probe found: names and values.
+    fn status(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 }
 
 /// See [`Driver::unpack_target`].

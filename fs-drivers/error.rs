@@ -16,6 +16,9 @@ pub enum Error {
     /// No driver, or not the one that was named, works here. One line a driver with its reason.
     #[error("{0}")]
     Unavailable(String),
+    /// Asked for, and not possible with this driver on this file system. Says what would have to be different.
+    #[error("{0}")]
+    Unsupported(String),
     #[error("{action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }

@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use berth_arch::mount::Mount;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::error::At;
-use crate::{Error, LayerId, Result, tree};
+use crate::{Access, Error, LayerId, Result, tree};
 
 const REMOVED: &str = ".removed-";
 
@@ -71,6 +72,18 @@ impl Folder {
         match tree::open_dir(&self.fd, OsStr::new(&inner)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NotFound(id.to_string())),
             other => other.at("open", self.path.join(inner)),
+        }
+    }
+
+    /// The mount that shows the directory `id/name`.
+    pub(crate) fn bind(&self, id: &LayerId, name: &str, access: Access) -> Mount {
+        let options = if access == Access::ReadOnly { vec!["ro".to_owned()] } else { Vec::new() };
+        Mount {
+            fstype: "bind".to_owned(),
+            source: format!("{id}/{name}").into(),
+            target: "/".into(),
+            options,
+            base: Some(self.path.clone()),
         }
     }
 

@@ -5,6 +5,7 @@
 //! has to look into a tree; `tree/` walks, copies and deletes by descriptors, which `content.rs` lends to volumes. Depends on `arch` only; knows
 //! neither images nor containers nor backends.
 
+mod btrfs;
 #[cfg(test)]
 mod conformance;
 pub mod content;
@@ -15,8 +16,11 @@ mod folder;
 pub mod mount;
 mod overlay;
 pub mod registry;
+mod scratch;
 mod tree;
 mod vfs;
 
-pub use driver::{Access, Change, ChangeKind, Differ, Driver, Entry, LayerId, UnpackTarget, Usage, Whiteouts};
+pub use driver::{
+    Access, Change, ChangeKind, Differ, Driver, Entry, LayerId, LayerOptions, UnpackTarget, Usage, Whiteouts,
+};
 pub use error::{Error, Result};

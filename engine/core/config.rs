@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use berth_store::Paths;
 use serde::Deserialize;
 
+use crate::settings::storage;
 use crate::{Error, Result};
 
 /// What an engine is opened with.
@@ -15,6 +16,8 @@ pub struct EngineConfig {
     /// The storage driver, or several in order of preference, separated by commas; `None`: what the state was made
     /// with, else the best that works.
     pub storage_driver: Option<String>,
+    /// What `--storage-opt` is for containers that do not say.
+    pub storage_options: BTreeMap<String, String>,
     /// The isolation backend for containers that name none, or several; `None`: the strongest that works.
     pub isolation: Option<String>,
     /// How packets get to and from containers' networks, or several ways; `None`: the best that works.
@@ -44,6 +47,8 @@ struct File {
     run: Option<PathBuf>,
     strict: Option<bool>,
     storage: Option<Choice>,
+    #[serde(default)]
+    storage_options: BTreeMap<String, String>,
     isolation: Option<Choice>,
     #[serde(default)]
     network: Network,
@@ -108,6 +113,7 @@ impl EngineConfig {
         Self {
             paths,
             storage_driver: None,
+            storage_options: BTreeMap::new(),
             isolation: None,
             packet_path: None,
             strict: false,
@@ -159,6 +165,7 @@ impl EngineConfig {
         }
         self.strict = file.strict.unwrap_or(self.strict);
         self.storage_driver = file.storage.map(Choice::into_text).or(self.storage_driver.take());
+        self.storage_options.extend(file.storage_options);
         self.isolation = file.isolation.map(Choice::into_text).or(self.isolation.take());
         self.packet_path = file.network.packet_path.map(Choice::into_text).or(self.packet_path.take());
         if let Some(folders) = file.plugin_folders {
@@ -180,6 +187,8 @@ fn parse(text: &str, path: &Path) -> Result<File> {
         Error::invalid(format!("{} line {line}: {}{}", path.display(), error.message(), nearest(error.message())))
     };
     let file: File = toml::from_str(text).map_err(invalid)?;
+    storage::layer_options(None, &file.storage_options)
+        .map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
     for folder in [&file.root, &file.run].into_iter().flatten() {
         if !folder.is_absolute() {
             let folder = folder.display();
@@ -261,11 +270,16 @@ mod tests {
         let mut config = EngineConfig::within(Path::new("/x"));
         let path = Path::new("berth.toml");
         config.apply(parse("root='/a'\nstorage='vfs'\nlog.options.max-size='1m'", path).unwrap());
-        config.apply(parse("run='/b'\nlog.options.max-file='3'\nisolation='namespace'", path).unwrap());
+        config.apply(
+            parse("run='/b'\nstorage-options.size='10G'\nlog.options.max-file='3'\nisolation='namespace'", path)
+                .unwrap(),
+        );
         assert_eq!((config.paths.state.clone(), config.paths.run.clone()), (PathBuf::from("/a"), PathBuf::from("/b")));
         assert_eq!(config.storage_driver.as_deref(), Some("vfs"));
         assert_eq!(config.isolation.as_deref(), Some("namespace"));
         assert_eq!(config.log_options.len(), 2);
+        assert_eq!(config.storage_options["size"], "10G");
+        assert!(parse("storage-options.size='much'", path).is_err());
         config.apply(parse("storage=['btrfs','overlay']\nisolation=['lxc','namespace']", path).unwrap());
         assert_eq!(config.storage_driver.as_deref(), Some("btrfs,overlay"));
         assert_eq!(config.isolation.as_deref(), Some("lxc,namespace"));

@@ -93,6 +93,7 @@ impl From<berth_fs_drivers::Error> for Error {
         use berth_fs_drivers::Error as Driver;
         match error {
             Driver::Unavailable(message) => Self::Unavailable(message),
+            Driver::Unsupported(message) => Self::Unsupported(message),
             Driver::Io { action, path, source } => Self::Io { action, path, source },
             Driver::NotFound(_) | Driver::Conflict(_) | Driver::InvalidArgument(_) => Self::Internal(error.to_string()),
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use berth_arch::mount::Mount;
 use berth_fs_drivers::registry::{self, DRIVERS, Refused, Selection};
-use berth_fs_drivers::{Access, Differ, Driver, LayerId, UnpackTarget, Usage};
+use berth_fs_drivers::{Access, Differ, Driver, LayerId, LayerOptions, UnpackTarget, Usage};
 use berth_store::Store;
 use berth_store::rusqlite::OptionalExtension;
 
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 const KEY: &str = "driver";
 
 /// Names of the design that no driver of this version has.
-const PLANNED: &[&str] = &["aufs", "btrfs", "fuse", "lvm", "zfs"];
+const PLANNED: &[&str] = &["aufs", "fuse", "lvm", "zfs"];
 
 /// Which storage driver was taken, and why.
 #[derive(Debug, Clone)]
@@ -164,7 +164,7 @@ impl Driver for Refusing {
         self.name
     }
 
-    fn prepare(&self, _id: &LayerId, _parents: &[LayerId]) -> berth_fs_drivers::Result<()> {
+    fn prepare(&self, _: &LayerId, _: &[LayerId], _: &LayerOptions) -> berth_fs_drivers::Result<()> {
         self.refuse()
     }
 
@@ -209,12 +209,12 @@ mod tests {
     fn several_names_are_an_order_of_preference() {
         assert_eq!(names("btrfs, overlay2").unwrap(), ["btrfs", "overlay"]);
         assert!(names("auto").unwrap().is_empty() && names("").unwrap().is_empty());
-        assert!(names("ext4").unwrap_err().to_string().contains("overlay, vfs"));
+        assert!(names("ext4").unwrap_err().to_string().contains("the known ones are overlay, "));
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(berth_store::Paths::within(folder.path())).unwrap();
-        let (driver, storage) = open(&store, Some("btrfs,vfs")).unwrap();
-        assert_eq!((driver.name(), storage.refused[0].name), ("vfs", "btrfs"));
-        assert!(open(&store, Some("btrfs")).is_err());
+        let (driver, storage) = open(&store, Some("zfs,vfs")).unwrap();
+        assert_eq!((driver.name(), storage.refused[0].name), ("vfs", "zfs"));
+        assert!(open(&store, Some("zfs")).is_err());
     }
 
     #[test]

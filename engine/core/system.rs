@@ -186,6 +186,7 @@ impl Engine {
         if let Some(berth_arch::Probe::Available { detail }) = probe.map(|entry| (entry.probe)(&self.paths().state)) {
             status.push(pair("Features", detail.join(", ")));
         }
+        status.extend(self.images().driver().status().into_iter().map(|(name, value)| pair(name, value)));
         status
     }
 

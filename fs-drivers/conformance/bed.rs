@@ -3,26 +3,40 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::ground::{self, GROUNDS};
 use crate::diff::{UnpackOptions, Unpacked, pack, unpack};
 use crate::mount::with_mounted;
-use crate::{Access, ChangeKind, Driver, Entry, LayerId, Result, registry};
+use crate::{Access, Change, ChangeKind, Driver, Entry, LayerId, LayerOptions, Result, registry};
 
 pub(super) struct Bed {
     pub(super) driver: Box<dyn Driver>,
     folder: tempfile::TempDir,
 }
 
-/// Runs `behaviour` on every driver that works here.
-pub(super) fn each(behaviour: impl Fn(&Bed)) {
+/// Runs `behaviour` on every driver that works here, and on the file systems that are made for it.
+pub(super) fn each(behaviour: impl Fn(&Bed) + Sync) {
     for entry in registry::DRIVERS {
-        let folder = scratch();
-        let probe = (entry.probe)(folder.path());
-        match probe.reason() {
-            Some(reason) => eprintln!("skipped {}: {reason}", entry.name),
-            None => {
-                eprintln!("driver {}", entry.name);
-                behaviour(&Bed::new(entry, folder));
+        try_on(entry, scratch(), "the tests' file system", &behaviour);
+        let grounds = GROUNDS.iter().filter(|(driver, _)| *driver == entry.name);
+        for kind in grounds.flat_map(|(_, kinds)| *kinds) {
+            let tried = ground::on(kind, |root| {
+                let folder = tempfile::tempdir_in(root).unwrap();
+                try_on(entry, folder, kind.name, &behaviour);
+            });
+            if let Err(reason) = tried {
+                eprintln!("skipped {} on {}: {reason}", entry.name, kind.name);
             }
+        }
+    }
+}
+
+fn try_on(entry: &Entry, folder: tempfile::TempDir, ground: &str, behaviour: impl Fn(&Bed)) {
+    let probe = (entry.probe)(folder.path());
+    match probe.reason() {
+        Some(reason) => eprintln!("skipped {}: {reason} (on {ground})", entry.name),
+        None => {
+            eprintln!("driver {} on {ground}", entry.name);
+            behaviour(&Bed::new(entry, folder));
         }
     }
 }
@@ -49,9 +63,14 @@ impl Bed {
         self.folder.path()
     }
 
+    /// Makes an empty layer without a limit.
+    pub(super) fn prepare(&self, name: &str, parents: &[&str]) -> Result<()> {
+        self.driver.prepare(&id(name), &ids(parents), &LayerOptions::default())
+    }
+
     /// Makes a layer and lets `fill` work in its merged tree. Not sealed, as syncs are slow and say nothing here.
     pub(super) fn layer(&self, name: &str, parents: &[&str], fill: impl FnOnce(&Path) + Send) {
-        self.driver.prepare(&id(name), &ids(parents)).unwrap();
+        self.prepare(name, parents).unwrap();
         self.write(name, parents, fill);
     }
 
@@ -70,16 +89,15 @@ impl Bed {
 
     pub(super) fn changes(&self, name: &str, parents: &[&str]) -> Vec<String> {
         let mut found = Vec::new();
-        crate::diff::changes(&*self.driver, &id(name), &ids(parents), &mut |change| {
-            let letter = match change.kind {
-                ChangeKind::Added => 'A',
-                ChangeKind::Modified => 'C',
-                ChangeKind::Deleted => 'D',
-            };
-            found.push(format!("{letter} /{}", change.path.display()));
-            Ok(())
-        })
-        .unwrap();
+        crate::diff::changes(&*self.driver, &id(name), &ids(parents), &mut |change| tell(change, &mut found)).unwrap();
+        found
+    }
+
+    /// As [`Bed::changes`], by comparing the whole trees whatever the driver can.
+    pub(super) fn compared(&self, name: &str, parents: &[&str]) -> Vec<String> {
+        let mut found = Vec::new();
+        crate::diff::compare_whole(&*self.driver, &id(name), &ids(parents), &mut |change| tell(change, &mut found))
+            .unwrap();
         found
     }
 
@@ -101,10 +119,20 @@ impl Bed {
         archive: &[u8],
         options: UnpackOptions<'_>,
     ) -> Result<Unpacked> {
-        self.driver.prepare(&id(name), &ids(parents))?;
+        self.prepare(name, parents)?;
         let target = self.driver.unpack_target(&id(name))?;
         unpack(archive, &target, options)
     }
+}
+
+fn tell(change: Change<'_>, lines: &mut Vec<String>) -> std::io::Result<()> {
+    let letter = match change.kind {
+        ChangeKind::Added => 'A',
+        ChangeKind::Modified => 'C',
+        ChangeKind::Deleted => 'D',
+    };
+    lines.push(format!("{letter} /{}", change.path.display()));
+    Ok(())
 }
 
 /// A tree as GNU tar sees it: every attribute of every name, and the contents.

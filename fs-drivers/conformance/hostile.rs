@@ -60,7 +60,7 @@ fn outside(bed: &Bed) -> Vec<String> {
 #[test]
 fn names_that_lead_out_are_refused() {
     each(|bed| {
-        bed.driver.prepare(&id("h"), &[]).unwrap();
+        bed.prepare("h", &[]).unwrap();
         let before = outside(bed);
         bed.driver.remove(&id("h")).unwrap();
         for name in ["../x", "a/../../x", "a/..", "..", "/../x"] {
@@ -70,7 +70,7 @@ fn names_that_lead_out_are_refused() {
         refused(bed, &entry(".wh...", b'0', "", b""), "whiteout");
         refused(bed, &entry("a/.wh..", b'0', "", b""), "whiteout");
         refused(bed, &entry(".wh.", b'0', "", b""), "whiteout");
-        bed.driver.prepare(&id("h"), &[]).unwrap();
+        bed.prepare("h", &[]).unwrap();
         assert_eq!(before.len(), outside(bed).len());
     });
 }
@@ -221,7 +221,7 @@ impl Read for Many {
 #[test]
 fn a_great_many_entries_need_no_memory() {
     each(|bed| {
-        bed.driver.prepare(&id("a"), &[]).unwrap();
+        bed.prepare("a", &[]).unwrap();
         let before = resident();
         let many = Many { left: 40_000, block: io::Cursor::default() };
         let target = bed.driver.unpack_target(&id("a")).unwrap();

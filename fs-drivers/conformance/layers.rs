@@ -25,9 +25,9 @@ fn what_is_written_is_read_and_the_layer_below_stays() {
 #[test]
 fn a_layer_is_prepared_once() {
     each(|bed| {
-        bed.driver.prepare(&id("a"), &[]).unwrap();
-        assert!(matches!(bed.driver.prepare(&id("a"), &[]), Err(Error::Conflict(_))));
-        assert!(bed.driver.prepare(&id("b"), &ids(&["nothing"])).is_err());
+        bed.prepare("a", &[]).unwrap();
+        assert!(matches!(bed.prepare("a", &[]), Err(Error::Conflict(_))));
+        assert!(bed.prepare("b", &["nothing"]).is_err());
         assert_eq!(bed.driver.list().unwrap(), ids(&["a"]));
         assert!(matches!(bed.driver.commit(&id("c")), Err(Error::NotFound(_))));
         assert!(matches!(bed.driver.usage(&id("c")), Err(Error::NotFound(_))));
@@ -145,7 +145,7 @@ fn everything_a_file_can_be_comes_through_an_archive() {
         assert_same(&whole, &bed.read("b", &[], snapshot));
         assert_eq!(archive, bed.pack("b", &[]));
         bed.read("b", &[], |root| assert!(fs::metadata(root.join("sparse")).unwrap().blocks() * 512 < 1 << 20));
-        bed.driver.prepare(&id("c"), &ids(&["a"])).unwrap();
+        bed.prepare("c", &["a"]).unwrap();
         assert_same(&whole, &bed.write("c", &["a"], snapshot));
     });
 }
@@ -192,7 +192,7 @@ fn a_chain_of_130_layers_and_one_of_300_are_mounted() {
         let names: Vec<String> = (0..count).map(|n| format!("l{n}")).collect();
         let mut parents: Vec<&str> = Vec::new();
         for (n, name) in names.iter().enumerate() {
-            bed.driver.prepare(&id(name), &ids(&parents)).unwrap();
+            bed.prepare(name, &parents).unwrap();
             if parents.is_empty() || bed.driver.name() == "overlay" && n != count - 1 {
                 fs::write(super::bed::whole_path(bed, name).join(name), name).unwrap();
             } else {
@@ -210,7 +210,7 @@ fn a_chain_of_130_layers_and_one_of_300_are_mounted() {
 fn a_thrown_away_layer_can_be_mounted_again() {
     each(|bed| {
         bed.layer("a", &[], |root| fs::write(root.join("file"), "1").unwrap());
-        bed.driver.prepare(&id("b"), &ids(&["a"])).unwrap();
+        bed.prepare("b", &["a"]).unwrap();
         for _ in 0..2 {
             let mounts = bed.driver.mounts(&id("b"), &ids(&["a"]), Access::Throwaway).unwrap();
             crate::mount::with_mounted(&mounts, |root| fs::write(root.join("x"), "2").unwrap()).unwrap();
@@ -270,7 +270,7 @@ fn mounts_can_be_looked_into_two_at_a_time() {
 fn changes_are_found_however_deep_they_are() {
     const DEPTH: usize = 2200;
     each(|bed| {
-        bed.driver.prepare(&id("a"), &[]).unwrap();
+        bed.prepare("a", &[]).unwrap();
         bed.write("a", &[], |root| {
             use rustix::fs::{Mode, OFlags};
             let mut directory = rustix::fs::open(root, OFlags::DIRECTORY, Mode::empty()).unwrap();

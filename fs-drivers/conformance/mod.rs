@@ -6,9 +6,11 @@
 mod archives;
 mod bed;
 mod elsewhere;
+mod ground;
 mod hostile;
 mod layers;
 mod properties;
 mod removal;
+mod subvolumes;
 
 use bed::{Bed, each};

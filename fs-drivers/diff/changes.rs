@@ -19,6 +19,16 @@ pub fn changes(
     if let Some(differ) = driver.differ() {
         return differ.changes(id, parents, visit);
     }
+    compare_whole(driver, id, parents, visit)
+}
+
+/// Compares the two trees, whatever the driver can.
+pub(crate) fn compare_whole(
+    driver: &dyn Driver,
+    id: &LayerId,
+    parents: &[LayerId],
+    visit: &mut dyn FnMut(Change<'_>) -> io::Result<()>,
+) -> Result<()> {
     let failed = |source| Error::Io { action: "compare", path: id.as_str().into(), source };
     // The trees are seen by the thread that mounts them only, and `visit` stays in this one.
     let (sender, receiver) = sync_channel(64);

@@ -4,6 +4,7 @@
 //! time are. As in containerd, the content is read only where both times have no fraction of a second: then a
 //! program may have set them. Directories count with their times too, as both sides come from one copy.
 
+use std::collections::HashSet;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::iter::Peekable;
@@ -24,12 +25,36 @@ pub(super) fn compare(
 ) -> io::Result<()> {
     let lower = lower.map(RootDir::open).transpose()?;
     let upper = RootDir::open(upper)?;
-    Comparison { lower, upper, path: PathBuf::new(), pending: Vec::new(), visit }.run()
+    Comparison { lower, upper, touched: None, path: PathBuf::new(), pending: Vec::new(), visit }.run()
+}
+
+/// As [`compare`], of open directories, leaving out what is known not to differ.
+pub(crate) fn compare_open(
+    lower: Option<OwnedFd>,
+    upper: OwnedFd,
+    touched: Option<&Touched>,
+    visit: &mut dyn FnMut(Change<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let (lower, upper) = (lower.map(RootDir::from_fd), RootDir::from_fd(upper));
+    Comparison { lower, upper, touched, path: PathBuf::new(), pending: Vec::new(), visit }.run()
+}
+
+/// What may differ between a tree and a snapshot of it, in which every inode has kept its number.
+#[derive(Debug)]
+pub(crate) struct Touched {
+    /// The upper tree's device.
+    pub(crate) dev: u64,
+    /// Inodes that may have changed, directories that names came to or went from among them. What has one of
+    /// these numbers above need not be what has it below; what has another is the same.
+    pub(crate) inodes: HashSet<u64>,
+    /// Directories above that have one of those in them, however deep.
+    pub(crate) directories: HashSet<u64>,
 }
 
 struct Comparison<'a> {
     lower: Option<RootDir>,
     upper: RootDir,
+    touched: Option<&'a Touched>,
     path: PathBuf,
     /// Directories above that have not been reported: they are when something below them is.
     pending: Vec<PathBuf>,
@@ -114,6 +139,13 @@ impl Comparison<'_> {
         let lower = lower_root.parent_no_links(&self.path)?;
         let up = Meta::at(&upper.directory, &upper.name)?;
         let down = Meta::at(&lower.directory, &lower.name)?;
+        if self.is_untouched(&down, &up) {
+            if !up.is_dir() || self.touched.is_some_and(|touched| !touched.directories.contains(&up.ino)) {
+                return Ok(None);
+            }
+            self.pending.push(self.path.clone());
+            return Ok(Some(Inner::Both));
+        }
         // A file that got another name is packed with it, or the two would come out as two files.
         let linked = !up.is_dir() && up.nlink > down.nlink;
         let same = !linked
@@ -131,6 +163,12 @@ impl Comparison<'_> {
             (false, true) => Some(Inner::Upper),
             _ => None,
         })
+    }
+
+    /// Whether the inode is the same below and above, and was not written since.
+    fn is_untouched(&self, down: &Meta, up: &Meta) -> bool {
+        self.touched
+            .is_some_and(|touched| (up.dev, up.ino) == (touched.dev, down.ino) && !touched.inodes.contains(&up.ino))
     }
 
     fn report(&mut self, kind: ChangeKind) -> io::Result<()> {

@@ -13,7 +13,9 @@ mod tar;
 mod unpack;
 
 pub use changes::changes;
-pub(crate) use compare::same;
+#[cfg(test)]
+pub(crate) use changes::compare_whole;
+pub(crate) use compare::{Touched, compare_open, same};
 pub use pack::{Packed, pack, pack_changes, pack_path, pack_tree};
 pub use split::assemble;
 pub use unpack::{FilesOptions, UnpackOptions, Unpacked, unpack, unpack_files};

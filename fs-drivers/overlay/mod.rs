@@ -18,7 +18,7 @@ use rustix::fs::{AtFlags, Gid, Mode, Uid};
 use crate::error::At;
 use crate::folder::Folder;
 use crate::tree::{self, Meta};
-use crate::{Access, Differ, Driver, Entry, LayerId, Result, UnpackTarget, Usage, Whiteouts};
+use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, open, caution: None };
 
@@ -90,7 +90,8 @@ impl Driver for Overlay {
         NAME
     }
 
-    fn prepare(&self, id: &LayerId, parents: &[LayerId]) -> Result<()> {
+    fn prepare(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()> {
+        options.refuse_size(NAME, "the driver btrfs can, on a btrfs file system")?;
         self.folder.create(id)?;
         self.fill(id, parents).inspect_err(|_| {
             let _ = self.folder.remove(id);

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 
 use berth_arch::{Probe, pretend};
 use rustix::fs::{Dir, FileType, Mode, XattrFlags};
@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::options;
 use crate::error::At;
 use crate::mount::with_mounted;
+use crate::scratch::Scratch;
 use crate::{Access, LayerId, Result, tree};
 
 /// OVERLAYFS_SUPER_MAGIC (linux/magic.h).
@@ -27,7 +28,7 @@ pub(super) fn probe(root: &Path) -> Probe<Vec<String>> {
         Ok(scratch) => scratch,
         Err(error) => return Probe::unavailable(format!("{error:#}"), "give a state folder that can be written"),
     };
-    match look(&scratch.path) {
+    match look(scratch.path()) {
         Ok(answer) => answer,
         Err(error) => Probe::unavailable(error.to_string(), hint(&error)),
     }
@@ -134,29 +135,4 @@ fn try_mount(scratch: &Path, user_xattr: bool) -> Result<()> {
         return Err(io::Error::other("a replaced directory was not made opaque")).at("work on an overlay in", scratch);
     }
     Ok(())
-}
-
-/// Gone when dropped.
-struct Scratch {
-    path: PathBuf,
-}
-
-impl Scratch {
-    fn new(root: &Path) -> Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o711).create(root).at("create", root)?;
-        let path = root.join(format!(".probe-{}-{:?}", std::process::id(), std::thread::current().id()));
-        let path = PathBuf::from(path.to_string_lossy().replace(['(', ')'], ""));
-        fs::DirBuilder::new().mode(0o700).create(&path).at("create", &path)?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let (Some(root), Some(name)) = (self.path.parent(), self.path.file_name())
-            && let Ok(fd) = rustix::fs::open(root, tree::DIRECTORY, Mode::empty())
-        {
-            let _ = tree::remove_tree(fd.as_fd(), name);
-        }
-    }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Copier {
     linked: HashMap<(u64, u64), PathBuf>,
     /// Copied directories get their attributes when nothing is put into them any more.
     directories: Vec<PathBuf>,
+    /// Whether data can be shared, as far as is known.
+    reflink: bool,
     /// Extended attributes that the target cannot keep are left out.
     lenient: bool,
 }
@@ -31,7 +33,14 @@ pub(crate) struct Copier {
 impl Copier {
     pub(crate) fn new(target: OwnedFd) -> Self {
         let target = RootDir::from_fd(target);
-        Self { target, last: None, linked: HashMap::new(), directories: vec![PathBuf::new()], lenient: false }
+        Self {
+            target,
+            last: None,
+            linked: HashMap::new(),
+            directories: vec![PathBuf::new()],
+            reflink: !pretend::without("reflink"),
+            lenient: false,
+        }
     }
 
     /// For a target that may be any file system.
@@ -88,7 +97,7 @@ impl Copier {
                 let source = open_file(from, name)?;
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let target = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
-                copy_data(&source, &target, meta.size)?;
+                copy_data(&source, &target, meta.size, &mut self.reflink)?;
             }
             FileType::Symlink => {
                 let text = rustix::fs::readlinkat(from, name, Vec::new())?;
@@ -139,22 +148,21 @@ fn chmod_itself(to: BorrowedFd<'_>, name: &OsStr, meta: &Meta) -> io::Result<()>
     Ok(rustix::fs::chmod(path, meta.permissions())?)
 }
 
-static NO_REFLINK: AtomicBool = AtomicBool::new(false);
 static NO_COPY_RANGE: AtomicBool = AtomicBool::new(false);
 
 /// Brings `size` bytes over: a shared extent (FICLONE, 4.5; btrfs, xfs), else each stretch of data by
-/// `copy_file_range` (4.5), else through memory. Holes stay holes.
-pub(crate) fn copy_data(from: &OwnedFd, to: &OwnedFd, size: u64) -> io::Result<()> {
+/// `copy_file_range` (4.5), else through memory. Holes stay holes. `reflink` says whether to try the first, and is
+/// cleared when this file system cannot.
+fn copy_data(from: &OwnedFd, to: &OwnedFd, size: u64, reflink: &mut bool) -> io::Result<()> {
     if size == 0 {
         return Ok(());
     }
-    if !NO_REFLINK.load(Ordering::Relaxed) && !pretend::without("reflink") {
+    if *reflink {
         match rustix::fs::ioctl_ficlone(to, from) {
             Ok(()) => return Ok(()),
-            // From one file system to another, which says nothing about copies within one.
-            Err(Errno::XDEV) => {}
-            // What one file system cannot another might, but layers are copied within one.
-            Err(_) => NO_REFLINK.store(true, Ordering::Relaxed),
+            Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS | Errno::PERM | Errno::XDEV) => *reflink = false,
+            // Of this file alone (btrfs: its checksums are off).
+            Err(_) => {}
         }
     }
     rustix::fs::ftruncate(to, size)?;

@@ -4,6 +4,7 @@
 //! named by a path that another process could bend in between.
 
 mod copy;
+mod mounts;
 mod remove;
 mod sync;
 mod usage;
@@ -11,9 +12,10 @@ mod walk;
 mod xattr;
 
 pub(crate) use copy::{Copier, apply, next_data};
+pub(crate) use mounts::open_same_mount;
 pub(crate) use remove::remove_tree;
 pub(crate) use sync::sync_tree;
-pub(crate) use usage::usage;
+pub(crate) use usage::{usage, usage_by};
 pub(crate) use walk::{Found, Walk};
 pub(crate) use xattr::{Xattrs, get_xattr, is_kept, list_xattrs, remove_xattrs_but, set_xattr};
 

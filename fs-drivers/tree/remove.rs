@@ -3,20 +3,19 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use berth_arch::pretend;
-use rustix::fs::{AtFlags, Dir, FileType, IFlags, Mode, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, FileType, IFlags, Mode};
 use rustix::io::Errno;
 
-use super::{DIRECTORY, Meta, os};
+use super::{DIRECTORY, Meta, open_same_mount, os};
+use crate::btrfs::subvolume;
 
 /// How many directories are open at once. What lies deeper is moved up to the top and deleted from there.
 const DEPTH: usize = 48;
 
 /// Removes `name` in `parent` with everything below it. Not there is removed. A mount point below it is an
-/// error (EBUSY), and nothing behind it is touched.
+/// error (EBUSY), or with a whole subvolume of btrfs taken off; nothing behind it is touched. Subvolumes that a container made
+/// are removed like directories.
 pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     let meta = match Meta::find(parent, name)? {
         Some(meta) => meta,
@@ -25,11 +24,23 @@ pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()
     if !meta.is_dir() {
         return unlink(parent, name, AtFlags::empty());
     }
-    let top = open_same_mount(parent, name, meta.dev)?;
+    remove_top(parent, name, &open_for_emptying(parent, name, meta.dev)?)
+}
+
+/// Removes the open directory `top`, which may be a subvolume of btrfs.
+fn remove_top(parent: BorrowedFd<'_>, name: &OsStr, top: &OwnedFd) -> io::Result<()> {
+    let meta = Meta::of(top)?;
+    if subvolume::is_top(top, &meta)? {
+        if subvolume::destroy(parent, name)? {
+            return Ok(());
+        }
+        // One that is read-only already says so at the first file.
+        let _ = subvolume::make_writable(top);
+    }
     let mut remover = Remover { top: top.as_fd(), dev: meta.dev, moved: 0 };
     loop {
         let before = remover.moved;
-        remover.empty(&top, 0)?;
+        remover.empty(top, 0)?;
         if remover.moved == before {
             break;
         }
@@ -73,7 +84,10 @@ impl Remover<'_> {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(_) => {}
         }
-        let child = open_same_mount(dir.as_fd(), name, self.dev)?;
+        let child = open_for_emptying(dir.as_fd(), name, self.dev)?;
+        if Meta::of(&child)?.dev != self.dev {
+            return remove_top(dir.as_fd(), name, &child);
+        }
         self.empty(&child, depth + 1)?;
         drop(child);
         unlink(dir.as_fd(), name, AtFlags::REMOVEDIR)
@@ -94,54 +108,14 @@ impl Remover<'_> {
 }
 
 /// Opens a directory for emptying, if it is on the same mount as its parent.
-fn open_same_mount(parent: BorrowedFd<'_>, name: &OsStr, dev: u64) -> io::Result<OwnedFd> {
-    let fd = match open_no_xdev(parent, name) {
+fn open_for_emptying(parent: BorrowedFd<'_>, name: &OsStr, dev: u64) -> io::Result<OwnedFd> {
+    match open_same_mount(parent, name, dev) {
         Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
             rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
-            open_no_xdev(parent, name)?
+            open_same_mount(parent, name, dev)
         }
-        other => other?,
-    };
-    if Meta::of(&fd)?.dev != dev {
-        return Err(Errno::BUSY.into());
+        other => other,
     }
-    Ok(fd)
-}
-
-static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
-
-fn open_no_xdev(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
-    if !NO_OPENAT2.load(Ordering::Relaxed) && !pretend::without("openat2") {
-        let flags = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-        match rustix::fs::openat2(parent, name, DIRECTORY, Mode::empty(), flags) {
-            Ok(fd) => return Ok(fd),
-            Err(Errno::XDEV) => return Err(Errno::BUSY.into()),
-            Err(Errno::NOSYS | Errno::PERM) => NO_OPENAT2.store(true, Ordering::Relaxed),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let fd = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())?;
-    // A bind mount of the same file system has the same device number; the list of mounts tells.
-    if is_mount_point(&fd)? {
-        return Err(Errno::BUSY.into());
-    }
-    Ok(fd)
-}
-
-/// Whether the open directory is the root of a mount: its `mnt_id` (fdinfo, 3.15) differs from that of `..`.
-/// Older kernels have the device number alone.
-fn is_mount_point(fd: &OwnedFd) -> io::Result<bool> {
-    let above = rustix::fs::openat(fd, "..", DIRECTORY, Mode::empty())?;
-    match (mount_id(fd), mount_id(&above)) {
-        (Some(own), Some(above)) => Ok(own != above),
-        _ => Ok(false),
-    }
-}
-
-fn mount_id(fd: &OwnedFd) -> Option<u64> {
-    use std::os::fd::AsRawFd;
-    let info = std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(fd.as_raw_fd().to_string())).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }
 
 fn unlink(parent: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use berth_arch::root_dir::RootDir;
 use rustix::fs::Mode;
 
-use super::{Meta, names, open_dir, os};
+use super::{Meta, names, open_dir, open_same_mount, os};
 
 /// What a walk came to.
 pub(crate) struct Found {
@@ -21,21 +21,25 @@ pub(crate) struct Found {
 }
 
 /// Everything below a directory, sorted by name, parents before children, without the directory itself. Names that
-/// vanish meanwhile are passed over; other mounts are not entered.
+/// vanish meanwhile are passed over; other mounts are not entered, and subvolumes of btrfs are.
 pub(crate) struct Walk<'a> {
     root: &'a RootDir,
-    dev: u64,
-    /// One a level: what is left of it, last first.
-    levels: Vec<Vec<CString>>,
+    levels: Vec<Level>,
     path: PathBuf,
     directory: Option<Rc<OwnedFd>>,
+}
+
+/// A directory that is being walked.
+struct Level {
+    dev: u64,
+    /// What is left of it, last first.
+    names: Vec<CString>,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(root: &'a RootDir) -> io::Result<Self> {
         let top = rustix::fs::openat(root, ".", super::DIRECTORY, Mode::empty())?;
-        let dev = Meta::of(&top)?.dev;
-        let mut walk = Self { root, dev, levels: Vec::new(), path: PathBuf::new(), directory: None };
+        let mut walk = Self { root, levels: Vec::new(), path: PathBuf::new(), directory: None };
         walk.enter(top)?;
         Ok(walk)
     }
@@ -43,7 +47,8 @@ impl<'a> Walk<'a> {
     pub(crate) fn next(&mut self) -> io::Result<Option<Found>> {
         loop {
             let Some(level) = self.levels.last_mut() else { return Ok(None) };
-            let Some(name) = level.pop() else {
+            let dev = level.dev;
+            let Some(name) = level.names.pop() else {
                 self.levels.pop();
                 self.path.pop();
                 self.directory = None;
@@ -60,13 +65,18 @@ impl<'a> Walk<'a> {
             let name = os(&name).to_owned();
             let Some(meta) = Meta::find(&directory, &name)? else { continue };
             let path = self.path.join(&name);
-            if meta.is_dir() && meta.dev == self.dev {
-                match open_dir(&directory, &name) {
+            if meta.is_dir() {
+                let inner = match meta.dev == dev {
+                    true => open_dir(&directory, &name),
+                    false => open_same_mount(directory.as_fd(), &name, dev),
+                };
+                match inner {
                     Ok(inner) => {
                         self.path.push(&name);
                         self.enter(inner)?;
                     }
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -77,7 +87,7 @@ impl<'a> Walk<'a> {
     fn enter(&mut self, directory: OwnedFd) -> io::Result<()> {
         let mut found = names(directory.as_fd())?;
         found.reverse();
-        self.levels.push(found);
+        self.levels.push(Level { dev: Meta::of(&directory)?.dev, names: found });
         self.directory = Some(Rc::new(directory));
         Ok(())
     }

@@ -12,13 +12,16 @@ use rustix::fs::Mode;
 use crate::error::At;
 use crate::folder::Folder;
 use crate::tree::{self, Copier};
-use crate::{Access, Differ, Driver, Entry, Error, LayerId, Result, UnpackTarget, Usage, Whiteouts};
+use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
     probe,
     open,
-    caution: Some("vfs copies the whole image for every layer and container: slow, and it takes the space each time"),
+    caution: Some(
+        "vfs copies every file of the image for each layer and container: slow, and where the file system cannot share blocks \
+         (reflink) it takes the space each time",
+    ),
 };
 
 const NAME: &str = "vfs";
@@ -86,7 +89,8 @@ impl Driver for Vfs {
         NAME
     }
 
-    fn prepare(&self, id: &LayerId, parents: &[LayerId]) -> Result<()> {
+    fn prepare(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()> {
+        options.refuse_size(NAME, "the driver btrfs can, on a btrfs file system")?;
         self.folder.create(id)?;
         self.fill(id, parents).inspect_err(|_| {
             let _ = self.folder.remove(id);
@@ -94,14 +98,7 @@ impl Driver for Vfs {
     }
 
     fn mounts(&self, id: &LayerId, _parents: &[LayerId], access: Access) -> Result<Vec<Mount>> {
-        let options = if access == Access::ReadOnly { vec!["ro".to_owned()] } else { Vec::new() };
-        Ok(vec![Mount {
-            fstype: "bind".to_owned(),
-            source: format!("{id}/{TREE}").into(),
-            target: "/".into(),
-            options,
-            base: Some(self.folder.path().to_path_buf()),
-        }])
+        Ok(vec![self.folder.bind(id, TREE, access)])
     }
 
     fn commit(&self, id: &LayerId) -> Result<()> {

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::record::{self, Phase};
 use crate::networks::endpoints::{self, Asked};
-use crate::settings::{self, Checked, names};
+use crate::settings::{self, Checked, names, storage};
 use crate::volumes::Making;
 use crate::{Container, Engine, Error, Result, time};
 
@@ -47,6 +47,7 @@ impl Engine {
             host.network_mode = Some("none".to_owned());
             networks.clear();
         }
+        let options = storage::layer_options(host.storage_opt.as_ref(), &self.config().storage_options)?;
         let mounts = self.settle_points(&config, &host).map_err(beside_the_image)?;
 
         let _lock = self.lock(&id)?;
@@ -67,7 +68,7 @@ impl Engine {
         let (container, layer, mut making) = self.record(container, &image.id, &networks)?;
         let made = self
             .images()
-            .prepare_container_layer(&layer)
+            .prepare_container_layer(&layer, &options)
             .map_err(Error::from)
             .and_then(|()| self.make_folder(&container))
             .and_then(|()| self.make_volumes(&container, &mut making))

@@ -17,6 +17,7 @@ pub(crate) mod resources;
 pub(crate) mod restart;
 pub(crate) mod security;
 pub(crate) mod signals;
+pub(crate) mod storage;
 pub(crate) mod sysctls;
 pub(crate) mod volumes;
 
@@ -94,6 +95,7 @@ pub(crate) fn check(
         }
     }
 
+    storage::layer_options(host.storage_opt.as_ref(), &engine.storage_options)?;
     resources::check(&mut host, false)?;
     for limit in host.ulimits.iter().flatten() {
         if let Some(short) = resources::ulimit_out_of_reach(limit, machine)? {
@@ -219,11 +221,6 @@ fn texts(config: &ContainerConfig) -> Result<()> {
 
 fn refuse_what_is_to_come(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
     for (given, option, why) in [
-        (
-            host.storage_opt.as_ref().is_some_and(|options| !options.is_empty()),
-            "--storage-opt",
-            "sizes of container layers come with a later version of berth",
-        ),
         (
             host.device_requests.as_ref().is_some_and(|list| !list.is_empty()),
             "--gpus",

@@ -7,8 +7,8 @@
 use std::io::Read;
 
 use berth_arch::Host;
-use berth_fs_drivers::LayerId;
 use berth_fs_drivers::diff::{UnpackOptions, unpack};
+use berth_fs_drivers::{LayerId, LayerOptions};
 use berth_store::Lock;
 use berth_store::rusqlite::Transaction;
 
@@ -221,7 +221,7 @@ impl<'a> Chain<'a> {
         let images = self.images;
         let id = layer_id(layer.number)?;
         let parents: Vec<LayerId> = images.store.read(|connection| super::graph::chain_ids(connection, self.top))?;
-        images.prepare_fresh(&id, &parents)?;
+        images.prepare_fresh(&id, &parents, &LayerOptions::default())?;
         let mut record = RecordWriter::create(images.store.paths(), &id)?;
         let mut reader = HashingReader::new(archive);
         let in_user_namespace = Host::detect().user.in_user_namespace;

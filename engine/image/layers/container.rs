@@ -4,7 +4,7 @@ use std::io::Write;
 
 use berth_arch::mount::Mount;
 use berth_fs_drivers::diff;
-use berth_fs_drivers::{Access, Change, LayerId, Usage, mount};
+use berth_fs_drivers::{Access, Change, LayerId, LayerOptions, Usage, mount};
 use berth_store::rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::graph::{chain_ids, layer_id, release_unneeded};
@@ -40,8 +40,8 @@ impl ImageStore {
     }
 
     /// Makes the recorded layer on disk. On an error nothing of it is left but the record.
-    pub fn prepare_container_layer(&self, layer: &ContainerLayer) -> Result<()> {
-        self.prepare_fresh(&layer.id, &self.all_parents(layer)?)
+    pub fn prepare_container_layer(&self, layer: &ContainerLayer, options: &LayerOptions) -> Result<()> {
+        self.prepare_fresh(&layer.id, &self.all_parents(layer)?, options)
     }
 
     pub fn container_layer(&self, number: i64) -> Result<ContainerLayer> {
@@ -119,11 +119,11 @@ impl ImageStore {
     }
 
     /// The layer's record is new, so data by its name can only be what a power cut left.
-    pub(super) fn prepare_fresh(&self, id: &LayerId, parents: &[LayerId]) -> Result<()> {
-        match self.driver.prepare(id, parents) {
+    pub(super) fn prepare_fresh(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()> {
+        match self.driver.prepare(id, parents, options) {
             Err(berth_fs_drivers::Error::Conflict(_)) => {
                 self.driver.remove(id)?;
-                Ok(self.driver.prepare(id, parents)?)
+                Ok(self.driver.prepare(id, parents, options)?)
             }
             other => Ok(other?),
         }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use berth_fs_drivers::{Change, ChangeKind, LayerId};
+use berth_fs_drivers::{Change, ChangeKind, LayerId, LayerOptions};
 use berth_store::Lock;
 
 use super::graph::LOCK_PREFIX;
@@ -42,7 +42,7 @@ impl ImageStore {
     }
 
     fn make_mount_points(&self, id: &LayerId) -> Result<()> {
-        self.prepare_fresh(id, &[])?;
+        self.prepare_fresh(id, &[], &LayerOptions::default())?;
         let root = self.driver.unpack_target(id)?.directory;
         let create = |path: &Path| {
             let path = path.to_owned();

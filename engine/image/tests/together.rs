@@ -112,7 +112,7 @@ fn data_without_a_record_is_scrubbed() {
     let fixture = fixture();
     let id = fixture.import("demo", &archive(&[("a", b"1")]));
     let stray = "zz".parse().unwrap();
-    fixture.images.driver().prepare(&stray, &[]).unwrap();
+    fixture.images.driver().prepare(&stray, &[], &Default::default()).unwrap();
     fixture.images.scrub().unwrap();
     fixture.assert_no_leftovers();
     assert!(fixture.images.get(&id).is_ok());
