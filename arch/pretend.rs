@@ -20,6 +20,8 @@ pub const FACILITIES: &[&str] = &[
     "nft",
     "openat2",
     "overlay",
+    "overlay-lowerdir+",
+    "overlay-multi-lower",
     "pidfd",
     "pivot_root",
     "reflink",

@@ -4,11 +4,11 @@
 //! with their reason. Everything is mounted in private namespaces only.
 
 mod archives;
-mod bed;
+pub(crate) mod bed;
 mod elsewhere;
 mod hostile;
 mod layers;
-mod properties;
+pub(crate) mod properties;
 mod removal;
 
 use bed::{Bed, each};

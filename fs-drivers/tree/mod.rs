@@ -10,7 +10,7 @@ mod usage;
 mod walk;
 mod xattr;
 
-pub(crate) use copy::{Copier, apply, next_data};
+pub(crate) use copy::{Copier, apply, copy_entry, next_data};
 pub(crate) use remove::remove_tree;
 pub(crate) use sync::sync_tree;
 pub(crate) use usage::usage;

@@ -94,14 +94,7 @@ impl Driver for Vfs {
     }
 
     fn mounts(&self, id: &LayerId, _parents: &[LayerId], access: Access) -> Result<Vec<Mount>> {
-        let options = if access == Access::ReadOnly { vec!["ro".to_owned()] } else { Vec::new() };
-        Ok(vec![Mount {
-            fstype: "bind".to_owned(),
-            source: format!("{id}/{TREE}").into(),
-            target: "/".into(),
-            options,
-            base: Some(self.folder.path().to_path_buf()),
-        }])
+        Ok(vec![self.folder.bind(id, TREE, access)])
     }
 
     fn commit(&self, id: &LayerId) -> Result<()> {
