@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 /// Everything that can be pretended away. A probe or wrapper that has a fallback names its facility here.
 pub const FACILITIES: &[&str] = &[
+    "aufs",
     "cgroup",
     "cgroup-v1",
     "cgroup-v2",

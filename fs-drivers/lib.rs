@@ -5,6 +5,7 @@
 //! has to look into a tree; `stacked/` is what overlay and AUFS have in common; `tree/` walks, copies and deletes by descriptors, which `content.rs` lends to volumes. Depends on `arch` only; knows
 //! neither images nor containers nor backends.
 
+mod aufs;
 #[cfg(test)]
 mod conformance;
 pub mod content;

@@ -11,7 +11,7 @@ use crate::{Driver, Entry, Error, Result};
 pub const ORDER: &[&str] = &["overlay", "btrfs", "zfs", "aufs", "lvm", "fuse", "vfs"];
 
 /// Those that there are, in [`ORDER`].
-pub const DRIVERS: &[Entry] = &[crate::overlay::ENTRY, crate::vfs::ENTRY];
+pub const DRIVERS: &[Entry] = &[crate::overlay::ENTRY, crate::aufs::ENTRY, crate::vfs::ENTRY];
 
 /// A driver, opened, and why it is this one.
 pub struct Selection {
