@@ -122,6 +122,7 @@ macro_rules! without {
 }
 
 without! {
+    no_aufs: "aufs"
     no_cgroups: "cgroup"
     no_cgroup_v1: "cgroup-v1"
     no_cgroup_v2: "cgroup-v2"
@@ -136,6 +137,8 @@ without! {
     no_nf_tables: "nft"
     no_openat2: "openat2"
     no_overlay: "overlay"
+    no_layers_one_by_one: "overlay-lowerdir+"
+    no_second_lower_layer: "overlay-multi-lower"
     no_pidfd: "pidfd"
     no_pivot_root: "pivot_root"
     no_reflink: "reflink"
