@@ -164,7 +164,8 @@ fn everything_newer_at_once() {
 #[test]
 fn an_old_kernel_with_control_groups() {
     try_without(
-        "cgroup-v2,cgroup-kill,clone3,close_range,copy_file_range,mount-api,openat2,pidfd,reflink,statx,userns",
+        "cgroup-v2,cgroup-kill,clone3,close_range,copy_file_range,mount-api,openat2,overlay-multi-lower,pidfd,reflink,\
+         statx,userns",
     );
 }
 
