@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 /// Everything that can be pretended away. A probe or wrapper that has a fallback names its facility here.
 pub const FACILITIES: &[&str] = &[
+    "aufs",
     "btrfs",
     "btrfs-search",
     "cgroup",
@@ -22,6 +23,8 @@ pub const FACILITIES: &[&str] = &[
     "nft",
     "openat2",
     "overlay",
+    "overlay-lowerdir+",
+    "overlay-multi-lower",
     "packet-socket",
     "pidfd",
     "pivot_root",

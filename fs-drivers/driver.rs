@@ -101,8 +101,9 @@ pub trait Driver: Send + Sync {
     /// conflict. On an error nothing of it is left. An option that cannot be kept to is Unsupported.
     fn prepare(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()>;
 
-    /// The mounts that show `id` on top of `parents`, in order; the first one's target is `/`. Pure: mounts
-    /// nothing, and may be called any number of times.
+    /// The mounts that show `id` on top of `parents`, in order; the first one's target is `/`, and later ones of the
+    /// same target are remounts that add to it. Mounts nothing, and may be called any number of times; the first
+    /// call may have to make what is mounted (a chain flattened into one directory).
     fn mounts(&self, id: &LayerId, parents: &[LayerId], access: Access) -> Result<Vec<Mount>>;
 
     /// Seals `id`: brings its data to the disk (one sync a layer). Only after this returns may a record call
@@ -146,6 +147,9 @@ pub enum Whiteouts {
     Overlay,
     /// As [`Whiteouts::Overlay`] with `user.overlay.opaque`.
     OverlayUser,
+    /// Empty files `.wh.NAME`, and `.wh..wh..opq` in a directory: as in archives, and so no other name begins with
+    /// `.wh.` there.
+    Aufs,
     /// The directory holds the whole merged tree: a whiteout deletes.
     Apply,
 }

@@ -75,7 +75,7 @@ impl Folder {
         }
     }
 
-    /// The mount that shows the directory `id/name`.
+    /// `id/name` itself as the root: for a layer that shows nothing of others.
     pub(crate) fn bind(&self, id: &LayerId, name: &str, access: Access) -> Mount {
         let options = if access == Access::ReadOnly { vec!["ro".to_owned()] } else { Vec::new() };
         Mount {
@@ -85,6 +85,24 @@ impl Folder {
             options,
             base: Some(self.path.clone()),
         }
+    }
+
+    /// What a trial of this kernel found: from the file `.NAME`, where it was written by the same kernel, else by
+    /// `trial`.
+    pub(crate) fn learn(&self, name: &str, trial: impl FnOnce() -> Result<String>) -> Result<String> {
+        let uname = rustix::system::uname();
+        let kernel = format!("{} {}", uname.release().to_string_lossy(), uname.version().to_string_lossy());
+        let path = self.path.join(format!(".{name}"));
+        if let Ok(text) = std::fs::read_to_string(&path)
+            && let Some((known, found)) = text.strip_suffix('\n').and_then(|text| text.split_once('\n'))
+            && known == kernel
+        {
+            return Ok(found.to_owned());
+        }
+        let found = trial()?;
+        // Whoever reads it half-written tries for itself.
+        std::fs::write(&path, format!("{kernel}\n{found}\n")).at("write", &path)?;
+        Ok(found)
     }
 
     /// Renames the layer's folder away, then deletes it. One that is not there is removed.

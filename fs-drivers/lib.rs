@@ -2,9 +2,10 @@
 //!
 //! The trait is in `driver.rs`, the list and the selection in `registry.rs`, one folder a driver. `diff/`
 //! turns a layer into a tar archive and back for all of them; `mount/` performs mounts where the engine itself
-//! has to look into a tree; `tree/` walks, copies and deletes by descriptors, which `content.rs` lends to volumes. Depends on `arch` only; knows
+//! has to look into a tree; `stacked/` is what overlay and AUFS have in common; `tree/` walks, copies and deletes by descriptors, which `content.rs` lends to volumes. Depends on `arch` only; knows
 //! neither images nor containers nor backends.
 
+mod aufs;
 mod btrfs;
 #[cfg(test)]
 mod conformance;
@@ -13,10 +14,11 @@ pub mod diff;
 mod driver;
 mod error;
 mod folder;
+mod ground;
 pub mod mount;
 mod overlay;
 pub mod registry;
-mod scratch;
+mod stacked;
 mod tree;
 mod vfs;
 

@@ -6,8 +6,12 @@ use berth_arch::{Probe, pretend};
 
 use crate::{Driver, Entry, Error, Result};
 
-/// In order of preference.
-pub const DRIVERS: &[Entry] = &[crate::overlay::ENTRY, crate::btrfs::ENTRY, crate::vfs::ENTRY];
+/// Every driver of the design, in order of preference: what shares most and copies least first, what runs outside of
+/// the kernel late, full copies last.
+pub const ORDER: &[&str] = &["overlay", "btrfs", "zfs", "aufs", "lvm", "fuse", "vfs"];
+
+/// Those that there are, in [`ORDER`].
+pub const DRIVERS: &[Entry] = &[crate::overlay::ENTRY, crate::btrfs::ENTRY, crate::aufs::ENTRY, crate::vfs::ENTRY];
 
 /// A driver, opened, and why it is this one.
 pub struct Selection {

@@ -122,6 +122,7 @@ macro_rules! without {
 }
 
 without! {
+    no_aufs: "aufs"
     no_cgroups: "cgroup"
     no_cgroup_v1: "cgroup-v1"
     no_cgroup_v2: "cgroup-v2"
@@ -136,6 +137,8 @@ without! {
     no_nf_tables: "nft"
     no_openat2: "openat2"
     no_overlay: "overlay"
+    no_layers_one_by_one: "overlay-lowerdir+"
+    no_second_lower_layer: "overlay-multi-lower"
     no_pidfd: "pidfd"
     no_pivot_root: "pivot_root"
     no_reflink: "reflink"
@@ -161,7 +164,8 @@ fn everything_newer_at_once() {
 #[test]
 fn an_old_kernel_with_control_groups() {
     try_without(
-        "cgroup-v2,cgroup-kill,clone3,close_range,copy_file_range,mount-api,openat2,pidfd,reflink,statx,userns",
+        "cgroup-v2,cgroup-kill,clone3,close_range,copy_file_range,mount-api,openat2,overlay-multi-lower,pidfd,reflink,\
+         statx,userns",
     );
 }
 

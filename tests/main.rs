@@ -29,6 +29,8 @@ mod networks;
 mod networks_cli;
 /// `berth run`: exit codes, streams, and every flag's effect seen from inside.
 mod run;
+/// Storage drivers: which is taken where, and what is said of the others.
+mod storage;
 /// Engines and monitors that are killed at any moment.
 mod survive;
 /// A real terminal, driven as a user would.

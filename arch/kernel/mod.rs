@@ -38,7 +38,7 @@ pub const PROBES: &[Entry] = &[
     ("cgroup", "limits and measures containers", || cgroup::probe().map(|found| found.to_string())),
     ("seccomp", "filters system calls", || seccomp::probe().map(|actions| actions.join(", "))),
     ("pivot_root", "leaves nothing of the host in a container's root", || pivot_root::probe().map(none)),
-    ("overlay", "stacks layers without copying", || overlay::probe().map(str::to_owned)),
+    ("overlay", "stacks layers without copying", || overlay::probe().map(|found| found.join(", "))),
     ("fuse", "storage drivers outside the kernel", || fuse::probe().map(none)),
     ("idmap", "one image for differently mapped users", || idmap::probe().map(|names| names.join(", "))),
     ("mount-api", "overlay with more layers than a page of options", || {
@@ -57,6 +57,14 @@ pub const PROBES: &[Entry] = &[
 
 fn none(_: ()) -> String {
     String::new()
+}
+
+/// By its version: where trying costs too much, or for facilities that leave nothing to try.
+pub fn is_at_least(major: u32, minor: u32) -> bool {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
 
 /// The answer for a call that the kernel refused.

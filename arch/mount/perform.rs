@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use super::{Mount, options, overlay};
-use crate::{pretend, sys};
+use crate::sys;
 
 /// The largest option string that mount(2) takes: a page with its final NUL.
 const DATA_MAX: usize = 4095;
@@ -59,7 +59,7 @@ impl Prepared {
         } else if !parsed.propagation.is_empty() && matches!(mount.fstype.as_str(), "" | "none") {
             Kind::Change
         } else if data.len() > DATA_MAX {
-            if mount.fstype != "overlay" || pretend::without("mount-api") {
+            if mount.fstype != "overlay" || !crate::kernel::overlay::takes_layers_singly() {
                 return Err(Errno::TOOBIG.into());
             }
             Kind::Long(overlay::Long::new(&parsed.data, parsed.flags.0)?)

@@ -58,7 +58,7 @@ impl Engine {
             .map(|entry| finding(entry.name, entry.caution.unwrap_or_default(), (entry.probe)(root).map(Value::from)))
             .collect();
         let picked = self.storage().name;
-        let why = if self.config().storage_driver.as_deref().is_some_and(|asked| !matches!(asked, "" | "auto")) {
+        let why = if self.asks_for_driver() {
             "it was asked for"
         } else if first_available(&candidates) == Some(picked) {
             "the first in the order of preference that works here"

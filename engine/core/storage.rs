@@ -3,10 +3,12 @@
 //! What the state was made with is remembered; another is taken only while there are no layers. Where that cannot be,
 //! a driver that refuses stands in for it, so that what only looks at records works on.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use berth_arch::Probe;
 use berth_arch::mount::Mount;
-use berth_fs_drivers::registry::{self, DRIVERS, Refused, Selection};
+use berth_fs_drivers::registry::{self, DRIVERS, ORDER, Refused, Selection};
 use berth_fs_drivers::{Access, Differ, Driver, LayerId, LayerOptions, UnpackTarget, Usage};
 use berth_store::Store;
 use berth_store::rusqlite::OptionalExtension;
@@ -16,8 +18,11 @@ use crate::{Error, Result};
 /// The row of `meta` that keeps the driver's name.
 const KEY: &str = "driver";
 
-/// Names of the design that no driver of this version has.
-const PLANNED: &[&str] = &["aufs", "fuse", "lvm", "zfs"];
+/// How what one driver keeps comes to another.
+const MOVING: &str = "to move, commit containers, save the images, and load them into an empty state (--root FOLDER)";
+
+/// Of images and containers in a message.
+const NAMES_SHOWN: usize = 5;
 
 /// Which storage driver was taken, and why.
 #[derive(Debug, Clone)]
@@ -49,7 +54,7 @@ pub(crate) fn open(store: &Store, wanted: Option<&str>) -> Result<(Arc<dyn Drive
             Ok(selection) => Ok(taken(selection)),
             Err(error) if has_layers(store)? => refusing(
                 made_with,
-                format!("{error}; the layers in {state} were made with {made_with} and no other driver can read them"),
+                format!("{error}; the state in {state} was made with {made_with}, which keeps {} there", kept(store)?),
             ),
             Err(_) => settle(store, &names, Some(made_with)),
         };
@@ -59,9 +64,9 @@ pub(crate) fn open(store: &Store, wanted: Option<&str>) -> Result<(Arc<dyn Drive
         return refusing(
             made_with,
             format!(
-                "storage driver {asked}: the state in {state} was made with {made_with}, whose layers mean nothing to \
-                 another; leave the option out, or start an empty state with --root FOLDER (save and load carry images \
-                 over)"
+                "storage driver {asked}: the state in {state} was made with {made_with}, which keeps {} there; {MOVING}, \
+                 or leave {asked} out",
+                kept(store)?
             ),
         );
     }
@@ -90,12 +95,12 @@ fn choose(store: &Store, names: &[&'static str]) -> Result<Selection> {
     let root = &store.paths().state;
     match names {
         [] => return Ok(registry::select(root, None, None)?),
-        [only] if !PLANNED.contains(only) => return Ok(registry::select(root, Some(only), None)?),
+        [only] if exists(only) => return Ok(registry::select(root, Some(only), None)?),
         _ => {}
     }
     let mut refused = Vec::new();
     for name in names.iter().copied() {
-        if PLANNED.contains(&name) {
+        if !exists(name) {
             refused.push(Refused { name, reason: "this version does not have it".to_owned(), hint: None });
             continue;
         }
@@ -118,16 +123,65 @@ fn names(text: &str) -> Result<Vec<&'static str>> {
     if words.contains(&"auto") {
         return Ok(Vec::new());
     }
-    let known = || DRIVERS.iter().map(|entry| entry.name);
     let find = |word: &str| {
         // Docker's name for the same thing.
         let word = if word == "overlay2" { "overlay" } else { word };
-        known().chain(PLANNED.iter().copied()).find(|name| *name == word).ok_or_else(|| {
-            let known: Vec<_> = known().collect();
+        ORDER.iter().copied().find(|name| *name == word).ok_or_else(|| {
+            let known: Vec<_> = DRIVERS.iter().map(|entry| entry.name).collect();
             Error::invalid(format!("storage driver {word:?}: the known ones are {}", known.join(", ")))
         })
     };
     words.into_iter().map(find).collect()
+}
+
+/// Of the design's drivers, whether this version has it.
+fn exists(name: &str) -> bool {
+    DRIVERS.iter().any(|entry| entry.name == name)
+}
+
+/// The drivers that come before `picked` in the order of preference, and why each was not taken: tried anew, as the state
+/// may have been made long ago.
+pub(crate) fn passed_over(root: &Path, picked: &str, asked: bool) -> Vec<Refused> {
+    let before = DRIVERS.iter().take_while(|entry| entry.name != picked);
+    let reason = |entry: &'static berth_fs_drivers::Entry| match (entry.probe)(root) {
+        Probe::Unavailable { reason, hint } => Refused { name: entry.name, reason, hint },
+        Probe::Available { .. } if asked => {
+            Refused { name: entry.name, reason: format!("works here; {picked} was asked for"), hint: None }
+        }
+        Probe::Available { .. } => Refused {
+            name: entry.name,
+            reason: format!("works here; the state was made with {picked}"),
+            hint: Some(MOVING.to_owned()),
+        },
+    };
+    before.map(reason).collect()
+}
+
+/// What is kept in the state, for whoever asks for another driver: `2 images (box:latest, ...) and no containers`.
+fn kept(store: &Store) -> Result<String> {
+    let images = "SELECT coalesce((SELECT min(replace(repository, 'docker.io/library/', '') || ':' || tag) FROM tags \
+                  WHERE tags.image = images.id), substr(images.id, 8, 12)) FROM images ORDER BY 1";
+    store.read(|connection| {
+        let list = |what: &str, query: &str| -> Result<String> {
+            let mut statement = connection.prepare(query)?;
+            let names: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            Ok(named(what, &names))
+        };
+        let containers = list("container", "SELECT name FROM containers ORDER BY name")?;
+        Ok(format!("{} and {containers}", list("image", images)?))
+    })
+}
+
+/// A count and the first names.
+fn named(what: &str, names: &[String]) -> String {
+    let plural = if names.len() == 1 { "" } else { "s" };
+    match names {
+        [] => format!("no {what}s"),
+        [first @ .., _] if first.len() >= NAMES_SHOWN => {
+            format!("{} {what}s ({}, ...)", names.len(), names[..NAMES_SHOWN].join(", "))
+        }
+        all => format!("{} {what}{plural} ({})", all.len(), all.join(", ")),
+    }
 }
 
 fn has_layers(store: &Store) -> Result<bool> {
@@ -209,12 +263,33 @@ mod tests {
     fn several_names_are_an_order_of_preference() {
         assert_eq!(names("btrfs, overlay2").unwrap(), ["btrfs", "overlay"]);
         assert!(names("auto").unwrap().is_empty() && names("").unwrap().is_empty());
-        assert!(names("ext4").unwrap_err().to_string().contains("the known ones are overlay, "));
+        assert!(names("ext4").unwrap_err().to_string().contains(DRIVERS[0].name));
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(berth_store::Paths::within(folder.path())).unwrap();
-        let (driver, storage) = open(&store, Some("zfs,vfs")).unwrap();
-        assert_eq!((driver.name(), storage.refused[0].name), ("vfs", "zfs"));
-        assert!(open(&store, Some("zfs")).is_err());
+        let absent = ORDER.iter().find(|name| !exists(name)).copied().unwrap_or("btrfs");
+        let (driver, storage) = open(&store, Some(&format!("{absent},vfs"))).unwrap();
+        assert_eq!((driver.name(), storage.refused[0].name), ("vfs", absent));
+        assert!(open(&store, Some(absent)).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_and_named() {
+        let names = |count: usize| (0..count).map(|n| format!("n{n}")).collect::<Vec<_>>();
+        assert_eq!(named("image", &names(0)), "no images");
+        assert_eq!(named("image", &names(1)), "1 image (n0)");
+        assert_eq!(named("image", &names(5)), "5 images (n0, n1, n2, n3, n4)");
+        assert_eq!(named("image", &names(6)), "6 images (n0, n1, n2, n3, n4, ...)");
+    }
+
+    #[test]
+    fn drivers_that_come_first_are_passed_over_with_a_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let passed = passed_over(folder.path(), "vfs", false);
+        let names: Vec<_> = passed.iter().map(|refused| refused.name).collect();
+        let before: Vec<_> = DRIVERS.iter().map(|entry| entry.name).take_while(|name| *name != "vfs").collect();
+        assert_eq!(names, before);
+        assert!(passed.iter().all(|refused| !refused.reason.is_empty()));
+        assert!(passed_over(folder.path(), DRIVERS[0].name, false).is_empty());
     }
 
     #[test]
@@ -230,8 +305,8 @@ mod tests {
             .unwrap();
         let (driver, storage) = open(&store, Some("overlay")).unwrap();
         let reason = storage.unusable.unwrap();
-        assert!(reason.contains("was made with vfs"), "{reason}");
-        assert!(driver.list().unwrap_err().to_string().contains("leave the option out"));
+        assert!(reason.contains("was made with vfs, which keeps no images and no containers there"), "{reason}");
+        assert!(driver.list().unwrap_err().to_string().contains("leave overlay out"));
         assert!(open(&store, None).unwrap().1.unusable.is_none());
     }
 }

@@ -10,9 +10,11 @@ use berth_api::models::{
 };
 use berth_arch::kernel::cgroup::{self, Layout};
 use berth_backends::{BACKENDS, Isolation};
+use berth_fs_drivers::registry::Refused;
 use berth_image::ImageUsage;
 use serde_json::{Value, json};
 
+use crate::storage;
 use crate::{Engine, Error, ListOptions, RemoveOptions, Result, VolumeInfo};
 
 /// Docker's answer where there is nothing to say.
@@ -156,7 +158,7 @@ impl Engine {
             "IsolationBackend": picked,
             "Isolation": isolation,
             "RefusedBackends": backend.as_ref().map(|found| found.refused.clone()).unwrap_or_default(),
-            "RefusedStorageDrivers": self.storage().refused,
+            "RefusedStorageDrivers": self.refused_drivers(),
             "StateRoot": self.paths().state,
             "RunRoot": self.paths().run,
             "PacketPath": packets.as_ref().map(|found| found.0.clone()).ok(),
@@ -167,6 +169,21 @@ impl Engine {
                 .collect::<Vec<_>>(),
         });
         Ok(value)
+    }
+
+    /// Those that were tried when this engine chose, and those that come before the driver in the order of preference.
+    fn refused_drivers(&self) -> Vec<Refused> {
+        let storage = self.storage();
+        let mut refused = storage.refused.clone();
+        let passed = storage::passed_over(&self.paths().state, storage.name, self.asks_for_driver());
+        let known = |name: &str| storage.refused.iter().any(|one| one.name == name);
+        refused.extend(passed.into_iter().filter(|one| !known(one.name)));
+        refused
+    }
+
+    /// Whether the configuration or the command line names storage drivers.
+    pub(crate) fn asks_for_driver(&self) -> bool {
+        self.config().storage_driver.as_deref().is_some_and(|asked| !matches!(asked, "" | "auto"))
     }
 
     fn states(&self) -> Result<Vec<ContainerSummaryStateEnum>> {

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use super::quota::{self, Mode as Quotas};
 use super::{ioctl, search, subvolume};
 use crate::error::At;
-use crate::scratch::Scratch;
+use crate::ground::Scratch;
 use crate::{Result, tree};
 
 pub(super) fn probe(root: &Path) -> Probe<Vec<String>> {

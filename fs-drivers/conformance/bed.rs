@@ -42,7 +42,7 @@ fn try_on(entry: &Entry, folder: tempfile::TempDir, ground: &str, behaviour: imp
 }
 
 /// Not on a tmpfs, which lacks some of what is tried here.
-pub(super) fn scratch() -> tempfile::TempDir {
+pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("berth-fs-").tempdir_in("/var/tmp").unwrap()
 }
 
@@ -136,7 +136,7 @@ fn tell(change: Change<'_>, lines: &mut Vec<String>) -> std::io::Result<()> {
 }
 
 /// A tree as GNU tar sees it: every attribute of every name, and the contents.
-pub(super) fn snapshot(root: &Path) -> Vec<String> {
+pub(crate) fn snapshot(root: &Path) -> Vec<String> {
     use std::os::unix::fs::MetadataExt;
     let root_dir = berth_arch::root_dir::RootDir::open(root).unwrap();
     let mut walk = crate::tree::Walk::new(&root_dir).unwrap();
@@ -174,7 +174,7 @@ pub(super) fn snapshot(root: &Path) -> Vec<String> {
     lines
 }
 
-pub(super) fn assert_same(left: &[String], right: &[String]) {
+pub(crate) fn assert_same(left: &[String], right: &[String]) {
     let missing: Vec<_> = left.iter().filter(|line| !right.contains(line)).collect();
     let extra: Vec<_> = right.iter().filter(|line| !left.contains(line)).collect();
     assert!(missing.is_empty() && extra.is_empty(), "missing: {missing:#?}\nextra: {extra:#?}");

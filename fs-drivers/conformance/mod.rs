@@ -4,12 +4,12 @@
 //! with their reason. Everything is mounted in private namespaces only.
 
 mod archives;
-mod bed;
+pub(crate) mod bed;
 mod elsewhere;
 mod ground;
 mod hostile;
 mod layers;
-mod properties;
+pub(crate) mod properties;
 mod removal;
 mod subvolumes;
 

@@ -11,7 +11,7 @@ use super::bed::{assert_same, snapshot};
 use super::each;
 
 #[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum Step {
     Write(PathBuf, u16),
     Directory(PathBuf),
     Symlink(PathBuf, PathBuf),
@@ -22,7 +22,7 @@ enum Step {
     Fifo(PathBuf),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let path = || {
         prop::collection::vec(0..4_u8, 1..4)
             .prop_map(|parts| parts.iter().map(|part| format!("n{part}")).collect::<PathBuf>())
@@ -40,7 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Steps that the file system refuses are part of the game.
-fn work(root: &Path, steps: &[Step]) {
+pub(crate) fn work(root: &Path, steps: &[Step]) {
     for step in steps {
         let _ = match step {
             // Through no link: those lead out of the tree.
@@ -80,7 +80,7 @@ fn leads_through_link(root: &Path, step: &Step) -> bool {
 
 /// Which names are links of each other is not compared: a new name takes the place of an old one unseen, when the
 /// count stays the same.
-fn without_links(lines: Vec<String>) -> Vec<String> {
+pub(crate) fn without_links(lines: Vec<String>) -> Vec<String> {
     lines
         .iter()
         .map(|line| line.rsplit_once(" [").and_then(|(rest, _)| rest.rsplit_once(" [")).unwrap().0.to_owned())

@@ -112,6 +112,7 @@ fn a_state_keeps_its_driver_and_refusals_say_why() {
     assert_eq!(error, format!("invalid storage driver \"zfs9\": the known ones are {}", known.join(", ")));
     let mounts = chosen.driver.mounts(&id("x"), &ids(&["y"]), Access::ReadWrite).unwrap();
     assert_eq!(mounts[0].target, std::path::Path::new("/"));
+    assert_eq!(known, registry::ORDER.iter().copied().filter(|name| known.contains(name)).collect::<Vec<_>>());
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(names.iter().all(|name| name == "overlay" || name == "vfs"), "{names:?}");
+    assert!(names.iter().all(|name| known.iter().any(|known| name == known)), "{names:?}");
 }

@@ -21,7 +21,7 @@ pub use split::assemble;
 pub use unpack::{FilesOptions, UnpackOptions, Unpacked, unpack, unpack_files};
 
 /// The prefix of a whiteout's name (OCI image specification, "Representing changes").
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Names of AUFS's own books, in very old images.
-const AUFS: &[u8] = b".wh..wh.";
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
+pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Names of AUFS's own books: in its layers, and in very old images.
+pub(crate) const AUFS: &[u8] = b".wh..wh.";

@@ -93,6 +93,7 @@ impl<R: Read> Unpacker<'_, R> {
             self.entry(&member, &name).map_err(|error| named(error, &name))?;
             self.done.entries += 1;
         }
+        self.places.settle()?;
         for (path, mtime) in std::mem::take(&mut self.directories) {
             self.places.set_directory_time(&path, mtime).map_err(|error| named(error, &path))?;
         }
@@ -133,6 +134,9 @@ impl<R: Read> Unpacker<'_, R> {
         }
         if path.split(|&byte| byte == b'/').any(|part| part.starts_with(super::AUFS) && part != super::OPAQUE) {
             return Ok(());
+        }
+        if let Some(why) = self.places.reserved(path) {
+            return Err(self.reader.wrong(why));
         }
         if name == super::OPAQUE {
             return self.places.make_opaque(parent);

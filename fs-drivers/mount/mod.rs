@@ -84,3 +84,29 @@ fn empty_directory(place: &Path) -> Result<PathBuf> {
     std::fs::DirBuilder::new().mode(0o700).create(&root).at("create", &root)?;
     Ok(root)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As AUFS's branches past a page are.
+    #[test]
+    fn a_second_mount_of_the_same_place_can_be_a_remount_of_the_first() {
+        let mount = |options: &[&str]| Mount {
+            fstype: "tmpfs".to_owned(),
+            source: "tmpfs".into(),
+            target: "/".into(),
+            options: options.iter().map(|&word| word.to_owned()).collect(),
+            base: Some(std::env::temp_dir()),
+        };
+        let mounts = [mount(&["size=64k"]), mount(&["ro,remount,size=128k"])];
+        let answer = with_mounted(&mounts, |root| {
+            let found = rustix::fs::statvfs(root).unwrap();
+            (found.f_blocks * found.f_frsize, std::fs::write(root.join("file"), "x").is_err())
+        });
+        match answer {
+            Ok(answer) => assert_eq!(answer, (128 << 10, true)),
+            Err(error) => eprintln!("skipped: {error}"),
+        }
+    }
+}

@@ -1,42 +1,46 @@
 //! Layers shown as one tree by the kernel's overlay file system (3.18; several lower layers since 4.0).
 //!
-//! `root/overlay/ID/d` holds what a layer changes, `ID/w` is the kernel's working directory. Layers are mounted
-//! by names relative to `root/overlay`, so that hundreds fit the one page of options that mount(2) takes.
-//! `options.rs` decides the options, `probe.rs` tries them, `differ.rs` finds a layer's changes by a walk of its
-//! own directory alone.
+//! `root/overlay/ID/d` holds what a layer changes, `ID/w` is the kernel's working directory, `ID/r` that of read-only
+//! mounts where the kernel wants one, `ID/m` the flattened chain where it cannot stack it. Layers are mounted by names
+//! relative to `root/overlay`, so that hundreds fit the one page of options that mount(2) takes and nothing in the
+//! state folder's own path has to be escaped. `options.rs` decides the options, `probe.rs` tries them, `room.rs` says
+//! how many layers go into one mount.
 
-mod differ;
 mod options;
 mod probe;
+mod room;
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::io;
 
 use berth_arch::mount::Mount;
-use rustix::fs::{AtFlags, Gid, Mode, Uid};
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
 
 use crate::error::At;
 use crate::folder::Folder;
-use crate::tree::{self, Meta};
-use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts};
+use crate::stacked::{self, DIFF};
+use crate::tree;
+use crate::{Access, Change, Differ, Driver, Entry, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, open, caution: None };
 
 const NAME: &str = "overlay";
-/// What the layer changes: the upper directory while it is written, a lower one afterwards.
-const DIFF: &str = "d";
 /// The kernel's working directory.
 const WORK: &str = "w";
+/// As [`WORK`] of a read-only mount: the layer may be mounted for writing at the same time.
+const READ_WORK: &str = "r";
 /// Marks a state whose layers keep overlay's books under `user.overlay.*`.
 const USER_XATTR: &str = ".userxattr";
 
 #[derive(Debug)]
 struct Overlay {
     folder: Folder,
-    user_xattr: bool,
+    form: Whiteouts,
+    /// Whether the kernel stacks more than one lower layer.
+    several: bool,
 }
 
-fn open(root: &Path) -> Result<Box<dyn Driver>> {
+fn open(root: &std::path::Path) -> Result<Box<dyn Driver>> {
     let (folder, made) = Folder::open(root, NAME)?;
     let marker = folder.path().join(USER_XATTR);
     let user_xattr = if made {
@@ -48,40 +52,44 @@ fn open(root: &Path) -> Result<Box<dyn Driver>> {
     } else {
         rustix::fs::accessat(folder.fd(), USER_XATTR, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
     };
-    Ok(Box::new(Overlay { folder, user_xattr }))
+    let form = if user_xattr { Whiteouts::OverlayUser } else { Whiteouts::Overlay };
+    let several = room::stacks_several(&folder, form)?;
+    Ok(Box::new(Overlay { folder, form, several }))
 }
 
 impl Overlay {
-    fn opaque(&self) -> &'static str {
-        if self.user_xattr { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
-    }
-
-    fn diff(&self, id: &LayerId) -> PathBuf {
+    fn diff(&self, id: &LayerId) -> std::path::PathBuf {
         self.folder.layer_path(id).join(DIFF)
     }
 
-    fn fill(&self, id: &LayerId, parents: &[LayerId]) -> Result<()> {
-        self.folder.create_in(id, DIFF, Mode::from_raw_mode(0o755))?;
-        self.folder.create_in(id, WORK, Mode::RWXU)?;
-        // The root of the merged tree has the attributes of the top layer's directory.
-        if let Some(parent) = parents.first() {
-            let below = self.diff(parent);
-            let meta = Meta::at(self.folder.fd(), OsStr::new(&format!("{parent}/{DIFF}"))).at("look at", below)?;
-            self.adopt(&format!("{id}/{DIFF}"), &meta).at("set attributes of", self.diff(id))?;
+    /// What is mounted for `id`, relative to the folder.
+    fn stack(&self, id: &LayerId, parents: &[LayerId], access: Access) -> Result<options::Stack> {
+        let upper = |work: &str| Some((format!("{id}/{DIFF}"), format!("{id}/{work}")));
+        let read_only = access == Access::ReadOnly;
+        // Before 4.0 there is no mount without an upper directory.
+        let alone = read_only && self.several;
+        let own = usize::from(alone);
+        let room = if self.several { room::of(id, parents) } else { 1 };
+        let mut lower = stacked::lower(&self.folder, self.form, parents, room - own)?;
+        if alone {
+            lower.insert(0, format!("{id}/{DIFF}"));
         }
-        Ok(())
+        let upper = match (read_only, alone) {
+            (true, true) => None,
+            (true, false) => {
+                self.make_read_work(id).at("create", self.folder.layer_path(id).join(READ_WORK))?;
+                upper(READ_WORK)
+            }
+            (false, _) => upper(WORK),
+        };
+        Ok(options::Stack { lower, upper })
     }
 
-    fn adopt(&self, name: &str, meta: &Meta) -> std::io::Result<()> {
-        let fd = self.folder.fd();
-        if (meta.uid, meta.gid) != (0, 0) {
-            let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
-            rustix::fs::chownat(fd, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    fn make_read_work(&self, id: &LayerId) -> io::Result<()> {
+        match rustix::fs::mkdirat(self.folder.fd(), format!("{id}/{READ_WORK}"), Mode::RWXU) {
+            Err(Errno::EXIST) => Ok(()),
+            made => Ok(made?),
         }
-        if meta.permissions() != Mode::from_raw_mode(0o755) {
-            rustix::fs::chmodat(fd, name, meta.permissions(), AtFlags::empty())?;
-        }
-        Ok(rustix::fs::utimensat(fd, name, &meta.timestamps(), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 }
 
@@ -93,7 +101,11 @@ impl Driver for Overlay {
     fn prepare(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()> {
         options.refuse_size(NAME, "the driver btrfs can, on a btrfs file system")?;
         self.folder.create(id)?;
-        self.fill(id, parents).inspect_err(|_| {
+        let fill = || {
+            stacked::create(&self.folder, id, parents)?;
+            self.folder.create_in(id, WORK, Mode::RWXU)
+        };
+        fill().inspect_err(|_| {
             let _ = self.folder.remove(id);
         })
     }
@@ -102,7 +114,12 @@ impl Driver for Overlay {
         if access != Access::ReadOnly {
             options::forget_volatile(self.folder.fd(), id);
         }
-        Ok(vec![options::mount(self.folder.path(), self.user_xattr, id, parents, access)])
+        // A layer with nothing below needs no overlay, which wants two directories at least.
+        if parents.is_empty() {
+            return Ok(vec![self.folder.bind(id, DIFF, access)]);
+        }
+        let stack = self.stack(id, parents, access)?;
+        Ok(vec![options::mount(self.folder.path(), self.form, &stack, access)])
     }
 
     fn commit(&self, id: &LayerId) -> Result<()> {
@@ -128,11 +145,21 @@ impl Driver for Overlay {
 
     fn unpack_target(&self, id: &LayerId) -> Result<UnpackTarget> {
         self.folder.open_in(id, DIFF)?;
-        let whiteouts = if self.user_xattr { Whiteouts::OverlayUser } else { Whiteouts::Overlay };
-        Ok(UnpackTarget { directory: self.diff(id), whiteouts })
+        Ok(UnpackTarget { directory: self.diff(id), whiteouts: self.form })
     }
 
     fn differ(&self) -> Option<&dyn Differ> {
         Some(self)
+    }
+}
+
+impl Differ for Overlay {
+    fn changes(
+        &self,
+        id: &LayerId,
+        parents: &[LayerId],
+        visit: &mut dyn FnMut(Change<'_>) -> io::Result<()>,
+    ) -> Result<()> {
+        stacked::changes(&self.folder, self.form, id, parents, visit)
     }
 }

@@ -1,16 +1,16 @@
 //! Which options an overlay is mounted with, and why.
 
-use std::fmt::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use berth_arch::kernel;
 use berth_arch::mount::Mount;
 use rustix::fs::AtFlags;
 use rustix::mount::FsOpenFlags;
 
-use super::{DIFF, WORK};
-use crate::{Access, LayerId};
+use super::WORK;
+use crate::{Access, LayerId, Whiteouts};
 
 /// Options that this kernel knows; one that it does not would be refused (EINVAL).
 #[derive(Debug, Clone, Default)]
@@ -48,44 +48,43 @@ fn look() -> Known {
     if has("index") {
         words.push("index=off");
     }
-    Known { words, volatile: has_volatile() }
+    // All layers are on one file system, whose inode numbers are unique and stay: nothing has to be put into their high
+    // bits, which some 32-bit programs cannot take.
+    if has("xino_auto") {
+        words.push("xino=off");
+    }
+    // It came with 5.10 and left no parameter. The version is a guard only: vendors that have the option earlier lose
+    // speed and nothing else.
+    Known { words, volatile: kernel::is_at_least(5, 10) }
 }
 
-/// `volatile` came with 5.10 and left no parameter. The version is a guard only: vendors that have the option
-/// earlier lose speed and nothing else.
-fn has_volatile() -> bool {
-    let name = rustix::system::uname();
-    let release = name.release().to_string_lossy();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 10)
+/// The directories of one mount, relative to the driver's folder.
+pub(super) struct Stack {
+    /// Nearest first.
+    pub(super) lower: Vec<String>,
+    /// Upper and working directory.
+    pub(super) upper: Option<(String, String)>,
 }
 
-/// The mount that shows `id` over `parents`.
-pub(super) fn mount(base: &Path, user_xattr: bool, id: &LayerId, parents: &[LayerId], access: Access) -> Mount {
-    let mut lower = String::new();
-    if access == Access::ReadOnly {
-        let _ = write!(lower, "{id}/{DIFF}");
-    }
-    for parent in parents {
-        let separator = if lower.is_empty() { "" } else { ":" };
-        let _ = write!(lower, "{separator}{parent}/{DIFF}");
-    }
-    // Overlay wants two directories at least, and a layer with nothing below needs no overlay.
-    if parents.is_empty() {
-        let options = if access == Access::ReadOnly { vec!["ro".to_owned()] } else { Vec::new() };
-        return build(base, "bind", format!("{id}/{DIFF}"), options);
-    }
+/// The words that this kernel is given in any case, for the report.
+pub(super) fn report() -> Vec<String> {
+    let known = known();
+    let words = known.words.iter().copied().chain(known.volatile.then_some("volatile for --rm"));
+    words.map(str::to_owned).collect()
+}
+
+pub(super) fn mount(base: &Path, form: Whiteouts, stack: &Stack, access: Access) -> Mount {
     let mut options = Vec::new();
     if access == Access::ReadOnly {
         options.push("ro".to_owned());
     }
-    options.push(format!("lowerdir={lower}"));
-    if access != Access::ReadOnly {
-        options.push(format!("upperdir={id}/{DIFF}"));
-        options.push(format!("workdir={id}/{WORK}"));
+    options.push(format!("lowerdir={}", stack.lower.join(":")));
+    if let Some((upper, work)) = &stack.upper {
+        options.push(format!("upperdir={upper}"));
+        options.push(format!("workdir={work}"));
     }
     options.extend(known().words.iter().map(|&word| word.to_owned()));
-    if user_xattr {
+    if form == Whiteouts::OverlayUser {
         options.push("userxattr".to_owned());
     }
     // Without it the end of the mount syncs the whole file system below, and each fsync inside is real: only
@@ -93,13 +92,9 @@ pub(super) fn mount(base: &Path, user_xattr: bool, id: &LayerId, parents: &[Laye
     if access == Access::Throwaway && known().volatile {
         options.push("volatile".to_owned());
     }
-    build(base, "overlay", "overlay".to_owned(), options)
-}
-
-fn build(base: &Path, fstype: &str, source: String, options: Vec<String>) -> Mount {
     Mount {
-        fstype: fstype.to_owned(),
-        source: source.into(),
+        fstype: "overlay".to_owned(),
+        source: "overlay".into(),
         target: "/".into(),
         options,
         base: Some(base.to_path_buf()),

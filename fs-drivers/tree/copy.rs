@@ -80,7 +80,7 @@ impl Copier {
     }
 
     fn make(&mut self, found: &Found, to: BorrowedFd<'_>) -> io::Result<()> {
-        let (from, name, meta) = (found.directory.as_fd(), found.name.as_os_str(), &found.meta);
+        let (name, meta) = (found.name.as_os_str(), &found.meta);
         if !meta.is_dir() && meta.nlink > 1 {
             if let Some(first) = self.linked.get(&(meta.dev, meta.ino)) {
                 let first = self.target.parent_no_links(first)?;
@@ -88,25 +88,31 @@ impl Copier {
             }
             self.linked.insert((meta.dev, meta.ino), found.path.clone());
         }
-        match meta.kind() {
-            FileType::Directory => {
-                self.directories.push(found.path.clone());
-                return Ok(rustix::fs::mkdirat(to, name, Mode::RWXU)?);
-            }
-            FileType::RegularFile => {
-                let source = open_file(from, name)?;
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let target = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
-                copy_data(&source, &target, meta.size, &mut self.reflink)?;
-            }
-            FileType::Symlink => {
-                let text = rustix::fs::readlinkat(from, name, Vec::new())?;
-                rustix::fs::symlinkat(text.as_c_str(), to, name)?;
-            }
-            kind => rustix::fs::mknodat(to, name, kind, Mode::RUSR | Mode::WUSR, meta.rdev as _)?,
+        if meta.is_dir() {
+            self.directories.push(found.path.clone());
+            return Ok(rustix::fs::mkdirat(to, name, Mode::RWXU)?);
         }
-        apply(from, to, name, name, meta, self.lenient)
+        copy_entry(found, to, self.lenient, &mut self.reflink)
     }
+}
+
+/// Copies what is no directory, with its attributes, to its name in `to`. `reflink`: see [`Copier`].
+pub(crate) fn copy_entry(found: &Found, to: BorrowedFd<'_>, lenient: bool, reflink: &mut bool) -> io::Result<()> {
+    let (from, name, meta) = (found.directory.as_fd(), found.name.as_os_str(), &found.meta);
+    match meta.kind() {
+        FileType::RegularFile => {
+            let source = open_file(from, name)?;
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let target = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
+            copy_data(&source, &target, meta.size, reflink)?;
+        }
+        FileType::Symlink => {
+            let text = rustix::fs::readlinkat(from, name, Vec::new())?;
+            rustix::fs::symlinkat(text.as_c_str(), to, name)?;
+        }
+        kind => rustix::fs::mknodat(to, name, kind, Mode::RUSR | Mode::WUSR, meta.rdev as _)?,
+    }
+    apply(from, to, name, name, meta, lenient)
 }
 
 /// `own` is the name in `from`, `name` the one in `to`. Owner first: it takes setuid bits and capabilities away. Times last.

@@ -11,7 +11,7 @@ mod usage;
 mod walk;
 mod xattr;
 
-pub(crate) use copy::{Copier, apply, next_data};
+pub(crate) use copy::{Copier, apply, copy_entry, next_data};
 pub(crate) use mounts::open_same_mount;
 pub(crate) use remove::remove_tree;
 pub(crate) use sync::sync_tree;

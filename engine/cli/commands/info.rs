@@ -68,6 +68,9 @@ fn print_info(info: &Value, in_process: bool) {
     for pair in info["DriverStatus"].as_array().into_iter().flatten() {
         line(&format!(" {}", shown(&pair[0])), shown(&pair[1]));
     }
+    for refused in info["Berth"]["RefusedStorageDrivers"].as_array().into_iter().flatten() {
+        line(&format!(" not {}", shown(&refused["name"])), shown(&refused["reason"]));
+    }
     for (name, field) in
         [("Logging Driver", "LoggingDriver"), ("Cgroup Driver", "CgroupDriver"), ("Cgroup Version", "CgroupVersion")]
     {

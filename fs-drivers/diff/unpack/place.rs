@@ -30,17 +30,19 @@ pub(super) struct Places {
     /// Inodes that this archive made: its own whiteouts do not hide them. Only where the directory also holds what
     /// the layers below brought.
     own: HashSet<u64>,
+    /// In AUFS's form: what is to be hidden when all is there, as a whiteout may not stand beside what it hides.
+    pub(super) hidden: HashSet<Box<[u8]>>,
 }
 
 impl Places {
     pub(super) fn open(target: &UnpackTarget) -> io::Result<Self> {
         let root = RootDir::open(&target.directory)?;
-        Ok(Self { root, whiteouts: target.whiteouts, last: None, own: HashSet::new() })
+        Ok(Self { root, whiteouts: target.whiteouts, last: None, own: HashSet::new(), hidden: HashSet::new() })
     }
 
     /// The tree itself, without any layer's conventions.
     pub(super) fn in_tree(root: RootDir) -> Self {
-        Self { root, whiteouts: Whiteouts::Apply, last: None, own: HashSet::new() }
+        Self { root, whiteouts: Whiteouts::Apply, last: None, own: HashSet::new(), hidden: HashSet::new() }
     }
 
     /// The directory `path`, made where it is missing. Links in it are followed inside the layer.

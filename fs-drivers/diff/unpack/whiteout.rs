@@ -4,12 +4,16 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::place::Places;
+use super::split;
 use crate::Whiteouts;
+use crate::diff::{OPAQUE, WHITEOUT};
+use crate::stacked::AUFS_NAME_MAX;
 use crate::tree::{self, Meta};
 
 impl Places {
@@ -23,6 +27,11 @@ impl Places {
             self.forget();
             return answer;
         }
+        if self.whiteouts == Whiteouts::Aufs {
+            self.directory(parent)?;
+            self.hidden.insert(join(parent, name.as_bytes()).into());
+            return Ok(());
+        }
         let directory = self.directory(parent)?;
         match rustix::fs::mknodat(directory, name, FileType::CharacterDevice, Mode::empty(), 0) {
             Ok(()) => Ok(()),
@@ -32,6 +41,40 @@ impl Places {
             },
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// In AUFS's form: makes the whiteouts, except of what the archive brought itself. Its directories hide all that was
+    /// in the ones below.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        for path in std::mem::take(&mut self.hidden) {
+            let (parent, name) = split(&path);
+            let directory = match self.directory(parent) {
+                // The archive has a file there by now: nothing below it is left to hide.
+                Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => continue,
+                directory => directory?,
+            };
+            match Meta::find(directory, OsStr::from_bytes(name))? {
+                None => create_empty(directory, &[WHITEOUT, name].concat())?,
+                Some(found) if found.is_dir() => self.set_opaque(parent, OsStr::from_bytes(name))?,
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Why AUFS cannot have `path`, if it cannot.
+    pub(super) fn reserved(&self, path: &[u8]) -> Option<&'static str> {
+        if self.whiteouts != Whiteouts::Aufs {
+            return None;
+        }
+        let (parent, name) = split(path);
+        let mut above = parent.split(|&byte| byte == b'/');
+        if above.any(|part| part.starts_with(WHITEOUT)) {
+            return Some("it lies in a directory whose name begins with .wh., which AUFS keeps for whiteouts");
+        }
+        let name = name.strip_prefix(WHITEOUT).unwrap_or(name);
+        (name.len() > AUFS_NAME_MAX || parent.split(|&byte| byte == b'/').any(|part| part.len() > AUFS_NAME_MAX))
+            .then_some("its name is longer than the 242 bytes that AUFS takes; another storage driver takes it")
     }
 
     /// Hides everything that the layers below have in the directory `path`.
@@ -49,7 +92,11 @@ impl Places {
     pub(super) fn set_opaque(&mut self, parent: &[u8], name: &OsStr) -> io::Result<()> {
         let attribute: &[u8] = match self.whiteouts {
             Whiteouts::OverlayUser => b"user.overlay.opaque",
-            _ => b"trusted.overlay.opaque",
+            Whiteouts::Aufs => {
+                let directory = tree::open_dir(self.directory(parent)?, name)?;
+                return create_empty(directory.as_fd(), OPAQUE);
+            }
+            Whiteouts::Overlay | Whiteouts::Apply => b"trusted.overlay.opaque",
         };
         tree::set_xattr(self.directory(parent)?, name, attribute, b"y")
     }
@@ -85,4 +132,14 @@ impl Places {
         tree::remove_tree(directory, name)?;
         Ok(true)
     }
+}
+
+fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
+}
+
+fn create_empty(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::RGRP | Mode::ROTH)?;
+    Ok(())
 }

@@ -1,34 +1,40 @@
 //! A layer's changes by a walk of its own directory, with a look into the layers below for each name.
 
-use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use berth_arch::root_dir::RootDir;
 
-use super::{DIFF, Overlay};
+use super::DIFF;
+use super::form::Own;
 use crate::diff::same;
+use crate::folder::Folder;
 use crate::tree::{self, Meta};
-use crate::{Change, ChangeKind, Differ, Error, LayerId, Result};
+use crate::{Change, ChangeKind, Error, LayerId, Result, Whiteouts};
 
 type Visit<'a> = &'a mut dyn FnMut(Change<'_>) -> io::Result<()>;
 
-impl Differ for Overlay {
-    fn changes(&self, id: &LayerId, parents: &[LayerId], visit: Visit<'_>) -> Result<()> {
-        let open = |id: &LayerId| -> Result<RootDir> { Ok(RootDir::from_fd(self.folder.open_in(id, DIFF)?)) };
-        let upper = open(id)?;
-        let lower = parents.iter().map(open).collect::<Result<Vec<_>>>()?;
-        let all = Below { layers: (0..lower.len()).collect(), hidden: false };
-        let opaque = self.opaque();
-        let mut search = Search { upper, lower, opaque, path: PathBuf::new(), pending: Vec::new(), visit };
-        search.run(all).map_err(|source| Error::Io {
-            action: "find changes at",
-            path: self.diff(id).join(&search.path),
-            source,
-        })
-    }
+/// See [`crate::Differ::changes`].
+pub(crate) fn changes(
+    folder: &Folder,
+    form: Whiteouts,
+    id: &LayerId,
+    parents: &[LayerId],
+    visit: Visit<'_>,
+) -> Result<()> {
+    let open = |id: &LayerId| -> Result<RootDir> { Ok(RootDir::from_fd(folder.open_in(id, DIFF)?)) };
+    let upper = open(id)?;
+    let lower = parents.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let all = Below { layers: (0..lower.len()).collect(), hidden: false };
+    let mut search = Search { upper, lower, form, path: PathBuf::new(), pending: Vec::new(), visit };
+    search.run(all).map_err(|source| Error::Io {
+        action: "find changes at",
+        path: folder.layer_path(id).join(DIFF).join(&search.path),
+        source,
+    })
 }
 
 /// Which layers below have the directory that is being looked at.
@@ -57,7 +63,7 @@ struct Shown {
 struct Search<'a> {
     upper: RootDir,
     lower: Vec<RootDir>,
-    opaque: &'static str,
+    form: Whiteouts,
     path: PathBuf,
     /// Directories above that are not reported unless something below them is.
     pending: Vec<PathBuf>,
@@ -110,15 +116,15 @@ impl Search<'_> {
     /// Reports what `self.path` is. If it is a directory: what is below it.
     fn entry(&mut self, below: &Below) -> io::Result<Option<Below>> {
         let own = self.upper.parent_no_links(&self.path)?;
-        let Some(meta) = Meta::find(&own.directory, &own.name)? else { return Ok(None) };
+        let Some(found) = self.form.find(&own.directory, &own.name)? else { return Ok(None) };
         let shown = self.shown(below)?;
-        if meta.is_whiteout() {
+        let Own::Shows(meta) = found else {
             if shown.is_some() {
                 self.report(ChangeKind::Deleted)?;
             }
             return Ok(None);
-        }
-        let opaque = meta.is_dir() && is_opaque(&own.directory, &own.name, self.opaque)?;
+        };
+        let opaque = meta.is_dir() && self.form.is_opaque(&own.directory, &own.name)?;
         let Some(shown) = shown else {
             self.report(ChangeKind::Added)?;
             return Ok(meta.is_dir().then(|| Below { layers: Vec::new(), hidden: false }));
@@ -142,12 +148,13 @@ impl Search<'_> {
         let mut found: Option<Shown> = None;
         for &layer in &below.layers {
             let place = self.lower[layer].parent_no_links(&self.path)?;
-            let Some(meta) = Meta::find(&place.directory, &place.name)? else { continue };
-            if meta.is_whiteout() || (found.is_some() && !meta.is_dir()) {
+            let Some(own) = self.form.find(&place.directory, &place.name)? else { continue };
+            let Own::Shows(meta) = own else { break };
+            let is_dir = meta.is_dir();
+            if found.is_some() && !is_dir {
                 break;
             }
-            let is_dir = meta.is_dir();
-            let opaque = is_dir && is_opaque(&place.directory, &place.name, self.opaque)?;
+            let opaque = is_dir && self.form.is_opaque(&place.directory, &place.name)?;
             let shown = found.get_or_insert(Shown { directory: place.directory, meta, layers: Vec::new() });
             if !is_dir {
                 break;
@@ -160,9 +167,9 @@ impl Search<'_> {
         Ok(found)
     }
 
-    fn names(&self, root: &RootDir) -> io::Result<Vec<CString>> {
+    fn names(&self, root: &RootDir) -> io::Result<BTreeSet<CString>> {
         let found = root.parent_no_links(&self.path)?;
-        tree::names(tree::open_dir(&found.directory, &found.name)?.as_fd())
+        self.form.names(tree::open_dir(&found.directory, &found.name)?.as_fd())
     }
 
     fn report(&mut self, kind: ChangeKind) -> io::Result<()> {
@@ -171,8 +178,4 @@ impl Search<'_> {
         }
         (self.visit)(Change { path: &self.path, kind })
     }
-}
-
-fn is_opaque(directory: &OwnedFd, name: &OsStr, attribute: &str) -> io::Result<bool> {
-    Ok(tree::get_xattr(directory, name, attribute)?.as_deref() == Some(b"y"))
 }

@@ -1,0 +1,167 @@
+//! A chain of layers as one directory, for kernels that stack fewer than the chain has.
+//!
+//! Files are hard links to those of the layers, as the kernel never writes to a lower directory: a container that
+//! changes one, its mode or its owner included, gets a copy. `ID/m` is what layer ID shows with everything below it;
+//! it goes with the layer. It appears whole and on the disk, or not at all.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use berth_arch::pretend;
+use berth_arch::root_dir::{Parent, RootDir};
+use rustix::fs::{AtFlags, FlockOperation, Mode};
+use rustix::io::Errno;
+
+use super::DIFF;
+use super::form::Entry;
+use crate::diff::AUFS;
+use crate::error::At;
+use crate::folder::Folder;
+use crate::tree::{self, Found, Meta, Walk};
+use crate::{Error, LayerId, Result, Whiteouts};
+
+const FLAT: &str = "m";
+/// While it is made.
+const UNFINISHED: &str = "m.new";
+
+/// The flattened directory of `chain` (nearest first, not empty), relative to the driver's folder; made if it is missing.
+pub(super) fn flattened(folder: &Folder, form: Whiteouts, chain: &[LayerId]) -> Result<String> {
+    let name = format!("{}/{FLAT}", chain[0]);
+    if exists(folder.fd(), &name) {
+        return Ok(name);
+    }
+    let path = folder.layer_path(&chain[0]);
+    let layer = tree::open_dir(folder.fd(), OsStr::new(chain[0].as_str())).at("open", &path)?;
+    // Several containers may want it at once; the lock goes with the descriptor.
+    rustix::fs::flock(&layer, FlockOperation::LockExclusive).at("lock", &path)?;
+    if !exists(&layer, FLAT) {
+        let sources = chain.iter().map(|id| Ok(RootDir::from_fd(folder.open_in(id, DIFF)?)));
+        let sources = sources.collect::<Result<Vec<_>>>()?;
+        make(&layer, form, &sources).map_err(|source| {
+            let _ = tree::remove_tree(layer.as_fd(), OsStr::new(UNFINISHED));
+            Error::Io { action: "flatten the layers below", path, source }
+        })?;
+    }
+    Ok(name)
+}
+
+fn exists(directory: &OwnedFd, name: &str) -> bool {
+    rustix::fs::accessat(directory, name, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
+}
+
+fn make(layer: &OwnedFd, form: Whiteouts, sources: &[RootDir]) -> io::Result<()> {
+    // What a crash left.
+    tree::remove_tree(layer.as_fd(), OsStr::new(UNFINISHED))?;
+    rustix::fs::mkdirat(layer, UNFINISHED, Mode::RWXU)?;
+    let open = || tree::open_dir(layer, OsStr::new(UNFINISHED));
+    Flattener { form, sources, target: RootDir::from_fd(open()?), directories: HashMap::new(), last: None }.run()?;
+    tree::sync_tree(open()?)?;
+    rustix::fs::renameat(layer, UNFINISHED, layer, FLAT)?;
+    Ok(rustix::fs::fsync(layer)?)
+}
+
+struct Flattener<'a> {
+    form: Whiteouts,
+    sources: &'a [RootDir],
+    target: RootDir,
+    /// Which source a directory has its attributes of: the nearest that has it.
+    directories: HashMap<PathBuf, usize>,
+    /// The directory that the last entry went into.
+    last: Option<(PathBuf, OwnedFd)>,
+}
+
+impl Flattener<'_> {
+    fn run(mut self) -> io::Result<()> {
+        for index in (0..self.sources.len()).rev() {
+            let mut walk = Walk::new(&self.sources[index])?;
+            self.directories.insert(PathBuf::new(), index);
+            while let Some(found) = walk.next()? {
+                self.entry(index, &found).map_err(|error| about(&found.path, &error))?;
+            }
+        }
+        // Attributes come when nothing is put into the directories any more.
+        for (path, index) in &self.directories {
+            self.finish(path, *index).map_err(|error| about(path, &error))?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, index: usize, found: &Found) -> io::Result<()> {
+        if self.form == Whiteouts::Aufs && found.path.iter().any(|part| part.as_bytes().starts_with(AUFS)) {
+            return Ok(());
+        }
+        let parent = found.path.parent().unwrap_or(Path::new(""));
+        let to = match self.last.take() {
+            Some((last, to)) if last == parent => to,
+            _ => self.target.parent_no_links(&found.path)?.directory,
+        };
+        let forget = match self.form.read(&found.name, &found.meta) {
+            Entry::Books => false,
+            Entry::Hides(name) => {
+                tree::remove_tree(to.as_fd(), name)?;
+                true
+            }
+            Entry::Shows if found.meta.is_dir() => {
+                self.directories.insert(found.path.clone(), index);
+                self.directory(found, to.as_fd())?
+            }
+            Entry::Shows => {
+                tree::remove_tree(to.as_fd(), &found.name)?;
+                link(found, to.as_fd())?;
+                false
+            }
+        };
+        if !forget {
+            self.last = Some((parent.to_path_buf(), to));
+        }
+        Ok(())
+    }
+
+    /// True if a directory was removed for it.
+    fn directory(&self, found: &Found, to: BorrowedFd<'_>) -> io::Result<bool> {
+        let below = Meta::find(to, &found.name)?;
+        let merges = match &below {
+            Some(below) => below.is_dir() && !self.form.is_opaque(&*found.directory, &found.name)?,
+            None => false,
+        };
+        if !merges {
+            tree::remove_tree(to, &found.name)?;
+            rustix::fs::mkdirat(to, &found.name, Mode::RWXU)?;
+        }
+        Ok(below.is_some() && !merges)
+    }
+
+    fn finish(&self, path: &Path, index: usize) -> io::Result<()> {
+        let to = match self.target.parent_no_links(path) {
+            // A layer above has something else there.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {
+                return Ok(());
+            }
+            to => to?,
+        };
+        if !Meta::find(&to.directory, &to.name)?.is_some_and(|found| found.is_dir()) {
+            return Ok(());
+        }
+        let Parent { directory, name } = self.sources[index].parent_no_links(path)?;
+        let meta = Meta::at(&directory, &name)?;
+        tree::apply(directory.as_fd(), to.directory.as_fd(), &name, &to.name, &meta, false)
+    }
+}
+
+/// A hard link, or a copy where the file system has no more or does not let us.
+fn link(found: &Found, to: BorrowedFd<'_>) -> io::Result<()> {
+    match rustix::fs::linkat(&*found.directory, &found.name, to, &found.name, AtFlags::empty()) {
+        Err(Errno::MLINK | Errno::PERM | Errno::NOTSUP | Errno::ACCESS) => {
+            tree::copy_entry(found, to, false, &mut !pretend::without("reflink"))
+        }
+        answer => Ok(answer?),
+    }
+}
+
+fn about(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
