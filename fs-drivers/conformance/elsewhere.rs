@@ -64,7 +64,7 @@ fn in_a_user_namespace_overlay_keeps_its_books_in_user_attributes() {
         return eprintln!("skipped: no user namespaces, or no unshare(1)");
     }
     for part in
-        ["layers::removed_and", "layers::a_thrown", "layers::a_chain", "layers::mounts_can", "layers::a_directory"]
+        ["layers::removed_and", "layers::a_thrown", "layers::chains", "layers::mounts_can", "layers::a_directory"]
     {
         let mut command = in_namespace();
         command.arg(std::env::current_exe().unwrap());

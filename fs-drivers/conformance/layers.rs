@@ -186,10 +186,10 @@ pub(super) fn everything(root: &std::path::Path) {
 }
 
 #[test]
-fn a_chain_of_130_layers_and_one_of_300_are_mounted() {
+fn chains_of_130_layers_and_of_more_than_the_kernel_stacks_are_mounted() {
     each(|bed| {
         let plain = bed.driver.name() == "overlay" && !berth_arch::pretend::without("overlay-multi-lower");
-        let count = if plain { 300 } else { 130 };
+        let count = if plain { 600 } else { 130 };
         let names: Vec<String> = (0..count).map(|n| format!("l{n}")).collect();
         let mut parents: Vec<&str> = Vec::new();
         for (n, name) in names.iter().enumerate() {

@@ -39,8 +39,8 @@ pub(super) fn flattened(folder: &Folder, form: Whiteouts, chain: &[LayerId]) -> 
     // Several containers may want it at once; the lock goes with the descriptor.
     rustix::fs::flock(&layer, FlockOperation::LockExclusive).at("lock", &path)?;
     if !exists(&layer, FLAT) {
-        let sources = chain.iter().map(|id| Ok(RootDir::from_fd(folder.open_in(id, DIFF)?)));
-        let sources = sources.collect::<Result<Vec<_>>>()?;
+        // One at a time: a chain may have more layers than a process may have files open.
+        let sources = Sources { folder, chain };
         make(&layer, form, &sources).map_err(|source| {
             let _ = tree::remove_tree(layer.as_fd(), OsStr::new(UNFINISHED));
             Error::Io { action: "flatten the layers below", path, source }
@@ -53,7 +53,7 @@ fn exists(directory: &OwnedFd, name: &str) -> bool {
     rustix::fs::accessat(directory, name, rustix::fs::Access::EXISTS, AtFlags::empty()).is_ok()
 }
 
-fn make(layer: &OwnedFd, form: Whiteouts, sources: &[RootDir]) -> io::Result<()> {
+fn make(layer: &OwnedFd, form: Whiteouts, sources: &Sources<'_>) -> io::Result<()> {
     // What a crash left.
     tree::remove_tree(layer.as_fd(), OsStr::new(UNFINISHED))?;
     rustix::fs::mkdirat(layer, UNFINISHED, Mode::RWXU)?;
@@ -64,9 +64,22 @@ fn make(layer: &OwnedFd, form: Whiteouts, sources: &[RootDir]) -> io::Result<()>
     Ok(rustix::fs::fsync(layer)?)
 }
 
+/// The layers of a chain, nearest first.
+struct Sources<'a> {
+    folder: &'a Folder,
+    chain: &'a [LayerId],
+}
+
+impl Sources<'_> {
+    fn open(&self, index: usize) -> io::Result<RootDir> {
+        let name = format!("{}/{DIFF}", self.chain[index]);
+        Ok(RootDir::from_fd(tree::open_dir(self.folder.fd(), OsStr::new(&name))?))
+    }
+}
+
 struct Flattener<'a> {
     form: Whiteouts,
-    sources: &'a [RootDir],
+    sources: &'a Sources<'a>,
     target: RootDir,
     /// Which source a directory has its attributes of: the nearest that has it.
     directories: HashMap<PathBuf, usize>,
@@ -76,16 +89,24 @@ struct Flattener<'a> {
 
 impl Flattener<'_> {
     fn run(mut self) -> io::Result<()> {
-        for index in (0..self.sources.len()).rev() {
-            let mut walk = Walk::new(&self.sources[index])?;
+        for index in (0..self.sources.chain.len()).rev() {
+            let source = self.sources.open(index)?;
+            let mut walk = Walk::new(&source)?;
             self.directories.insert(PathBuf::new(), index);
             while let Some(found) = walk.next()? {
                 self.entry(index, &found).map_err(|error| about(&found.path, &error))?;
             }
         }
+        self.last = None;
         // Attributes come when nothing is put into the directories any more.
-        for (path, index) in &self.directories {
-            self.finish(path, *index).map_err(|error| about(path, &error))?;
+        let mut directories: Vec<(usize, PathBuf)> =
+            std::mem::take(&mut self.directories).into_iter().map(|(path, index)| (index, path)).collect();
+        directories.sort_unstable();
+        for layer in directories.chunk_by(|(one, _), (other, _)| one == other) {
+            let source = self.sources.open(layer[0].0)?;
+            for (_, path) in layer {
+                self.finish(&source, path).map_err(|error| about(path, &error))?;
+            }
         }
         Ok(())
     }
@@ -135,7 +156,7 @@ impl Flattener<'_> {
         Ok(below.is_some() && !merges)
     }
 
-    fn finish(&self, path: &Path, index: usize) -> io::Result<()> {
+    fn finish(&self, source: &RootDir, path: &Path) -> io::Result<()> {
         let to = match self.target.parent_no_links(path) {
             // A layer above has something else there.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {
@@ -146,7 +167,7 @@ impl Flattener<'_> {
         if !Meta::find(&to.directory, &to.name)?.is_some_and(|found| found.is_dir()) {
             return Ok(());
         }
-        let Parent { directory, name } = self.sources[index].parent_no_links(path)?;
+        let Parent { directory, name } = source.parent_no_links(path)?;
         let meta = Meta::at(&directory, &name)?;
         tree::apply(directory.as_fd(), to.directory.as_fd(), &name, &to.name, &meta, false)
     }
