@@ -6,6 +6,7 @@
 mod archives;
 mod bed;
 mod elsewhere;
+mod files;
 mod ground;
 mod hostile;
 mod layers;
