@@ -4,7 +4,9 @@
 //! with their reason. Everything is mounted in private namespaces only.
 
 mod archives;
+mod attributes;
 mod bed;
+mod crash;
 mod elsewhere;
 mod files;
 mod ground;
