@@ -137,6 +137,12 @@ fn a_limited_layer_takes_no_more_and_its_neighbour_does() {
             // Nor by way of a subvolume of its own.
             let error = fill(&root.join("sub/not"), 6 << 20).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::EDQUOT), "{error}");
+            // Who deletes has room again.
+            let _ = fs::remove_file(root.join("sub/not"));
+            fs::remove_file(root.join("not")).unwrap();
+            fs::remove_file(root.join("fits")).unwrap();
+            assert!(shell(root, "btrfs filesystem sync ."));
+            fill(&root.join("again"), 2 << 20).unwrap();
         });
         bed.write("c", &["a"], |root| fill(&root.join("much"), 6 << 20).unwrap());
         assert_eq!(bed.driver.status(), [("Quotas", "simple".to_owned())]);
