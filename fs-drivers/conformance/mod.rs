@@ -4,8 +4,11 @@
 //! with their reason. Everything is mounted in private namespaces only.
 
 mod archives;
+mod attributes;
 pub(crate) mod bed;
+mod crash;
 mod elsewhere;
+mod files;
 mod ground;
 mod hostile;
 mod layers;

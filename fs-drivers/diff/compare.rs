@@ -1,8 +1,8 @@
 //! Compares two trees.
 //!
 //! Two files are the same if type, permissions, owner, device number, link text, attributes, size and modification
-//! time are. As in containerd, the content is read only where both times have no fraction of a second: then a
-//! program may have set them. Directories count with their times too, as both sides come from one copy.
+//! time are. As in containerd, the content is read where both times have no fraction of a second, as then a
+//! program may have set them; and where the upper one is the time of the file's last change of any kind, as the clock ticks slowly. Directories count with their times too, as both sides come from one copy.
 
 use std::collections::HashSet;
 use std::ffi::{CString, OsStr};
@@ -210,7 +210,10 @@ pub(crate) fn same(lower: Side<'_>, upper: Side<'_>) -> io::Result<bool> {
     if tree::list_xattrs(low_dir, low_name)? != tree::list_xattrs(up_dir, up_name)? {
         return Ok(false);
     }
-    if kind == FileType::RegularFile && up.mtime.1 == 0 && up.size > 0 {
+    // Set by a program, or last written when it was last touched at all, which may be in the same tick of the kernel's clock as
+    // the lower one was.
+    let doubtful = up.mtime.1 == 0 || up.mtime == up.ctime;
+    if kind == FileType::RegularFile && doubtful && up.size > 0 {
         return same_content(&tree::open_file(low_dir, low_name)?, &tree::open_file(up_dir, up_name)?, up.size);
     }
     Ok(true)

@@ -43,6 +43,8 @@ pub(crate) struct Meta {
     /// Seconds and nanoseconds.
     pub(crate) mtime: (i64, u32),
     pub(crate) atime: (i64, u32),
+    /// Of the last change of anything, which no program sets.
+    pub(crate) ctime: (i64, u32),
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
@@ -60,6 +62,7 @@ impl From<Stat> for Meta {
             blocks: s.st_blocks as u64,
             mtime: (s.st_mtime as i64, s.st_mtime_nsec as u32),
             atime: (s.st_atime as i64, s.st_atime_nsec as u32),
+            ctime: (s.st_ctime as i64, s.st_ctime_nsec as u32),
         }
     }
 }

@@ -22,9 +22,14 @@ fn belongs_to_the_host(name: &[u8]) -> bool {
     matches!(name, b"security.selinux" | b"security.ima" | b"security.evm" | b"security.SMACK64")
 }
 
-/// What a layer keeps of a file's attributes: all but the host's labels and overlay's books.
+/// How xfs keeps access lists, which it shows beside the lists themselves.
+fn is_storage_of_lists(name: &[u8]) -> bool {
+    matches!(name, b"trusted.SGI_ACL_FILE" | b"trusted.SGI_ACL_DEFAULT")
+}
+
+/// What a layer keeps of a file's attributes: all but the host's labels and the books of file systems.
 pub(crate) fn is_kept(name: &[u8]) -> bool {
-    !is_overlay_private(name) && !belongs_to_the_host(name)
+    !is_overlay_private(name) && !belongs_to_the_host(name) && !is_storage_of_lists(name)
 }
 
 /// No system call takes a directory, a name and "do not follow" for attributes; the descriptor's entry in /proc
