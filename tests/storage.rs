@@ -86,7 +86,7 @@ fn on_an_overlay_another_driver_is_taken_and_the_reason_given() {
     }
     if picked == "vfs" {
         let warnings = answers[0]["Warnings"].to_string();
-        assert!(warnings.contains("vfs copies the whole image"), "{warnings}");
+        assert!(warnings.contains("vfs copies every file"), "{warnings}");
     }
 }
 
