@@ -31,6 +31,8 @@ mod networks_cli;
 mod run;
 /// Storage drivers: which is taken where, and what is said of the others.
 mod storage;
+/// Layers that were damaged behind the back of the engine.
+mod storage_check;
 /// Engines and monitors that are killed at any moment.
 mod survive;
 /// A real terminal, driven as a user would.

@@ -1,4 +1,6 @@
-//! `GET /berth/check` and `POST /berth/check` (which repairs): the store compared with the kernel.
+//! `GET /berth/check` and `POST /berth/check` (which repairs): the store compared with the kernel. The same of
+//! `/berth/storage/check`: the layers compared with what was recorded of them; it answers with lines of progress, as
+//! `/images/load` does, and a [`StorageCheck`] under `aux`.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,14 +11,25 @@ pub struct SystemCheck {
     pub findings: Vec<Finding>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What was looked at, and what is wrong with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StorageCheck {
+    pub driver: String,
+    pub layers: u64,
+    /// Of the layers' archives, all of which were read.
+    pub bytes: u64,
+    pub findings: Vec<Finding>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Finding {
-    /// `link`, `rule`, `address`, `mount`, `cgroup`, `process`, `port`, `file`, `setting`.
+    /// `link`, `rule`, `address`, `mount`, `cgroup`, `process`, `port`, `file`, `setting`, `layer`.
     pub kind: String,
     /// What it is called in the kernel or on disk.
     pub name: String,
-    /// `missing` or `left over`.
+    /// `missing` or `left over`; of a layer also `damaged: REASON`.
     pub state: String,
     /// Whom it belongs to: a container or a network, by name or ID; empty if nobody is known.
     pub owner: String,

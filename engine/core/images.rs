@@ -71,7 +71,7 @@ impl Engine {
     }
 
     /// The containers that stand on an image, in the transaction of whoever asks.
-    fn image_users(&self, connection: &Connection, id: &ImageId) -> berth_image::Result<Vec<ImageUser>> {
+    pub(crate) fn image_users(&self, connection: &Connection, id: &ImageId) -> berth_image::Result<Vec<ImageUser>> {
         let wrong = |error: berth_store::rusqlite::Error| berth_image::Error::Store(error.into());
         let mut statement = connection.prepare_cached("SELECT id FROM containers WHERE image = ?1").map_err(wrong)?;
         let rows = statement.query_map([id.to_string()], |row| row.get::<_, String>(0)).map_err(wrong)?;
@@ -89,7 +89,7 @@ impl Engine {
         self.emit("image", action, id, attributes.collect());
     }
 
-    fn emit_removed(&self, removed: &[Removed]) {
+    pub(crate) fn emit_removed(&self, removed: &[Removed]) {
         for line in removed {
             match line {
                 Removed::Untagged(name) => self.emit_image("untag", name, name),

@@ -22,6 +22,7 @@ mod settings;
 mod spec;
 mod stats;
 mod storage;
+mod storage_check;
 mod system;
 mod time;
 mod timestamps;

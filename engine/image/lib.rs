@@ -38,7 +38,7 @@ pub use images::{
     Users,
 };
 pub use import::ImportOptions;
-pub use layers::{ContainerLayer, Visit};
+pub use layers::{Checked, ContainerLayer, Damaged, Visit};
 pub use progress::{OnProgress, Progress};
 pub use reference::Reference;
 

@@ -1,22 +1,20 @@
 //! `/images` and `/commit`.
 
-use std::io::Write;
-
 use berth_api::Filters;
 use berth_api::models::{ContainerConfig, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageSummary};
 use berth_arch::host::Platform;
-use berth_core::{CommitOptions, Engine, Error, parse_time, rfc3339};
+use berth_core::{CommitOptions, parse_time, rfc3339};
 use berth_image::{
-    Filter, HistoryEntry, ImportOptions, Inspect, LoadOptions, Progress, Reference, RemoveOptions, Removed, Summary,
+    Filter, HistoryEntry, ImportOptions, Inspect, LoadOptions, Reference, RemoveOptions, Removed, Summary,
 };
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
-use crate::blocking::{self, BodyReader, BodyWriter, run};
+use crate::blocking::{self, run};
 use crate::call::Call;
-use crate::reply::{self, JSON, Reply, TAR};
+use crate::reply::{self, Reply, TAR};
 use crate::status::Failure;
+use crate::told::told;
 
 /// What everything that needs a registry answers.
 pub(crate) const NO_REGISTRY: &str = "registries are not supported yet: images cannot be pulled, pushed or searched \
@@ -190,71 +188,6 @@ fn platform(call: &Call) -> Result<Option<Platform>, Failure> {
         return Err(invalid());
     }
     Ok(Some(Platform { os, architecture, variant: (!variant.is_empty()).then_some(variant) }))
-}
-
-/// Writes Docker's progress lines. A client that does not listen does not stop the work.
-struct Lines<'a> {
-    writer: &'a mut BodyWriter,
-    /// Gone once the answer has begun.
-    begin: Option<oneshot::Sender<Result<(), Error>>>,
-}
-
-impl Lines<'_> {
-    fn send(&mut self, value: &Value) {
-        self.begin(Ok(()));
-        let _ = writeln!(self.writer, "{value}").and_then(|()| self.writer.flush());
-    }
-
-    fn begin(&mut self, with: Result<(), Error>) {
-        if let Some(begin) = self.begin.take() {
-            let _ = begin.send(with);
-        }
-    }
-
-    fn progress(&mut self, step: Progress<'_>) {
-        let detail = match step.total {
-            Some(total) => json!({ "current": step.current, "total": total }),
-            None => json!({ "current": step.current }),
-        };
-        let mut line = json!({ "status": step.action, "progressDetail": detail });
-        if !step.object.is_empty() {
-            line["id"] = json!(step.object);
-        }
-        self.send(&line);
-    }
-
-    /// Once the status is on its way, an error is a line too.
-    fn error(&mut self, error: Error) {
-        if self.begin.is_some() {
-            return self.begin(Err(error));
-        }
-        let message = error.to_string();
-        self.send(&json!({ "errorDetail": { "message": message }, "error": message }));
-    }
-}
-
-/// Answers with the lines that `f` writes while it reads the body. An error before the first line has its status.
-async fn told<F>(call: Call, f: F) -> Result<Reply, Failure>
-where
-    F: FnOnce(&Engine, &mut BodyReader, &mut Lines<'_>) -> Result<(), Error> + Send + 'static,
-{
-    let mut body = BodyReader::new(call.body);
-    let engine = call.engine;
-    let (begin, begun) = oneshot::channel();
-    let chunks = blocking::chunks(move |writer| {
-        let mut lines = Lines { writer, begin: Some(begin) };
-        match f(&engine, &mut body, &mut lines) {
-            Ok(()) => lines.begin(Ok(())),
-            Err(error) => {
-                lines.error(error);
-                body.drain();
-            }
-        }
-        Ok::<_, std::io::Error>(())
-    });
-    let lost = |_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the work broke off before it began");
-    begun.await.map_err(lost)??;
-    Ok(reply::streamed(JSON, chunks))
 }
 
 pub(crate) async fn create(call: Call) -> Result<Reply, Failure> {

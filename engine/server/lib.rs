@@ -28,6 +28,7 @@ mod stats;
 mod status;
 mod sys;
 mod system;
+mod told;
 mod volumes;
 mod watch;
 

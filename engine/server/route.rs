@@ -21,6 +21,8 @@ pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
         ("POST", ["auth"]) => system::auth(),
         ("GET", ["berth", "doctor"]) => berth::doctor(call).await,
         ("GET", ["berth", "check"]) => berth::check(call, false).await,
+        ("GET", ["berth", "storage", "check"]) => berth::check_storage(call, false).await,
+        ("POST", ["berth", "storage", "check"]) => berth::check_storage(call, true).await,
         ("POST", ["berth", "check"]) => berth::check(call, true).await,
 
         ("GET", ["containers", "json"]) => containers::list(call).await,

@@ -224,6 +224,9 @@ const VOLUME: &[Verb] = &[
     verb::<volume::rm::RemoveVolumes>("rm", &["remove"], "Remove one or more volumes"),
 ];
 
+const STORAGE: &[Verb] =
+    &[verb::<check::CheckStorage>("check", &[], "Compare every layer with what was recorded of it")];
+
 /// Verbs under a common name.
 struct Group {
     name: &'static str,
@@ -250,6 +253,12 @@ const GROUPS: &[Group] = &[
         about: "Manage networks",
         verbs: network::VERBS,
         define: |command| with_verbs(command, network::VERBS, false, &|_| true),
+    },
+    Group {
+        name: "storage",
+        about: "Manage the storage of images and containers",
+        verbs: STORAGE,
+        define: |command| with_verbs(command, STORAGE, false, &|_| true),
     },
     Group {
         name: "system",

@@ -7,9 +7,13 @@ use berth_fs_drivers::Whiteouts;
 
 use super::{HistoryEntry, Inspect, find, record};
 use crate::layers::{chain, layer_id};
-use crate::{ImageStore, Result};
+use crate::{ImageId, ImageStore, Reference, Result};
 
 impl ImageStore {
+    pub fn names(&self, id: &ImageId) -> Result<Vec<Reference>> {
+        self.store.read(|connection| record::tags_of(connection, id))
+    }
+
     pub fn inspect(&self, name: &str) -> Result<Inspect> {
         let (image, tags, last_tagged, layers) = self.store.read(|connection| {
             let image = find(connection, name)?;

@@ -39,6 +39,16 @@ impl ImageStore {
         self.finish(removal)
     }
 
+    /// An image with all its names, whoever made another image from it aside.
+    pub(crate) fn remove_whole(&self, id: &ImageId, users: &Users<'_>) -> Result<Vec<Removed>> {
+        let mut removal = Removal::new(users, RemoveOptions { force: true, keep_parents: true });
+        self.store.write(|transaction| {
+            let image = find(transaction, id.as_str())?;
+            removal.image(transaction, &image, true, false)
+        })?;
+        self.finish(removal)
+    }
+
     /// Removes the data after the records.
     pub(super) fn finish(&self, removal: Removal<'_>) -> Result<Vec<Removed>> {
         for number in removal.layers {

@@ -1,10 +1,12 @@
 //! The layer graph: which layers there are, what they stand on, and the transactions that make and remove them.
 //!
 //! `graph.rs` has the questions about rows, `container.rs` the writable layers, `chain.rs` makes an image's layers
-//! out of archives, `record.rs` keeps what their exact archives need beside their files, `sweep.rs` removes. A row
+//! out of archives, `record.rs` keeps what their exact archives need beside their files, `sweep.rs` removes, `check.rs`
+//! compares. A row
 //! comes before its data and goes after it; a row that is not valid belongs to whoever holds its lock.
 
 mod chain;
+mod check;
 mod container;
 mod graph;
 mod mount_points;
@@ -13,5 +15,6 @@ mod sweep;
 mod write;
 
 pub(crate) use chain::Chain;
+pub use check::{Checked, Damaged};
 pub use container::{ContainerLayer, Visit};
 pub(crate) use graph::{Layer, chain, layer_id, release_unneeded};

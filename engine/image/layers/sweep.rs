@@ -1,5 +1,6 @@
 //! Removing layers, and finding what interrupted work left.
 
+use berth_fs_drivers::LayerId;
 use berth_store::Lock;
 use berth_store::rusqlite::OptionalExtension;
 
@@ -47,21 +48,26 @@ impl ImageStore {
 
     /// Removes what the driver keeps without a record, as a power cut can leave it.
     pub fn scrub(&self) -> Result<()> {
+        for id in self.left_over()? {
+            self.driver.remove(&id)?;
+            record::remove(self.store.paths(), &id)?;
+        }
+        self.sweep_files()
+    }
+
+    /// What the driver keeps without a record.
+    pub(super) fn left_over(&self) -> Result<Vec<LayerId>> {
         // The record comes first and goes last, so what is listed before the records are read has one or is left over.
         let found = self.driver.list()?;
         let known: std::collections::HashSet<i64> = self.store.read(|connection| {
             let mut statement = connection.prepare("SELECT number FROM layers")?;
             Ok::<_, Error>(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
         })?;
-        for id in found {
+        let is_ours = |id: &LayerId| {
             let number = i64::from_str_radix(id.as_str(), 36).ok();
-            if number.is_none_or(|number| known.contains(&number) || layer_id(number).ok().as_ref() != Some(&id)) {
-                continue;
-            }
-            self.driver.remove(&id)?;
-            record::remove(self.store.paths(), &id)?;
-        }
-        self.sweep_files()
+            number.is_some_and(|number| !known.contains(&number) && layer_id(number).ok().as_ref() == Some(id))
+        };
+        Ok(found.into_iter().filter(is_ours).collect())
     }
 
     /// With the layer's lock: its data, then its row, then what only this layer needed. What is valid, gone or

@@ -1,0 +1,86 @@
+//! `berth storage check`: every layer compared with what was recorded of it, and put in order on request.
+
+use berth_api::check::{Finding, StorageCheck};
+use berth_image::{Damaged, OnProgress, Reference};
+
+use crate::{Container, Engine, Error, Result};
+
+const DAMAGED: &str = "damaged";
+const LEFT_OVER: &str = "left over";
+
+impl Engine {
+    /// With `repair`, images with damaged layers are removed, unless a container stands on them, and what is left over
+    /// goes. Reads everything: takes as long as `save` of all images.
+    pub fn check_storage(&self, repair: bool, progress: &mut OnProgress<'_>) -> Result<StorageCheck> {
+        let checked = self.images().check_layers(progress)?;
+        let mut findings = Vec::new();
+        for damaged in &checked.damaged {
+            let standing = self.standing_on(damaged)?;
+            let mut finding = Finding {
+                kind: "layer".to_owned(),
+                name: damaged.diff_id.clone().unwrap_or_else(|| format!("of a container ({})", damaged.id)),
+                state: format!("{DAMAGED}: {}", damaged.reason),
+                owner: self.owners(damaged, &standing)?,
+                ..Finding::default()
+            };
+            if repair {
+                let done = self.discard_damaged(damaged, &standing);
+                finding.repaired = Some(done.is_ok());
+                finding.error = done.err().map(|error| error.to_string());
+            }
+            findings.push(finding);
+        }
+        for id in &checked.left_over {
+            let (kind, name, state) = ("layer".to_owned(), id.to_string(), LEFT_OVER.to_owned());
+            findings.push(Finding { kind, name, state, ..Finding::default() });
+        }
+        if repair && !checked.left_over.is_empty() {
+            let done = self.images().scrub().map_err(|error| error.to_string());
+            for finding in findings.iter_mut().filter(|finding| finding.state == LEFT_OVER) {
+                finding.repaired = Some(done.is_ok());
+                finding.error = done.clone().err();
+            }
+        }
+        let driver = self.storage().name.to_owned();
+        Ok(StorageCheck { driver, layers: checked.layers, bytes: checked.bytes, findings })
+    }
+
+    fn standing_on(&self, damaged: &Damaged) -> Result<Vec<Container>> {
+        let mut standing = Vec::new();
+        for container in self.containers()? {
+            let Some(number) = container.layer else { continue };
+            let on_it = number == damaged.number
+                || self.images().container_layer(number).is_ok_and(|layer| layer.parents.contains(&damaged.id));
+            if on_it {
+                standing.push(container);
+            }
+        }
+        Ok(standing)
+    }
+
+    fn owners(&self, damaged: &Damaged, standing: &[Container]) -> Result<String> {
+        let mut names = Vec::new();
+        for id in &damaged.images {
+            let tags = self.images().names(id)?;
+            names.extend(tags.iter().map(Reference::familiar));
+            if tags.is_empty() {
+                names.push(id.short().to_owned());
+            }
+        }
+        names.extend(standing.iter().map(|container| container.name.clone()));
+        Ok(names.join(", "))
+    }
+
+    fn discard_damaged(&self, damaged: &Damaged, standing: &[Container]) -> Result<()> {
+        if !standing.is_empty() {
+            let names: Vec<_> = standing.iter().map(|container| container.name.as_str()).collect();
+            return Err(Error::Conflict(format!(
+                "in use by {}: take what is needed out of it (berth cp, berth export), remove it (berth rm), and repair again",
+                names.join(", ")
+            )));
+        }
+        let removed = self.images().discard_damaged(damaged, &|connection, id| self.image_users(connection, id))?;
+        self.emit_removed(&removed);
+        Ok(())
+    }
+}
