@@ -47,7 +47,6 @@ fn look(root: &Path) -> Result<Probe<Vec<String>>> {
     if search::subvolume(&folder, ioctl::subvolume_of(&folder).at("look at", root)?).is_ok() {
         found.push("changes by generation".to_owned());
     }
-    found.extend(status(&folder).map(|quotas| format!("quotas {quotas}")));
     Ok(Probe::available(found))
 }
 

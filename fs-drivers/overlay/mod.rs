@@ -151,6 +151,17 @@ impl Driver for Overlay {
     fn differ(&self) -> Option<&dyn Differ> {
         Some(self)
     }
+
+    /// Docker's names; the first two the probe has seen to.
+    fn status(&self) -> Vec<(&'static str, String)> {
+        let yes_or_no = |answer: bool| answer.to_string();
+        vec![
+            ("Supports d_type", yes_or_no(true)),
+            ("Native Overlay Diff", yes_or_no(true)),
+            ("Using metacopy", yes_or_no(false)),
+            ("userxattr", yes_or_no(self.user_xattr)),
+        ]
+    }
 }
 
 impl Differ for Overlay {
