@@ -12,9 +12,12 @@ pub mod diff;
 mod driver;
 mod error;
 mod folder;
+pub mod fuse;
+mod layered;
 pub mod mount;
 mod overlay;
 pub mod registry;
+mod scratch;
 mod tree;
 mod vfs;
 

@@ -7,7 +7,7 @@ use berth_arch::{Probe, pretend};
 use crate::{Driver, Entry, Error, Result};
 
 /// In order of preference.
-pub const DRIVERS: &[Entry] = &[crate::overlay::ENTRY, crate::vfs::ENTRY];
+pub const DRIVERS: &[Entry] = &[crate::overlay::ENTRY, crate::fuse::ENTRY, crate::vfs::ENTRY];
 
 /// A driver, opened, and why it is this one.
 pub struct Selection {

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 const KEY: &str = "driver";
 
 /// Names of the design that no driver of this version has.
-const PLANNED: &[&str] = &["aufs", "btrfs", "fuse", "lvm", "zfs"];
+const PLANNED: &[&str] = &["aufs", "btrfs", "lvm", "zfs"];
 
 /// Which storage driver was taken, and why.
 #[derive(Debug, Clone)]

@@ -103,9 +103,9 @@ fn a_state_keeps_its_driver_and_refusals_say_why() {
     let vfs = registry::select(folder.path(), Some("vfs"), None).unwrap();
     assert_eq!((vfs.name, vfs.caution), ("vfs", None));
     let error = registry::select(folder.path(), Some("zfs9"), None).err().unwrap().to_string();
-    assert_eq!(error, "invalid storage driver \"zfs9\": the known ones are overlay, vfs");
+    assert_eq!(error, "invalid storage driver \"zfs9\": the known ones are overlay, fuse, vfs");
     let mounts = chosen.driver.mounts(&id("x"), &ids(&["y"]), Access::ReadWrite).unwrap();
     assert_eq!(mounts[0].target, std::path::Path::new("/"));
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(names.iter().all(|name| name == "overlay" || name == "vfs"), "{names:?}");
+    assert!(names.iter().all(|name| name == "overlay" || name == "fuse" || name == "vfs"), "{names:?}");
 }

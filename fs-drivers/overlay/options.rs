@@ -9,7 +9,7 @@ use berth_arch::mount::Mount;
 use rustix::fs::AtFlags;
 use rustix::mount::FsOpenFlags;
 
-use super::{DIFF, WORK};
+use crate::layered::{DIFF, WORK};
 use crate::{Access, LayerId};
 
 /// Options that this kernel knows; one that it does not would be refused (EINVAL).

@@ -3,17 +3,18 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 
 use berth_arch::{Probe, pretend};
-use rustix::fs::{Dir, FileType, Mode, XattrFlags};
-use rustix::io::Errno;
+use rustix::fs::{Dir, FileType, Mode};
 
 use super::options;
 use crate::error::At;
+use crate::layered::{DIFF, WORK};
 use crate::mount::with_mounted;
+use crate::scratch::Scratch;
 use crate::{Access, LayerId, Result, tree};
 
 /// OVERLAYFS_SUPER_MAGIC (linux/magic.h).
@@ -27,7 +28,7 @@ pub(super) fn probe(root: &Path) -> Probe<Vec<String>> {
         Ok(scratch) => scratch,
         Err(error) => return Probe::unavailable(format!("{error:#}"), "give a state folder that can be written"),
     };
-    match look(&scratch.path) {
+    match look(scratch.path()) {
         Ok(answer) => answer,
         Err(error) => Probe::unavailable(error.to_string(), hint(&error)),
     }
@@ -64,26 +65,13 @@ fn look(scratch: &Path) -> Result<Probe<Vec<String>>> {
             "make the file system anew with them: mkfs.xfs -n ftype=1, or ext4",
         ));
     }
-    let user_xattr = !sets_trusted(&fd).at("set attributes of", scratch)?;
+    let user_xattr = !tree::sets_trusted(&fd).at("set attributes of", scratch)?;
     try_mount(scratch, user_xattr)?;
     let mut found = vec!["native diff".to_owned(), "d_type".to_owned()];
     if user_xattr {
         found.push("userxattr".to_owned());
     }
     Ok(Probe::available(found))
-}
-
-/// Whether `trusted.*` attributes can be set; in a user namespace they cannot.
-pub(super) fn sets_trusted(fd: &OwnedFd) -> io::Result<bool> {
-    let name = c"trusted.overlay.opaque";
-    match rustix::fs::fsetxattr(fd, name, b"n", XattrFlags::empty()) {
-        Ok(()) => {
-            rustix::fs::fremovexattr(fd, name)?;
-            Ok(true)
-        }
-        Err(Errno::PERM) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn tells_types(scratch: &Path) -> io::Result<bool> {
@@ -104,12 +92,12 @@ fn tells_types(scratch: &Path) -> io::Result<bool> {
 fn try_mount(scratch: &Path, user_xattr: bool) -> Result<()> {
     let layers: Vec<LayerId> = ["a", "b", "c"].map(|name| name.parse().expect("a layer name")).into();
     for layer in ["a", "b", "c"] {
-        for part in [super::DIFF, super::WORK] {
+        for part in [DIFF, WORK] {
             let directory = scratch.join(layer).join(part);
             fs::create_dir_all(&directory).at("create", &directory)?;
         }
     }
-    let diff = |layer: &str| scratch.join(layer).join(super::DIFF);
+    let diff = |layer: &str| scratch.join(layer).join(DIFF);
     let fill = || -> io::Result<()> {
         fs::write(diff("b").join("file"), "b")?;
         fs::create_dir(diff("c").join("directory"))?;
@@ -134,29 +122,4 @@ fn try_mount(scratch: &Path, user_xattr: bool) -> Result<()> {
         return Err(io::Error::other("a replaced directory was not made opaque")).at("work on an overlay in", scratch);
     }
     Ok(())
-}
-
-/// Gone when dropped.
-struct Scratch {
-    path: PathBuf,
-}
-
-impl Scratch {
-    fn new(root: &Path) -> Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o711).create(root).at("create", root)?;
-        let path = root.join(format!(".probe-{}-{:?}", std::process::id(), std::thread::current().id()));
-        let path = PathBuf::from(path.to_string_lossy().replace(['(', ')'], ""));
-        fs::DirBuilder::new().mode(0o700).create(&path).at("create", &path)?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let (Some(root), Some(name)) = (self.path.parent(), self.path.file_name())
-            && let Ok(fd) = rustix::fs::open(root, tree::DIRECTORY, Mode::empty())
-        {
-            let _ = tree::remove_tree(fd.as_fd(), name);
-        }
-    }
 }

@@ -5,8 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Mode};
 
 use super::place::Places;
 use crate::Whiteouts;
@@ -23,14 +22,15 @@ impl Places {
             self.forget();
             return answer;
         }
+        let space = if self.whiteouts == Whiteouts::OverlayUser { "user.overlay." } else { "trusted.overlay." };
         let directory = self.directory(parent)?;
-        match rustix::fs::mknodat(directory, name, FileType::CharacterDevice, Mode::empty(), 0) {
+        match tree::make_whiteout(directory, name, space) {
             Ok(()) => Ok(()),
-            Err(Errno::EXIST) => match Meta::at(directory, name)?.is_dir() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match Meta::at(directory, name)?.is_dir() {
                 true => self.set_opaque(parent, name),
                 false => Ok(()),
             },
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 

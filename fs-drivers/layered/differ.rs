@@ -8,14 +8,14 @@ use std::path::PathBuf;
 
 use berth_arch::root_dir::RootDir;
 
-use super::{DIFF, Overlay};
+use super::{DIFF, Layered};
 use crate::diff::same;
 use crate::tree::{self, Meta};
 use crate::{Change, ChangeKind, Differ, Error, LayerId, Result};
 
 type Visit<'a> = &'a mut dyn FnMut(Change<'_>) -> io::Result<()>;
 
-impl Differ for Overlay {
+impl Differ for Layered {
     fn changes(&self, id: &LayerId, parents: &[LayerId], visit: Visit<'_>) -> Result<()> {
         let open = |id: &LayerId| -> Result<RootDir> { Ok(RootDir::from_fd(self.folder.open_in(id, DIFF)?)) };
         let upper = open(id)?;
@@ -112,7 +112,7 @@ impl Search<'_> {
         let own = self.upper.parent_no_links(&self.path)?;
         let Some(meta) = Meta::find(&own.directory, &own.name)? else { return Ok(None) };
         let shown = self.shown(below)?;
-        if meta.is_whiteout() {
+        if tree::is_whiteout(&own.directory, &own.name, &meta) {
             if shown.is_some() {
                 self.report(ChangeKind::Deleted)?;
             }
@@ -143,7 +143,7 @@ impl Search<'_> {
         for &layer in &below.layers {
             let place = self.lower[layer].parent_no_links(&self.path)?;
             let Some(meta) = Meta::find(&place.directory, &place.name)? else { continue };
-            if meta.is_whiteout() || (found.is_some() && !meta.is_dir()) {
+            if tree::is_whiteout(&place.directory, &place.name, &meta) || (found.is_some() && !meta.is_dir()) {
                 break;
             }
             let is_dir = meta.is_dir();
