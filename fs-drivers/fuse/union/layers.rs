@@ -144,11 +144,14 @@ impl Place<'_> {
         (CString::new(path).expect("made of C strings"), follow)
     }
 
-    /// The length of the value, of which as much as fits is put into `value`; ERANGE if that is not all.
+    /// Puts the value into `value` and returns its length; ERANGE if it does not fit. Empty: asks for the length.
     pub(super) fn get_attribute(&self, name: &OsStr, value: &mut [u8]) -> io::Result<usize> {
-        Ok(match self.attribute_path() {
-            (path, true) => rustix::fs::getxattr(&path, name, value)?,
-            (path, false) => rustix::fs::lgetxattr(&path, name, value)?,
+        let (path, follow) = self.attribute_path();
+        Ok(match (follow, value.is_empty()) {
+            (true, true) => rustix::fs::getxattr_query(&path, name)?,
+            (true, false) => rustix::fs::getxattr(&path, name, value)?,
+            (false, true) => rustix::fs::lgetxattr_query(&path, name)?,
+            (false, false) => rustix::fs::lgetxattr(&path, name, value)?,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use fuser::RenameFlags;
-use rustix::fs::{OFlags, RenameFlags as Flags};
+use rustix::fs::RenameFlags as Flags;
 use rustix::io::Errno;
 
 use super::Union;
