@@ -54,7 +54,7 @@ pub(super) fn mount(base: &Path, user_xattr: bool, id: &LayerId, parents: &[Laye
     } else {
         let lower: Vec<_> = read_only.then_some(id).into_iter().chain(parents).map(diff).collect();
         let mut words = vec![format!("lowerdir={}", lower.join(":"))];
-        // Read-only, the index of the upper layer is still looked into.
+        // Read-only too, it tells that the topmost layer is the one that was written to.
         if !read_only {
             words.push(format!("upperdir={}", diff(id)));
         }

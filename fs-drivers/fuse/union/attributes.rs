@@ -10,7 +10,7 @@ use rustix::fs::{FileType, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::Union;
-use super::layers::{INDEX, UPPER};
+use super::layers::UPPER;
 use super::listing::file_type;
 use super::nodes::Stack;
 use crate::tree::{Meta, is_overlay_private};
@@ -33,13 +33,12 @@ impl Union {
         let nodes = self.nodes();
         let stat = nodes.place(&self.layers, id)?.stat()?;
         let stack = &nodes.get(id)?.stack;
-        let links = match stack.top() {
-            INDEX => self.layers.names_of(&self.layers.indexed(id)?),
-            // A lower file stays, but the name has gone.
-            layer if nodes.is_pinned(id) && layer != UPPER => Some(u32::try_from(stat.st_nlink).unwrap_or(1) - 1),
-            _ => None,
-        };
-        Ok(file_attr(id, &stat, stack, links))
+        let mut attr = file_attr(id, &stat, stack);
+        if nodes.is_pinned(id) && stack.top() != UPPER {
+            // The lower file stays, but its only name has gone.
+            attr.nlink = 0;
+        }
+        Ok(attr)
     }
 
     pub(super) fn change(&self, id: u64, changes: &Changes) -> io::Result<FileAttr> {
@@ -123,13 +122,11 @@ pub(super) fn without_ids(mode: u32) -> Option<u32> {
     (kept != mode).then_some(kept)
 }
 
-/// `links`: how many names there are, where the file does not tell.
 #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
-pub(super) fn file_attr(id: u64, stat: &Stat, stack: &Stack, links: Option<u32>) -> FileAttr {
+pub(super) fn file_attr(id: u64, stat: &Stat, stack: &Stack) -> FileAttr {
     let meta = Meta::from(*stat);
     // One of several directories does not know how many there are in the others: 1 is what tools take for unknown.
     let merged = matches!(stack, Stack::Directory(layers) if layers.len() > 1);
-    let own = u32::try_from(meta.nlink).unwrap_or(u32::MAX);
     FileAttr {
         ino: INodeNo(id),
         size: meta.size,
@@ -140,7 +137,7 @@ pub(super) fn file_attr(id: u64, stat: &Stat, stack: &Stack, links: Option<u32>)
         crtime: UNIX_EPOCH,
         kind: file_type(meta.kind()),
         perm: (meta.mode & 0o7777) as u16,
-        nlink: if merged { 1 } else { links.unwrap_or(own) },
+        nlink: if merged { 1 } else { u32::try_from(meta.nlink).unwrap_or(u32::MAX) },
         uid: meta.uid,
         gid: meta.gid,
         rdev: device_word(meta.rdev),

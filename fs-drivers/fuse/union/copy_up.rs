@@ -1,7 +1,7 @@
 //! Bringing files of lower layers into the upper one before they are changed.
 //!
 //! A copy is made in the work folder and renamed into its place when it is whole, so that a crash leaves the one or the
-//! other. A lower file with several names is copied once, into the index, and its names lead there.
+//! other. A lower file with several names is copied once, with all of its names.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Union;
-use super::layers::{INDEX, Place, UPPER, join};
+use super::layers::{Place, UPPER, join};
 use super::nodes::{Nodes, ROOT, Stack};
 use crate::tree::{self, Meta};
 
@@ -23,7 +23,7 @@ impl Union {
             return Ok(());
         }
         let _one_at_a_time = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
-        let (made, meta) = {
+        let (source, meta, layer) = {
             let nodes = self.nodes();
             if self.is_up(&nodes, id)? {
                 return Ok(());
@@ -38,10 +38,13 @@ impl Union {
                 FileType::RegularFile => Some(source.open(OFlags::RDONLY | OFlags::NONBLOCK)?),
                 _ => None,
             };
-            (source, meta)
+            (source, meta, nodes.get(id)?.stack.top())
         };
+        let others = if meta.nlink > 1 { self.paths_of(layer, &meta)? } else { Vec::new() };
         let fresh = self.layers.fresh()?;
-        let copied = self.copy_to(&fresh, made.as_ref(), id, &meta, size).and_then(|()| self.put_up(&fresh, id, &meta));
+        let copied = self
+            .copy_to(&fresh, source.as_ref(), id, &meta, size)
+            .and_then(|()| self.put_up(&fresh, id, &meta, &others));
         if copied.is_err() {
             let _ = fresh.unlink();
         }
@@ -57,7 +60,7 @@ impl Union {
 
     /// What was opened in `layer` may have been copied up before it was known to be open.
     pub(super) fn keep_up(&self, id: u64, layer: u16) -> io::Result<()> {
-        if !self.layers.is_writable() || matches!(layer, UPPER | INDEX) || !self.is_up(&self.nodes(), id)? {
+        if !self.layers.is_writable() || layer == UPPER || !self.is_up(&self.nodes(), id)? {
             return Ok(());
         }
         let (file, _) = self.open_at(id, OFlags::RDONLY | OFlags::NONBLOCK)?;
@@ -66,7 +69,7 @@ impl Union {
     }
 
     fn is_up(&self, nodes: &Nodes, id: u64) -> io::Result<bool> {
-        Ok(matches!(nodes.get(id)?.stack.top(), UPPER | INDEX))
+        Ok(nodes.get(id)?.stack.top() == UPPER)
     }
 
     /// A copy of the lower file at `fresh`, with everything but its times on the way.
@@ -123,7 +126,7 @@ impl Union {
     }
 
     /// Puts the finished copy where the original's name is.
-    fn put_up(&self, fresh: &Place<'_>, id: u64, meta: &Meta) -> io::Result<()> {
+    fn put_up(&self, fresh: &Place<'_>, id: u64, meta: &Meta, others: &[Vec<u8>]) -> io::Result<()> {
         let mut nodes = self.nodes_mut();
         if nodes.is_pinned(id) {
             let pin = fresh.open(OFlags::PATH)?;
@@ -144,19 +147,12 @@ impl Union {
         let target = self.layers.place_in(UPPER, &path, &name)?;
         let above = self.layers.place(UPPER, &path)?;
         let before = above.meta()?;
-        let stack = if meta.nlink > 1 {
-            let indexed = self.layers.indexed(id)?;
-            self.layers.set_names_of(fresh, u32::try_from(meta.nlink).unwrap_or(u32::MAX))?;
-            rename(fresh, &indexed)?;
-            self.layers.now_indexed();
-            indexed.link_to(&target)?;
-            Stack::File(INDEX)
-        } else {
-            rename(fresh, &target)?;
-            Stack::File(UPPER)
-        };
+        rename(fresh, &target)?;
         above.set_times(&before.timestamps())?;
-        nodes.set_stack(id, stack);
+        nodes.set_stack(id, Stack::File(UPPER));
+        for name in others {
+            self.name_up(&mut nodes, id, &target, name)?;
+        }
         let file = match meta.kind() {
             FileType::RegularFile => Some(target.open(OFlags::RDONLY | OFlags::NONBLOCK)?),
             _ => None,
@@ -227,8 +223,6 @@ impl Union {
                     self.copy_up(found.id, None)?;
                     if found.is_dir() {
                         waiting.push(found.id);
-                    } else {
-                        self.name_up(directory, &name, &found)?;
                     }
                 }
             }
@@ -251,17 +245,74 @@ impl Union {
         copied
     }
 
-    /// One of several names of a file that is in the index: it leads there by itself from now on.
-    fn name_up(&self, parent: u64, name: &[u8], found: &super::find::Found) -> io::Result<()> {
-        let nodes = self.nodes();
-        if nodes.get(found.id)?.stack.top() != INDEX {
-            return Ok(());
+    /// All paths by which a layer has a file. There is no way to ask for them but to look everywhere; a listing tells the
+    /// numbers, so that is one call for some hundred names.
+    fn paths_of(&self, layer: u16, meta: &Meta) -> io::Result<Vec<Vec<u8>>> {
+        let mut found = Vec::new();
+        let mut waiting = vec![Vec::new()];
+        while let Some(directory) = waiting.pop() {
+            let open = self.layers.place(layer, &directory)?.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
+            let mut stream = rustix::fs::Dir::new(open)?;
+            while let Some(entry) = stream.read() {
+                let entry = entry?;
+                let name = entry.file_name().to_bytes();
+                if matches!(name, b"." | b"..") {
+                    continue;
+                }
+                let path = join(&directory, name);
+                let is_dir = match entry.file_type() {
+                    FileType::Unknown => self.layers.place(layer, &path)?.meta()?.is_dir(),
+                    kind => kind == FileType::Directory,
+                };
+                if is_dir {
+                    waiting.push(path);
+                } else if entry.ino() == meta.ino {
+                    found.push(path);
+                }
+            }
         }
-        let target = self.layers.place(UPPER, &join(&nodes.path(parent)?, name))?;
-        match self.layers.indexed(found.id)?.link_to(&target) {
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
-            other => other,
+        Ok(found)
+    }
+
+    /// Gives a copy another name of the original, if the union shows that.
+    fn name_up(&self, nodes: &mut Nodes, id: u64, copy: &Place<'_>, path: &[u8]) -> io::Result<()> {
+        let mut names: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
+        let last = names.pop().unwrap_or_default();
+        let mut given = Vec::new();
+        let mut above = ROOT;
+        let mut shown = true;
+        for name in names {
+            match self.find_below(nodes, above, name)? {
+                Some(found) if found.is_dir() => {
+                    nodes.give(found.id, above, name, &found.stack);
+                    given.push(found.id);
+                    above = found.id;
+                }
+                _ => {
+                    shown = false;
+                    break;
+                }
+            }
         }
+        let linked = (|| {
+            if !shown
+                || !self
+                    .find_below(nodes, above, last)?
+                    .is_some_and(|found| found.id == id && found.stack.top() != UPPER)
+            {
+                return Ok(());
+            }
+            self.copy_up_directory(nodes, above)?;
+            let path = nodes.path(above)?;
+            let directory = self.layers.place(UPPER, &path)?;
+            let before = directory.meta()?;
+            copy.link_to(&self.layers.place_in(UPPER, &path, last)?)?;
+            directory.set_times(&before.timestamps())
+        })();
+        for id in given {
+            nodes.forget(id, 1);
+        }
+        linked
     }
 }
 

@@ -130,7 +130,7 @@ macro_rules! answer {
 }
 
 fn entry(reply: ReplyEntry, found: &Found) {
-    reply.entry(&FOREVER, &file_attr(found.id, &found.stat, &found.stack, found.links), GENERATION);
+    reply.entry(&FOREVER, &file_attr(found.id, &found.stat, &found.stack), GENERATION);
 }
 
 fn absent() -> fuser::FileAttr {
@@ -311,7 +311,7 @@ impl Filesystem for Served {
         let register: Option<&dyn Fn(BorrowedFd<'_>) -> io::Result<BackingId>> =
             if self.goes_through(UPPER) { Some(&register) } else { None };
         let (handle, backing) = self.union.handles().add(found.id, UPPER, file, register);
-        let (attr, handle) = (file_attr(found.id, &found.stat, &found.stack, found.links), FileHandle(handle));
+        let (attr, handle) = (file_attr(found.id, &found.stat, &found.stack), FileHandle(handle));
         match backing {
             Some(backing) => {
                 reply.created_passthrough(&FOREVER, &attr, GENERATION, handle, FopenFlags::empty(), &backing);
@@ -588,7 +588,7 @@ impl Union {
             // Gone meanwhile.
             let Some(found) = found else { continue };
             self.nodes_mut().give(found.id, id, name, &found.stack);
-            let attr = file_attr(found.id, &found.stat, &found.stack, found.links);
+            let attr = file_attr(found.id, &found.stat, &found.stack);
             if reply.add(INodeNo(found.id), next, OsStr::from_bytes(name), &FOREVER, &attr, GENERATION) {
                 self.nodes_mut().forget(found.id, 1);
                 break;

@@ -5,7 +5,7 @@ use std::io;
 use rustix::fs::Stat;
 
 use super::Union;
-use super::layers::{INDEX, UPPER};
+use super::layers::UPPER;
 use super::nodes::{Nodes, Stack};
 use crate::tree::Meta;
 
@@ -14,11 +14,14 @@ pub(super) struct Found {
     pub(super) id: u64,
     pub(super) stat: Stat,
     pub(super) stack: Stack,
-    /// Names of the union that lead to it, where the file itself does not tell.
-    pub(super) links: Option<u32>,
 }
 
 impl Found {
+    /// A lower file that has other names there.
+    pub(super) fn is_linked_below(&self) -> bool {
+        !self.is_dir() && self.stack.top() != UPPER && Meta::from(self.stat).nlink > 1
+    }
+
     pub(super) fn is_dir(&self) -> bool {
         matches!(self.stack, Stack::Directory(_))
     }
@@ -71,19 +74,12 @@ impl Union {
 
     fn identify(&self, layer: u16, path: &[u8], name: &[u8], stat: Stat, stack: Stack) -> io::Result<Found> {
         let meta = Meta::from(stat);
-        let mut found = Found { id: self.layers.number(layer, &meta), stat, stack, links: None };
+        let mut found = Found { id: self.layers.number(layer, &meta), stat, stack };
         if layer == UPPER {
             if self.layers.has_lower()
                 && let Some(origin) = self.layers.origin(&self.layers.place_in(layer, path, name)?)
             {
                 found.id = origin;
-            }
-        }
-        if !meta.is_dir() && self.layers.has_index() && (layer == UPPER || meta.nlink > 1) {
-            let indexed = self.layers.indexed(found.id)?;
-            if let Ok(stat) = indexed.stat() {
-                found.links = self.layers.names_of(&indexed);
-                (found.stat, found.stack) = (stat, Stack::File(INDEX));
             }
         }
         Ok(found)

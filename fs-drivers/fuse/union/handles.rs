@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fuser::BackingId;
 
-use super::layers::{INDEX, UPPER};
+use super::layers::UPPER;
 use super::listing::Listing;
 
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl Handles {
             Some(_) => opened.through += 1,
             None => opened.cached += 1,
         }
-        let lower = !matches!(layer, UPPER | INDEX);
+        let lower = layer != UPPER;
         let number = self.number();
         self.files.insert(number, Handle { node, file: Arc::new(file), lower, through: backing.is_some() });
         (number, backing)

@@ -4,7 +4,7 @@ use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -14,9 +14,6 @@ use crate::tree::{self, Meta};
 
 /// The layer that the union is of, and that is written to if any is.
 pub(super) const UPPER: u16 = 0;
-/// A copied-up file with several names, found in the index and not by one of them.
-pub(super) const INDEX: u16 = u16::MAX;
-
 /// What one system call takes as a path, less what stands before it in /proc.
 const PATH_AT_ONCE: usize = 3800;
 const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -28,10 +25,6 @@ pub(super) struct Layers {
     /// On the file system of the layer: things are made here and then renamed into their place.
     work: OwnedFd,
     writable: bool,
-    /// Copies of lower files with several names, by their numbers.
-    index: Option<OwnedFd>,
-    /// Whether there has ever been anything in it.
-    indexed: AtomicBool,
     /// /proc/self/fd.
     descriptors: OwnedFd,
     /// Of the first layer: where the numbers of inodes are taken as they are.
@@ -206,21 +199,12 @@ impl Layers {
         let dev = Meta::of(first)?.dev;
         let work = open(options.work.as_ref().ok_or(Errno::INVAL)?)?;
         let writable = options.upper.is_some();
-        let index = open_index(&work, writable)?;
-        let indexed = match &index {
-            Some(index) => {
-                !tree::names(rustix::fs::openat(index, ".", tree::DIRECTORY, Mode::empty())?.as_fd())?.is_empty()
-            }
-            None => false,
-        };
         let descriptors = rustix::fs::open("/proc/self/fd", directory.difference(OFlags::NOFOLLOW), Mode::empty())?;
         let space = if options.user_xattr { "user.overlay." } else { "trusted.overlay." };
         let layers = Self {
             roots,
             work,
             writable,
-            index,
-            indexed: indexed.into(),
             descriptors,
             dev,
             space,
@@ -236,9 +220,7 @@ impl Layers {
     /// What a server that was killed left half-made.
     fn clear_work(&self) -> io::Result<()> {
         for name in tree::names(rustix::fs::openat(&self.work, ".", tree::DIRECTORY, Mode::empty())?.as_fd())? {
-            if name.as_bytes() != INDEX_NAME.as_bytes() {
-                tree::remove_tree(self.work.as_fd(), tree::os(&name))?;
-            }
+            tree::remove_tree(self.work.as_fd(), tree::os(&name))?;
         }
         Ok(())
     }
@@ -297,21 +279,6 @@ impl Layers {
         Ok(Place { directory: Directory::Borrowed(self.work.as_fd()), name: CString::new(name)?, pinned: None })
     }
 
-    /// Where the copy of the lower file `number` with several names is, or would be.
-    pub(super) fn indexed(&self, number: u64) -> io::Result<Place<'_>> {
-        let index = self.index.as_ref().ok_or(Errno::ROFS)?;
-        let name = CString::new(format!("{number:x}"))?;
-        Ok(Place { directory: Directory::Borrowed(index.as_fd()), name, pinned: None })
-    }
-
-    pub(super) fn has_index(&self) -> bool {
-        self.indexed.load(Ordering::Acquire)
-    }
-
-    pub(super) fn now_indexed(&self) {
-        self.indexed.store(true, Ordering::Release);
-    }
-
     /// The number that a file of `layer` is known by. Of files that were copied up: that of the original.
     pub(super) fn number(&self, layer: u16, meta: &Meta) -> u64 {
         self.number_of(layer, meta.dev, meta.ino)
@@ -361,19 +328,6 @@ impl Layers {
         }
     }
 
-    /// How many names of the union lead to an indexed file.
-    pub(super) fn names_of(&self, place: &Place<'_>) -> Option<u32> {
-        let mut value = [0; 4];
-        match place.get_attribute(OsStr::new(&self.own("berth.nlink")), &mut value) {
-            Ok(4) => Some(u32::from_le_bytes(value)),
-            _ => None,
-        }
-    }
-
-    pub(super) fn set_names_of(&self, place: &Place<'_>, count: u32) -> io::Result<()> {
-        place.set_attribute(OsStr::new(&self.own("berth.nlink")), &count.to_le_bytes(), 0)
-    }
-
     /// Whether an empty regular file may be a whiteout: where devices cannot be made, or in layers that were written there.
     pub(super) fn hides_by_files(&self, _layer: u16) -> bool {
         self.space == "user.overlay."
@@ -395,22 +349,6 @@ impl Layers {
     /// Brings a file to the disk before it takes the place of another, unless that is worth nothing.
     pub(super) fn settle(&self, file: &OwnedFd) -> io::Result<()> {
         if self.volatile { Ok(()) } else { Ok(rustix::fs::fsync(file)?) }
-    }
-}
-
-const INDEX_NAME: &str = "index";
-
-fn open_index(work: &OwnedFd, make: bool) -> io::Result<Option<OwnedFd>> {
-    if make {
-        match rustix::fs::mkdirat(work, INDEX_NAME, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    match rustix::fs::openat(work, INDEX_NAME, PATH | OFlags::DIRECTORY, Mode::empty()) {
-        Ok(index) => Ok(Some(index)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 

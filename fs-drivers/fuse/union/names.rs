@@ -12,7 +12,7 @@ use super::super::thread::set_umask;
 use super::Union;
 use super::copy_up::rename;
 use super::find::Found;
-use super::layers::{INDEX, Place, UPPER};
+use super::layers::{Place, UPPER};
 use super::nodes::{Nodes, Stack};
 
 /// What is to be made.
@@ -79,7 +79,7 @@ impl Union {
             _ => Stack::File(UPPER),
         };
         nodes.give(id, parent, name, &stack);
-        Ok((Found { id, stat, stack, links: None }, file))
+        Ok((Found { id, stat, stack }, file))
     }
 
     /// Puts what was made aside over a whiteout.
@@ -116,17 +116,14 @@ impl Union {
             Some(_) => return Err(Errno::EXIST.into()),
             None => source.link_to(&target)?,
         }
-        if nodes.get(id)?.stack.top() == INDEX {
-            self.count_names(id, 1)?;
-        }
         let stack = nodes.get(id)?.stack.clone();
         nodes.give(id, parent, name, &stack);
-        let links = if stack.top() == INDEX { self.layers.names_of(&self.layers.indexed(id)?) } else { None };
-        Ok(Found { id, stat: target.stat()?, stack, links })
+        Ok(Found { id, stat: target.stat()?, stack })
     }
 
     pub(super) fn unlink(&self, parent: u64, name: &[u8]) -> io::Result<()> {
         self.writable()?;
+        self.part_links(parent, name)?;
         let mut nodes = self.nodes_mut();
         let found = self.find_below(&nodes, parent, name)?.ok_or(Errno::NOENT)?;
         if found.is_dir() {
@@ -147,21 +144,23 @@ impl Union {
                 rename(&fresh, &target).inspect_err(|_| drop(fresh.unlink()))?;
             }
         }
-        self.lost_name(&found)
+        Ok(())
     }
 
-    /// An indexed file has one name less.
-    pub(super) fn lost_name(&self, found: &Found) -> io::Result<()> {
-        if found.stack.top() == INDEX { self.count_names(found.id, -1) } else { Ok(()) }
-    }
-
-    fn count_names(&self, id: u64, change: i32) -> io::Result<()> {
-        let indexed = self.layers.indexed(id)?;
-        let count = self.layers.names_of(&indexed).unwrap_or(1).saturating_add_signed(change);
-        match count {
-            0 => indexed.unlink(),
-            count => self.layers.set_names_of(&indexed, count),
+    /// Before a name goes that is one of several of a lower file: all of them are brought up, so that those that stay know how
+    /// many they are.
+    pub(super) fn part_links(&self, parent: u64, name: &[u8]) -> io::Result<()> {
+        let found = {
+            let nodes = self.nodes();
+            self.find_below(&nodes, parent, name)?
+        };
+        if !found.is_some_and(|found| found.is_linked_below()) {
+            return Ok(());
         }
+        let Some(found) = self.lookup(parent, name)? else { return Ok(()) };
+        let copied = self.copy_up(found.id, None);
+        self.nodes_mut().forget(found.id, 1);
+        copied
     }
 
     /// Before a name goes: if the kernel knows what it led to by it, it stays reachable.
@@ -170,14 +169,9 @@ impl Union {
         if nodes.is_pinned(found.id) {
             return Ok(());
         }
-        let last_of_index = found.stack.top() == INDEX && found.links == Some(1);
-        let by_this_name = node.parent == parent && *node.name == *name && found.stack.top() != INDEX;
-        if by_this_name || last_of_index {
+        if node.parent == parent && *node.name == *name {
             let pin = nodes.place(&self.layers, found.id)?.open(OFlags::PATH)?;
             nodes.pin(found.id, pin);
-            if last_of_index {
-                nodes.set_stack(found.id, Stack::File(UPPER));
-            }
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::layers::{INDEX, Layers, Place, UPPER};
+use super::layers::{Layers, Place, UPPER};
 
 pub(super) const ROOT: u64 = 1;
 
@@ -27,7 +27,7 @@ pub(super) struct Node {
 /// The layers that have a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stack {
-    /// Not a directory: the topmost layer that has it, or the index.
+    /// Not a directory: the topmost layer that has it.
     File(u16),
     /// A directory: topmost first.
     Directory(Box<[u16]>),
@@ -108,10 +108,7 @@ impl Nodes {
         if let Some(pin) = self.pins.get(&id) {
             return Ok(layers.pinned(pin.as_fd()));
         }
-        match self.get(id)?.stack.top() {
-            INDEX => layers.indexed(id),
-            layer => layers.place(layer, &self.path(id)?),
-        }
+        layers.place(self.get(id)?.stack.top(), &self.path(id)?)
     }
 
     /// The kernel gets a node (once more). What is known of it already is newer than what was just found, except for a
@@ -119,8 +116,7 @@ impl Nodes {
     pub(super) fn give(&mut self, id: u64, parent: u64, name: &[u8], stack: &Stack) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.lookups += 1;
-            if self.pins.contains_key(&id) && node.stack.top() != INDEX {
-                self.pins.remove(&id);
+            if self.pins.remove(&id).is_some() {
                 self.nodes.get_mut(&id).expect("just found").stack = stack.clone();
                 self.moved(id, parent, name);
             }
@@ -187,7 +183,6 @@ impl Nodes {
         for id in below {
             let node = self.nodes.get_mut(&id).expect("just listed");
             node.stack = match &node.stack {
-                Stack::File(INDEX) => Stack::File(INDEX),
                 Stack::File(_) => Stack::File(UPPER),
                 Stack::Directory(_) => Stack::Directory([UPPER].into()),
             };

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::Union;
 use super::copy_up::rename;
 use super::find::Found;
-use super::layers::{INDEX, Place, UPPER};
+use super::layers::{Place, UPPER};
 use super::names::{exchange, is_unknown};
 use super::nodes::Nodes;
 
@@ -61,9 +61,12 @@ impl Union {
         if target.is_some_and(|target| target.id == source.id) {
             return Ok(());
         }
-        self.bring_up(from, source)?;
+        self.bring_up(source)?;
         if exchanges && let Some(target) = target {
-            self.bring_up(to, target)?;
+            self.bring_up(target)?;
+        }
+        if !exchanges && target.is_some_and(Found::is_linked_below) {
+            self.part_links(to.parent, to.name)?;
         }
         let mut nodes = self.nodes_mut();
         self.copy_up_directory(&mut nodes, from.parent)?;
@@ -91,33 +94,19 @@ impl Union {
         }
         let hides = self.is_below(&nodes, from.parent, from.name)?;
         self.put(&old, &new, hides, source.is_dir())?;
-        if let Some(target) = target {
-            self.lost_name(target)?;
-        }
-        if nodes.get(source.id)?.stack.top() != INDEX || !nodes.is_pinned(source.id) {
-            nodes.moved(source.id, to.parent, to.name);
-        }
+        nodes.moved(source.id, to.parent, to.name);
         Ok(())
     }
 
-    /// Everything that moves is in the upper layer, under its own name.
-    fn bring_up(&self, at: At<'_>, found: &Found) -> io::Result<()> {
+    /// Everything that moves is in the upper layer.
+    fn bring_up(&self, found: &Found) -> io::Result<()> {
         if found.is_dir() {
             if found.stack.layers()? != [UPPER] {
                 self.copy_up_tree(found.id)?;
             }
             return Ok(());
         }
-        self.copy_up(found.id, None)?;
-        let mut nodes = self.nodes_mut();
-        if nodes.get(found.id)?.stack.top() == INDEX {
-            self.copy_up_directory(&mut nodes, at.parent)?;
-            let place = self.layers.place_in(UPPER, &nodes.path(at.parent)?, at.name)?;
-            if place.find()?.is_none() {
-                self.layers.indexed(found.id)?.link_to(&place)?;
-            }
-        }
-        Ok(())
+        self.copy_up(found.id, None)
     }
 
     fn separate(&self, nodes: &Nodes, moving: &Found, to: At<'_>, place: &Place<'_>) -> io::Result<()> {
