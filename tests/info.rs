@@ -174,7 +174,7 @@ fn drivers_are_chosen_by_name() {
         assert_eq!(world.berth(&["diff", "one"]).ok().lines(), ["C /etc", "D /etc/group", "A /x"]);
     }
     let world = World::bare(Mode::Embedded);
-    world.berth(&["--storage-driver", "nonsense", "info"]).refused(1, &["nonsense", "overlay, vfs"]);
+    world.berth(&["--storage-driver", "nonsense", "info"]).refused(1, &["nonsense", "overlay, fuse, vfs"]);
 }
 
 #[test]

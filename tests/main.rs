@@ -11,6 +11,8 @@ mod support;
 mod clients;
 /// Many engines at once over one state, and a thousand runs that leave nothing.
 mod crowd;
+/// Storage drivers as containers see them.
+mod drivers;
 /// Every facility that can be pretended away, and that the fallback does the same.
 mod fallbacks;
 /// Archives, containers and requests that mean harm.

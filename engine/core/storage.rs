@@ -209,7 +209,7 @@ mod tests {
     fn several_names_are_an_order_of_preference() {
         assert_eq!(names("btrfs, overlay2").unwrap(), ["btrfs", "overlay"]);
         assert!(names("auto").unwrap().is_empty() && names("").unwrap().is_empty());
-        assert!(names("ext4").unwrap_err().to_string().contains("overlay, vfs"));
+        assert!(names("ext4").unwrap_err().to_string().contains("overlay, fuse, vfs"));
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(berth_store::Paths::within(folder.path())).unwrap();
         let (driver, storage) = open(&store, Some("btrfs,vfs")).unwrap();
