@@ -16,6 +16,8 @@ pub const FACILITIES: &[&str] = &[
     "clone3",
     "close_range",
     "copy_file_range",
+    "fuse",
+    "fuse-passthrough",
     "iptables-legacy",
     "iptables-nft",
     "mmsg",

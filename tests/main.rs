@@ -11,7 +11,7 @@ mod support;
 mod clients;
 /// Many engines at once over one state, and a thousand runs that leave nothing.
 mod crowd;
-/// Storage drivers: the same images on each, and sizes.
+/// Storage drivers: the same images on each, sizes, and what is particular to one.
 mod drivers;
 /// Every facility that can be pretended away, and that the fallback does the same.
 mod fallbacks;

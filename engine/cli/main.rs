@@ -1,5 +1,5 @@
 //! The one program. Which role it plays is decided here, before a runtime or a logger is started: a container's
-//! monitor, an init inside a container, or the command line, which is a client of the HTTP API.
+//! monitor, the server of its file system, an init inside it, or the command line, which is a client of the HTTP API.
 //!
 //! `commands/` has one file a verb, `options/` what several verbs take, `streams/` terminals and attached streams,
 //! `output/` tables and templates.
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let name = arguments.next().unwrap_or_default();
     match Path::new(&name).file_name().and_then(OsStr::to_str) {
         Some("berth-monitor") => berth_monitor::main(arguments),
+        Some(berth_fs_drivers::fuse::ROLE) => berth_fs_drivers::fuse::main(arguments),
         Some("docker-init") => init::main(arguments),
         _ => commands::main(),
     }

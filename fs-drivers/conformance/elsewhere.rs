@@ -45,7 +45,9 @@ fn without_overlay_another_driver_is_taken_and_the_reason_said() {
     command.env("BERTH_PRETEND_WITHOUT", "overlay");
     let text = again(command, "conformance::layers::what_is_written").unwrap();
     assert!(
-        text.contains("skipped overlay: overlay is pretended to be absent") && text.contains("driver vfs"),
+        text.contains("skipped overlay: overlay is pretended to be absent")
+            && text.contains("driver fuse")
+            && text.contains("driver vfs"),
         "{text}"
     );
     let mut command = Command::new(std::env::current_exe().unwrap());

@@ -3,6 +3,7 @@
 //! Each behaviour gets a [`Bed`]: a driver over a state folder of its own. Drivers that do not work here are named
 //! with their reason. Everything is mounted in private namespaces only.
 
+mod agreement;
 mod archives;
 mod attributes;
 pub(crate) mod bed;

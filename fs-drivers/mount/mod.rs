@@ -15,6 +15,7 @@ use berth_arch::mount::{Mount, Prepared, make_rprivate};
 use rustix::mount::MountFlags;
 
 use crate::error::At;
+use crate::fuse::{Activation, Starting};
 use crate::{Error, Result};
 
 pub use private::in_private_namespace;
@@ -31,18 +32,38 @@ pub fn with_mounted<T: Send>(mounts: &[Mount], f: impl FnOnce(&Path) -> T + Send
     }
     let base = mounts.first().and_then(|mount| mount.base.as_deref());
     let place = place(base)?;
-    in_private_namespace(|| {
+    // Outside of the namespace: threads that serve a mount would keep it.
+    let (mounts, servers) = activate(mounts)?;
+    in_private_namespace(move || {
         make_rprivate("/").at("make mounts private below", "/")?;
         let root = empty_directory(&place)?;
-        for mount in mounts {
+        for mount in &mounts {
             let target = below(&root, &mount.target);
             let name = CString::new(target.as_os_str().as_bytes())
                 .map_err(|_| Error::InvalidArgument(format!("mount target {}", target.display())))?;
             let ready = Prepared::new(mount).at("mount", &target)?;
             ready.perform(&name).at("mount", &target)?;
         }
+        servers.into_iter().for_each(Starting::mounted);
         Ok(f(&root))
     })?
+}
+
+/// What the kernel can mount, and who serves it where that is us.
+fn activate(mounts: &[Mount]) -> Result<(Vec<Mount>, Vec<Starting>)> {
+    let mut servers = Vec::new();
+    let mut ready = Vec::new();
+    for mount in mounts {
+        match Activation::of(mount)? {
+            Some(activation) => {
+                let (mount, starting) = activation.in_threads()?;
+                ready.push(mount);
+                servers.push(starting);
+            }
+            None => ready.push(mount.clone()),
+        }
+    }
+    Ok((ready, servers))
 }
 
 fn below(root: &Path, target: &Path) -> PathBuf {

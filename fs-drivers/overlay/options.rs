@@ -9,7 +9,7 @@ use berth_arch::mount::Mount;
 use rustix::fs::AtFlags;
 use rustix::mount::FsOpenFlags;
 
-use super::WORK;
+use crate::stacked::WORK;
 use crate::{Access, LayerId, Whiteouts};
 
 /// Options that this kernel knows; one that it does not would be refused (EINVAL).

@@ -3,19 +3,19 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use berth_arch::{Probe, kernel, pretend};
-use rustix::fs::{Dir, FileType, Mode, XattrFlags};
-use rustix::io::Errno;
+use rustix::fs::{Dir, FileType, Mode};
 
 use super::{Overlay, options};
 use crate::error::At;
 use crate::folder::Folder;
 use crate::ground::{self, Scratch};
 use crate::mount::with_mounted;
+use crate::stacked::Layered;
 use crate::{Access, Driver, LayerId, LayerOptions, Result, Whiteouts, tree};
 
 /// FS_CASEFOLD_FL (linux/fs.h).
@@ -72,7 +72,7 @@ fn look(root: &Path, scratch: &Scratch) -> Result<Probe<Vec<String>>> {
             "make the file system anew with them: mkfs.xfs -n ftype=1, or ext4",
         ));
     }
-    let form = match sets_trusted(&fd) {
+    let form = match tree::sets_trusted(&fd) {
         Ok(true) => Whiteouts::Overlay,
         Ok(false) => Whiteouts::OverlayUser,
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
@@ -109,19 +109,6 @@ pub(super) fn stacks_several(root: &Path, form: Whiteouts) -> Result<bool> {
     }
 }
 
-/// Whether `trusted.*` attributes can be set; in a user namespace they cannot.
-pub(super) fn sets_trusted(fd: &OwnedFd) -> io::Result<bool> {
-    let name = c"trusted.overlay.opaque";
-    match rustix::fs::fsetxattr(fd, name, b"n", XattrFlags::empty()) {
-        Ok(()) => {
-            rustix::fs::fremovexattr(fd, name)?;
-            Ok(true)
-        }
-        Err(Errno::PERM) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
 fn tells_types(scratch: &Path) -> io::Result<bool> {
     let directory = scratch.join("types");
     fs::create_dir_all(directory.join("inner"))?;
@@ -139,17 +126,17 @@ fn tells_types(scratch: &Path) -> io::Result<bool> {
 /// looks at what that left in the upper one.
 fn try_stack(scratch: &Scratch, form: Whiteouts, several: bool) -> Result<()> {
     let (folder, _) = Folder::open(scratch.path(), if several { "several" } else { "one" })?;
-    let driver = Overlay { folder, form, several };
+    let driver = Overlay { layered: Layered { folder, form }, several };
     let [a, b, c] = ["a", "b", "c"].map(|name| name.parse::<LayerId>().expect("a layer name"));
     let (below, chain) = (vec![c.clone()], vec![b.clone(), c.clone()]);
     for (layer, parents) in [(&c, &[][..]), (&b, &below), (&a, &chain)] {
         driver.prepare(layer, parents, &LayerOptions::default())?;
     }
-    let path = driver.folder.path();
+    let path = driver.layered.folder.path();
     let fill = || -> io::Result<()> {
-        fs::write(driver.diff(&b).join("file"), "b")?;
-        fs::create_dir(driver.diff(&c).join("directory"))?;
-        fs::write(driver.diff(&c).join("directory/inner"), "c")
+        fs::write(driver.layered.diff(&b).join("file"), "b")?;
+        fs::create_dir(driver.layered.diff(&c).join("directory"))?;
+        fs::write(driver.layered.diff(&c).join("directory/inner"), "c")
     };
     fill().at("fill", path)?;
     with_mounted(&driver.mounts(&a, &chain, Access::ReadWrite)?, |root| -> io::Result<()> {
@@ -158,7 +145,7 @@ fn try_stack(scratch: &Scratch, form: Whiteouts, several: bool) -> Result<()> {
         fs::create_dir(root.join("directory"))
     })?
     .at("work on an overlay in", path)?;
-    let upper = driver.diff(&a);
+    let upper = driver.layered.diff(&a);
     let whiteout = fs::symlink_metadata(upper.join("file")).at("look for a whiteout in", &upper)?;
     if !whiteout.file_type().is_char_device() || whiteout.rdev() != 0 {
         return Err(io::Error::other("a removed file left no whiteout")).at("work on an overlay in", path);

@@ -120,7 +120,7 @@ impl Flattener<'_> {
             Some((last, to)) if last == parent => to,
             _ => self.target.parent_no_links(&found.path)?.directory,
         };
-        let forget = match self.form.read(&found.name, &found.meta) {
+        let forget = match self.form.read(found.directory.as_fd(), &found.name, &found.meta) {
             Entry::Books => false,
             Entry::Hides(name) => {
                 tree::remove_tree(to.as_fd(), name)?;

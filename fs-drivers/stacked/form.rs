@@ -30,14 +30,14 @@ pub(super) enum Entry<'a> {
 
 impl Whiteouts {
     /// What the entry `name` stands for.
-    pub(super) fn read<'a>(self, name: &'a OsStr, meta: &Meta) -> Entry<'a> {
+    pub(super) fn read<'a>(self, directory: BorrowedFd<'_>, name: &'a OsStr, meta: &Meta) -> Entry<'a> {
         match (self, name.as_bytes()) {
             (Self::Aufs, bytes) if bytes.starts_with(AUFS) => Entry::Books,
             (Self::Aufs, bytes) => match bytes.strip_prefix(WHITEOUT) {
                 Some(hidden) => Entry::Hides(OsStr::from_bytes(hidden)),
                 None => Entry::Shows,
             },
-            (Self::Overlay | Self::OverlayUser, _) if meta.is_whiteout() => Entry::Hides(name),
+            (Self::Overlay | Self::OverlayUser, _) if tree::is_whiteout(directory, name, meta) => Entry::Hides(name),
             _ => Entry::Shows,
         }
     }
@@ -68,7 +68,7 @@ impl Whiteouts {
                 return Ok(Some(Own::Hides));
             }
         }
-        Ok(Meta::find(directory, name)?.map(|meta| match self.read(name, &meta) {
+        Ok(Meta::find(directory, name)?.map(|meta| match self.read(directory, name, &meta) {
             Entry::Hides(_) => Own::Hides,
             _ => Own::Shows(meta),
         }))

@@ -1,12 +1,13 @@
-//! What drivers share that keep of each layer what it changes and have the kernel stack them: overlay and AUFS.
+//! What drivers share that keep of each layer what it changes and have somebody stack them: overlay, AUFS and fuse.
 //!
 //! A layer is the directory `ID/d`. `form.rs` reads how it says that something below is hidden, `differ.rs` finds its
-//! changes by a walk of that directory alone, and `flatten.rs` makes one directory of a chain that is longer than the
-//! kernel can stack.
+//! changes by a walk of that directory alone, `flatten.rs` makes one directory of a chain that is longer than the
+//! kernel can stack, and `layered.rs` keeps the layers of overlay and fuse.
 
 mod differ;
 mod flatten;
 mod form;
+mod layered;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use crate::{LayerId, Result, Whiteouts};
 
 pub(crate) use differ::changes;
 pub(crate) use form::AUFS_NAME_MAX;
+pub(crate) use layered::{Layered, WORK};
 
 /// What the layer changes: the writable directory while it is written, one of those below afterwards.
 pub(crate) const DIFF: &str = "d";

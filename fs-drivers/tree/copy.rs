@@ -159,7 +159,7 @@ static NO_COPY_RANGE: AtomicBool = AtomicBool::new(false);
 /// Brings `size` bytes over: a shared extent (FICLONE, 4.5; btrfs, xfs), else each stretch of data by
 /// `copy_file_range` (4.5), else through memory. Holes stay holes. `reflink` says whether to try the first, and is
 /// cleared when this file system cannot.
-fn copy_data(from: &OwnedFd, to: &OwnedFd, size: u64, reflink: &mut bool) -> io::Result<()> {
+pub(crate) fn copy_data(from: &OwnedFd, to: &OwnedFd, size: u64, reflink: &mut bool) -> io::Result<()> {
     if size == 0 {
         return Ok(());
     }

@@ -9,15 +9,19 @@ mod remove;
 mod sync;
 mod usage;
 mod walk;
+mod whiteout;
 mod xattr;
 
-pub(crate) use copy::{Copier, apply, copy_entry, next_data};
+pub(crate) use copy::{Copier, apply, copy_data, copy_entry, next_data};
 pub(crate) use mounts::open_same_mount;
 pub(crate) use remove::remove_tree;
 pub(crate) use sync::sync_tree;
 pub(crate) use usage::{usage, usage_by};
 pub(crate) use walk::{Found, Walk};
-pub(crate) use xattr::{Xattrs, get_xattr, is_kept, list_xattrs, remove_xattrs_but, set_xattr};
+pub(crate) use whiteout::{is_whiteout, make_whiteout};
+pub(crate) use xattr::{
+    Xattrs, get_xattr, is_kept, is_overlay_private, list_xattrs, remove_xattrs_but, set_xattr, sets_trusted,
+};
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -95,11 +99,6 @@ impl Meta {
 
     pub(crate) fn permissions(&self) -> Mode {
         Mode::from_raw_mode((self.mode & 0o7777) as _)
-    }
-
-    /// The character device 0/0 by which overlay file systems hide a lower name.
-    pub(crate) fn is_whiteout(&self) -> bool {
-        self.kind() == FileType::CharacterDevice && self.rdev == 0
     }
 
     pub(crate) fn timestamps(&self) -> Timestamps {

@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::XattrFlags;
@@ -98,4 +98,17 @@ pub(crate) fn remove_xattrs_but(dir: impl AsFd, name: &OsStr, stay: &[&[u8]]) ->
         }
     }
     Ok(())
+}
+
+/// Whether `trusted.*` attributes can be set; in a user namespace they cannot.
+pub(crate) fn sets_trusted(fd: &OwnedFd) -> io::Result<bool> {
+    let name = c"trusted.overlay.opaque";
+    match rustix::fs::fsetxattr(fd, name, b"n", XattrFlags::empty()) {
+        Ok(()) => {
+            rustix::fs::fremovexattr(fd, name)?;
+            Ok(true)
+        }
+        Err(Errno::PERM) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -1,8 +1,11 @@
 //! Starting the container, the first time and again.
 
+use std::path::Path;
 use std::time::Instant;
 
+use berth_arch::mount::Mount;
 use berth_backends::{Bundle, Error as BackendError, Stdio};
+use berth_fs_drivers::fuse::{Activation, Starting};
 use oci_spec::runtime::Spec;
 
 use super::streams::Connected;
@@ -64,9 +67,12 @@ impl Monitor {
         let limits = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let limit = limits.and_then(|limits| limits.memory().as_ref()).and_then(|memory| memory.limit());
         self.memory = if limit.is_some_and(|limit| limit > 0) { Memory::ToBeWatched } else { Memory::Unwatched };
-        let bundle = Bundle { mount_point: self.config.mount_point.clone(), rootfs: self.config.rootfs.clone(), spec };
+        let (rootfs, servers) = activate(&self.config.rootfs)?;
+        let bundle = Bundle { mount_point: self.config.mount_point.clone(), rootfs, spec };
         let created = self.backend.create(&self.config.id, &bundle, io).map_err(|error| refusal(&error))?;
         drop(bundle);
+        // The container's are the only mounts from now on, and the servers end with them.
+        servers.into_iter().for_each(Starting::mounted);
         let sandbox = self.sandbox.insert(created);
 
         self.state = State {
@@ -110,6 +116,27 @@ impl Monitor {
         self.save_state();
         self.run = Run::Over;
     }
+}
+
+/// Starts the servers of mounts that need one, each of which is a process of its own: an engine's or a monitor's end is none of
+/// theirs. What is left of them is collected like any other child.
+fn activate(rootfs: &[Mount]) -> Result<(Vec<Mount>, Vec<Starting>), Refusal> {
+    let mut mounts = Vec::new();
+    let mut servers = Vec::new();
+    for mount in rootfs {
+        let activated = Activation::of(mount).and_then(|activation| {
+            activation.map(|activation| activation.in_process(Path::new("/proc/self/exe"))).transpose()
+        });
+        match activated {
+            Ok(None) => mounts.push(mount.clone()),
+            Ok(Some((mount, starting, _))) => {
+                mounts.push(mount);
+                servers.push(starting);
+            }
+            Err(error) => return Err(Refusal { kind: RefusalKind::Failed, message: error.to_string() }),
+        }
+    }
+    Ok((mounts, servers))
 }
 
 fn exit_code(kind: RefusalKind) -> i32 {

@@ -77,7 +77,8 @@ impl Places {
         for end in slashes.chain([path.len()]) {
             let (parent, name) = split(&path[..end]);
             let name = OsStr::from_bytes(name);
-            if Meta::find(self.directory(parent)?, name)?.is_some_and(|found| found.is_whiteout()) {
+            let above = self.directory(parent)?;
+            if Meta::find(above, name)?.is_some_and(|found| tree::is_whiteout(above, name, &found)) {
                 self.make_directory(parent, name, |_, _| Ok(()))?;
                 let mode = Mode::from_raw_mode(0o755);
                 rustix::fs::chmodat(self.directory(parent)?, name, mode, AtFlags::empty())?;
@@ -118,7 +119,7 @@ impl Places {
             return Ok(true);
         }
         replaced(directory, &found)?;
-        let hides = found.is_whiteout() && self.whiteouts != Whiteouts::Apply;
+        let hides = self.whiteouts != Whiteouts::Apply && tree::is_whiteout(self.directory(parent)?, name, &found);
         self.remove(parent, name, &found)?;
         rustix::fs::mkdirat(self.directory(parent)?, name, Mode::RWXU)?;
         if hides {
@@ -135,7 +136,7 @@ impl Places {
         if meta.is_dir() {
             return Err(Errno::ISDIR.into());
         }
-        if meta.is_whiteout() && self.whiteouts != Whiteouts::Apply {
+        if self.whiteouts != Whiteouts::Apply && tree::is_whiteout(&found.directory, &found.name, &meta) {
             return Err(Errno::NOENT.into());
         }
         let directory = self.directory(parent)?;

@@ -6,8 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::place::Places;
 use super::split;
@@ -32,14 +31,15 @@ impl Places {
             self.hidden.insert(join(parent, name.as_bytes()).into());
             return Ok(());
         }
+        let space = if self.whiteouts == Whiteouts::OverlayUser { "user.overlay." } else { "trusted.overlay." };
         let directory = self.directory(parent)?;
-        match rustix::fs::mknodat(directory, name, FileType::CharacterDevice, Mode::empty(), 0) {
+        match tree::make_whiteout(directory, name, space) {
             Ok(()) => Ok(()),
-            Err(Errno::EXIST) => match Meta::at(directory, name)?.is_dir() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match Meta::at(directory, name)?.is_dir() {
                 true => self.set_opaque(parent, name),
                 false => Ok(()),
             },
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Storage drivers: the same images on each, sizes where they can be kept, and what is said where they cannot.
 
+mod fuse;
+
 use std::fs;
 
 use crate::support::image::busybox;
@@ -107,4 +109,15 @@ fn a_container_s_size_is_kept_to_or_refused() {
     }
     assert_eq!(text.lines().filter(|line| *line == "left: ").count(), 3, "{outcome}");
     assert!(text.contains("unknown storage option colour") && !text.contains("ran anyway"), "{outcome}");
+}
+
+/// A world whose state is made with a driver; `None`, said why, where that does not work.
+pub(super) fn world(driver: &str) -> Option<World> {
+    let world = World::bare(Mode::Embedded);
+    let made = world.feed(&["--storage-driver", driver, "import", "-", "box"], crate::support::image::busybox());
+    if made.code != 0 {
+        crate::support::skip(&format!("no {driver} here: {}", made.err()));
+        return None;
+    }
+    Some(world)
 }
