@@ -130,6 +130,8 @@ without! {
     no_clone3: "clone3"
     no_close_range: "close_range"
     no_copy_file_range: "copy_file_range"
+    no_fuse: "fuse"
+    no_fuse_passthrough: "fuse-passthrough"
     no_iptables_legacy: "iptables-legacy"
     no_iptables_over_nf_tables: "iptables-nft"
     no_messages_in_groups: "mmsg"
@@ -146,6 +148,14 @@ without! {
     no_statx: "statx"
     no_userns: "userns"
     no_wal: "wal"
+}
+
+/// What comes after overlay, one by one.
+#[test]
+fn no_overlay_and_less_and_less_besides() {
+    for absent in ["overlay,fuse-passthrough", "overlay,fuse"] {
+        scenario(&World::bare(Mode::Embedded), absent);
+    }
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn drivers_are_chosen_by_name() {
 #[test]
 fn a_driver_that_is_not_there_is_refused_by_name_and_replaced_loudly_by_default() {
     let world = World::bare(Mode::Embedded);
-    world.set("BERTH_PRETEND_WITHOUT", "overlay");
+    world.set("BERTH_PRETEND_WITHOUT", "overlay,fuse");
     world.berth(&["--storage-driver", "overlay", "info"]).refused(1, &["overlay"]);
     assert_eq!(world.berth(&["info", "--format", "{{.Driver}}"]).ok().text(), "vfs");
     let report = world.berth(&["doctor", "--format", "json"]).ok().json();

@@ -21,6 +21,9 @@ fn everything_works_without_the_newer_facilities() {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env("BERTH_PRETEND_WITHOUT", "openat2,reflink,copy_file_range,mount-api,statx");
     again(command, "conformance::removal");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("BERTH_PRETEND_WITHOUT", "fuse-passthrough,copy_file_range,openat2");
+    again(command, "conformance::agreement");
 }
 
 /// Kernels before 4.0 take one lower layer: every chain is flattened. Before 6.8 the names of all layers have to fit a

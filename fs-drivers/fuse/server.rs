@@ -59,6 +59,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(base: &Path, words: &[String]) -> io::Result<()> {
+    super::thread::give_large_memory_back();
     // The terminal's signals and the container's end are none of its business.
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"berth-fuse");

@@ -1,4 +1,4 @@
-//! What a thread that serves has for itself.
+//! What threads and the process that serve have for themselves.
 
 #![allow(unsafe_code)]
 
@@ -17,4 +17,14 @@ pub(super) fn set_umask(mask: u32) {
         APART.set(parted.is_ok());
     }
     rustix::process::umask(Mode::from_raw_mode((mask & 0o777) as _));
+}
+
+/// Large pieces of memory are the kernel's again as soon as they are free, and zero without being touched. glibc stops doing so
+/// at sizes that it has seen come and go, of which the buffers for requests are.
+pub(super) fn give_large_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: an integer that the allocator keeps; called before there are other threads.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 << 10);
+    }
 }

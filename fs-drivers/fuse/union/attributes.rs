@@ -126,7 +126,6 @@ pub(super) fn without_ids(mode: u32) -> Option<u32> {
 pub(super) fn file_attr(id: u64, stat: &Stat, stack: &Stack) -> FileAttr {
     let meta = Meta::from(*stat);
     // One of several directories does not know how many there are in the others: 1 is what tools take for unknown.
-    let merged = matches!(stack, Stack::Directory(layers) if layers.len() > 1);
     FileAttr {
         ino: INodeNo(id),
         size: meta.size,
@@ -137,7 +136,7 @@ pub(super) fn file_attr(id: u64, stat: &Stat, stack: &Stack) -> FileAttr {
         crtime: UNIX_EPOCH,
         kind: file_type(meta.kind()),
         perm: (meta.mode & 0o7777) as u16,
-        nlink: if merged { 1 } else { u32::try_from(meta.nlink).unwrap_or(u32::MAX) },
+        nlink: if stack.is_merged() { 1 } else { u32::try_from(meta.nlink).unwrap_or(u32::MAX) },
         uid: meta.uid,
         gid: meta.gid,
         rdev: device_word(meta.rdev),
@@ -185,8 +184,8 @@ mod tests {
     #[test]
     fn devices_come_back_from_their_word() {
         for (major, minor) in [(0, 0), (1, 3), (7, 300), (4095, 1_048_575)] {
-            let device = u64::from(rustix::fs::makedev(major, minor));
-            assert_eq!(device_of(device_word(device)), device);
+            let device = rustix::fs::makedev(major, minor);
+            assert_eq!(device_of(device_word(device as _)), device as _);
         }
     }
 

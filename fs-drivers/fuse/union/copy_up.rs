@@ -204,8 +204,8 @@ impl Union {
         }
         above.set_times(&before.timestamps())?;
         let layers = nodes.get(id)?.stack.layers()?;
-        let stack = [UPPER].iter().chain(layers).copied().collect();
-        nodes.set_stack(id, Stack::Directory(stack));
+        let stack: Vec<u16> = [UPPER].iter().chain(layers).copied().collect();
+        nodes.set_stack(id, Stack::directory(stack));
         Ok(())
     }
 

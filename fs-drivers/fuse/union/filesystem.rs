@@ -12,10 +12,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BackingId, BsdFileFlags, CopyFileRangeFlags, Errno as Code, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno as Code, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 use rustix::fs::{FallocateFlags, FileType, OFlags, SeekFrom};
 use rustix::io::Errno;
@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use super::Union;
 use super::attributes::{Changes, device_of, file_attr, without_ids};
 use super::find::Found;
+use super::handles::Register;
 use super::layers::UPPER;
 use super::listing::Listing;
 use super::names::{Maker, New};
@@ -277,8 +278,7 @@ impl Filesystem for Served {
             Err(error) => return reply.error(error.into()),
         };
         let register = |fd: BorrowedFd<'_>| reply.open_backing(fd);
-        let register: Option<&dyn Fn(BorrowedFd<'_>) -> io::Result<BackingId>> =
-            if self.goes_through(layer) { Some(&register) } else { None };
+        let register: Option<Register<'_>> = if self.goes_through(layer) { Some(&register) } else { None };
         let (handle, backing) = self.union.handles().add(id.0, layer, file, register);
         if let Err(error) = self.union.keep_up(id.0, layer) {
             self.union.handles().close(handle);
@@ -308,8 +308,7 @@ impl Filesystem for Served {
             Err(error) => return reply.error(error.into()),
         };
         let register = |fd: BorrowedFd<'_>| reply.open_backing(fd);
-        let register: Option<&dyn Fn(BorrowedFd<'_>) -> io::Result<BackingId>> =
-            if self.goes_through(UPPER) { Some(&register) } else { None };
+        let register: Option<Register<'_>> = if self.goes_through(UPPER) { Some(&register) } else { None };
         let (handle, backing) = self.union.handles().add(found.id, UPPER, file, register);
         let (attr, handle) = (file_attr(found.id, &found.stat, &found.stack), FileHandle(handle));
         match backing {

@@ -56,7 +56,7 @@ impl Union {
             }
         }
         let Some((layer, stat)) = found else { return Ok(None) };
-        let stack = if stack.is_empty() { Stack::File(layer) } else { Stack::Directory(stack.into()) };
+        let stack = if stack.is_empty() { Stack::File(layer) } else { Stack::directory(stack) };
         self.identify(layer, path, name, stat, stack).map(Some)
     }
 
@@ -75,12 +75,11 @@ impl Union {
     fn identify(&self, layer: u16, path: &[u8], name: &[u8], stat: Stat, stack: Stack) -> io::Result<Found> {
         let meta = Meta::from(stat);
         let mut found = Found { id: self.layers.number(layer, &meta), stat, stack };
-        if layer == UPPER {
-            if self.layers.has_lower()
-                && let Some(origin) = self.layers.origin(&self.layers.place_in(layer, path, name)?)
-            {
-                found.id = origin;
-            }
+        if layer == UPPER
+            && self.layers.has_lower()
+            && let Some(origin) = self.layers.origin(&self.layers.place_in(layer, path, name)?)
+        {
+            found.id = origin;
         }
         Ok(found)
     }

@@ -9,6 +9,9 @@ use fuser::BackingId;
 use super::layers::UPPER;
 use super::listing::Listing;
 
+/// Gives a file to the kernel to read and write by itself.
+pub(super) type Register<'a> = &'a dyn Fn(BorrowedFd<'_>) -> std::io::Result<BackingId>;
+
 #[derive(Debug, Default)]
 pub(super) struct Handles {
     next: u64,
@@ -44,7 +47,7 @@ impl Handles {
         node: u64,
         layer: u16,
         file: OwnedFd,
-        backing: Option<&dyn Fn(BorrowedFd<'_>) -> std::io::Result<BackingId>>,
+        backing: Option<Register<'_>>,
     ) -> (u64, Option<Arc<BackingId>>) {
         let opened = self.opened.entry(node).or_default();
         if let Some(register) = backing

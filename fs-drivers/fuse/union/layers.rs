@@ -170,17 +170,19 @@ impl Place<'_> {
 
     pub(super) fn set_attribute(&self, name: &OsStr, value: &[u8], flags: u32) -> io::Result<()> {
         let flags = rustix::fs::XattrFlags::from_bits_retain(flags);
-        Ok(match self.attribute_path() {
-            (path, true) => rustix::fs::setxattr(&path, name, value, flags)?,
-            (path, false) => rustix::fs::lsetxattr(&path, name, value, flags)?,
-        })
+        let answer = match self.attribute_path() {
+            (path, true) => rustix::fs::setxattr(&path, name, value, flags),
+            (path, false) => rustix::fs::lsetxattr(&path, name, value, flags),
+        };
+        Ok(answer?)
     }
 
     pub(super) fn remove_attribute(&self, name: &OsStr) -> io::Result<()> {
-        Ok(match self.attribute_path() {
-            (path, true) => rustix::fs::removexattr(&path, name)?,
-            (path, false) => rustix::fs::lremovexattr(&path, name)?,
-        })
+        let answer = match self.attribute_path() {
+            (path, true) => rustix::fs::removexattr(&path, name),
+            (path, false) => rustix::fs::lremovexattr(&path, name),
+        };
+        Ok(answer?)
     }
 }
 

@@ -9,6 +9,9 @@ use super::Union;
 use super::layers::UPPER;
 use super::nodes::{Nodes, ROOT};
 
+/// Gets the name, number, layer and kind of each entry.
+type Visit<'a> = &'a mut dyn FnMut(&[u8], u64, u16, fuser::FileType);
+
 /// A directory as it was when it was opened or rewound. Names lie in one piece of memory, as there may be very many.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
@@ -74,7 +77,7 @@ impl Union {
         Ok(empty)
     }
 
-    fn each(&self, nodes: &Nodes, id: u64, visit: &mut dyn FnMut(&[u8], u64, u16, fuser::FileType)) -> io::Result<()> {
+    fn each(&self, nodes: &Nodes, id: u64, visit: Visit<'_>) -> io::Result<()> {
         // One that was removed while it is open has nothing in it.
         if nodes.is_pinned(id) {
             return Ok(());
@@ -106,19 +109,21 @@ impl Union {
         name: &[u8],
         layer: u16,
         entry: &rustix::fs::DirEntry,
-        visit: &mut dyn FnMut(&[u8], u64, u16, fuser::FileType),
+        visit: Visit<'_>,
     ) -> io::Result<()> {
         let mut kind = entry.file_type();
         let place = self.layers.place_in(layer, path, name)?;
         // What may be a whiteout, or is not told.
-        if matches!(kind, FileType::CharacterDevice | FileType::RegularFile | FileType::Unknown) {
-            if kind != FileType::RegularFile || self.layers.hides_by_files(layer) {
-                let Some(meta) = place.find()? else { return Ok(()) };
-                if self.layers.is_whiteout(&place, &meta) {
-                    return Ok(());
-                }
-                kind = meta.kind();
+        let doubtful = match kind {
+            FileType::RegularFile => self.layers.hides_by_files(layer),
+            kind => matches!(kind, FileType::CharacterDevice | FileType::Unknown),
+        };
+        if doubtful {
+            let Some(meta) = place.find()? else { return Ok(()) };
+            if self.layers.is_whiteout(&place, &meta) {
+                return Ok(());
             }
+            kind = meta.kind();
         }
         let mut id = self.layers.number_of_entry(layer, entry.ino());
         if layer == UPPER && self.layers.has_lower() {

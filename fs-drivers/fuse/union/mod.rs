@@ -49,7 +49,7 @@ impl Union {
                 break;
             }
         }
-        let nodes = RwLock::new(Nodes::new(Stack::Directory(stack.into())));
+        let nodes = RwLock::new(Nodes::new(Stack::directory(stack)));
         Ok(Self { layers, nodes, handles: Mutex::default(), copying: Mutex::default() })
     }
 

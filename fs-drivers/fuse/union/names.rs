@@ -75,7 +75,7 @@ impl Union {
         let stat = target.stat()?;
         let id = self.layers.number(UPPER, &stat.into());
         let stack = match new {
-            New::Directory => Stack::Directory([UPPER].into()),
+            New::Directory => Stack::directory([UPPER]),
             _ => Stack::File(UPPER),
         };
         nodes.give(id, parent, name, &stack);

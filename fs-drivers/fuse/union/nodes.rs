@@ -19,7 +19,7 @@ pub(super) struct Node {
     pub(super) name: Box<[u8]>,
     pub(super) stack: Stack,
     /// How often the kernel has been given it.
-    lookups: u64,
+    lookups: u32,
     /// Nodes that have it as their parent: as long as there are any, it is kept for their paths.
     children: u32,
 }
@@ -30,21 +30,35 @@ pub(super) enum Stack {
     /// Not a directory: the topmost layer that has it.
     File(u16),
     /// A directory: topmost first.
-    Directory(Box<[u16]>),
+    Directory(Thin),
 }
 
+/// Layers behind one pointer: a node in a table of hundreds of thousands is as large as its largest kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::box_collection, reason = "a pointer less in each node")]
+pub(super) struct Thin(Box<Vec<u16>>);
+
 impl Stack {
+    pub(super) fn directory(layers: impl Into<Vec<u16>>) -> Self {
+        Self::Directory(Thin(Box::new(layers.into())))
+    }
+
+    /// Whether several layers make up the directory.
+    pub(super) fn is_merged(&self) -> bool {
+        matches!(self, Self::Directory(layers) if layers.0.len() > 1)
+    }
+
     pub(super) fn top(&self) -> u16 {
         match self {
             Self::File(layer) => *layer,
-            Self::Directory(layers) => layers[0],
+            Self::Directory(layers) => layers.0[0],
         }
     }
 
     pub(super) fn layers(&self) -> io::Result<&[u16]> {
         match self {
             Self::File(_) => Err(Errno::NOTDIR.into()),
-            Self::Directory(layers) => Ok(layers),
+            Self::Directory(layers) => Ok(&layers.0),
         }
     }
 }
@@ -152,7 +166,7 @@ impl Nodes {
 
     pub(super) fn forget(&mut self, id: u64, count: u64) {
         if let Some(node) = self.nodes.get_mut(&id) {
-            node.lookups = node.lookups.saturating_sub(count);
+            node.lookups = node.lookups.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
             self.drop_unused(id);
         }
     }
@@ -184,7 +198,7 @@ impl Nodes {
             let node = self.nodes.get_mut(&id).expect("just listed");
             node.stack = match &node.stack {
                 Stack::File(_) => Stack::File(UPPER),
-                Stack::Directory(_) => Stack::Directory([UPPER].into()),
+                Stack::Directory(_) => Stack::directory([UPPER]),
             };
         }
     }
@@ -209,8 +223,8 @@ mod tests {
 
     #[test]
     fn a_node_goes_when_it_is_forgotten_and_its_parents_with_it() {
-        let mut nodes = Nodes::new(Stack::Directory([0, 1].into()));
-        nodes.give(10, ROOT, b"d", &Stack::Directory([1].into()));
+        let mut nodes = Nodes::new(Stack::directory([0, 1]));
+        nodes.give(10, ROOT, b"d", &Stack::directory([1]));
         nodes.give(11, 10, b"f", &Stack::File(1));
         nodes.give(11, 10, b"f", &Stack::File(1));
         assert_eq!(nodes.path(11).unwrap(), b"d/f");
@@ -224,9 +238,9 @@ mod tests {
 
     #[test]
     fn a_moved_directory_takes_what_is_in_it_along() {
-        let mut nodes = Nodes::new(Stack::Directory([0].into()));
+        let mut nodes = Nodes::new(Stack::directory([0]));
         for (id, name) in [(10, b"a"), (20, b"b")] {
-            nodes.give(id, ROOT, name, &Stack::Directory([0].into()));
+            nodes.give(id, ROOT, name, &Stack::directory([0]));
         }
         nodes.give(11, 10, b"f", &Stack::File(0));
         nodes.moved(10, 20, b"c");
