@@ -110,7 +110,7 @@ fn try_without(absent: &str) {
     let world = World::bare(Mode::Embedded);
     // Only vfs copies files.
     let copies = ["copy_file_range", "reflink"].contains(&absent);
-    scenario(&world, &if copies { format!("{absent},overlay") } else { absent.to_owned() });
+    scenario(&world, &if copies { format!("{absent},overlay,fuse") } else { absent.to_owned() });
 }
 
 macro_rules! without {
@@ -123,6 +123,8 @@ macro_rules! without {
 
 without! {
     no_aufs: "aufs"
+    no_btrfs: "btrfs"
+    no_btrfs_search: "btrfs-search"
     no_cgroups: "cgroup"
     no_cgroup_v1: "cgroup-v1"
     no_cgroup_v2: "cgroup-v2"
@@ -141,6 +143,7 @@ without! {
     no_overlay: "overlay"
     no_layers_one_by_one: "overlay-lowerdir+"
     no_second_lower_layer: "overlay-multi-lower"
+    no_packet_socket: "packet-socket"
     no_pidfd: "pidfd"
     no_pivot_root: "pivot_root"
     no_reflink: "reflink"

@@ -7,7 +7,7 @@ use std::fs;
 use crate::support::image::busybox;
 use crate::support::{Mode, World, find_program, skip};
 
-const DRIVERS: [&str; 3] = ["overlay", "btrfs", "vfs"];
+const DRIVERS: [&str; 4] = ["overlay", "btrfs", "fuse", "vfs"];
 
 /// `b DRIVER ARGUMENTS` is berth with a state of that driver's own; btrfs has a file system in a file for it.
 const SCRIPT: &str = r#"
