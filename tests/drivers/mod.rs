@@ -78,7 +78,11 @@ fn what_is_made_on_one_driver_is_the_same_on_all() {
             assert_eq!(said(driver), first, "{image} on {driver}");
         }
     }
-    assert_eq!(lines.iter().filter(|line| line.trim_end() == "made more").count(), DRIVERS.len() * DRIVERS.len(), "{lines:#?}");
+    assert_eq!(
+        lines.iter().filter(|line| line.trim_end() == "made more").count(),
+        DRIVERS.len() * DRIVERS.len(),
+        "{lines:#?}"
+    );
 }
 
 #[test]
