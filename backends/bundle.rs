@@ -1,6 +1,8 @@
 //! What a backend is given: an OCI runtime Spec and the mounts that make the root.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_arch::mount::Mount;
 use oci_spec::runtime::Spec;
@@ -62,5 +64,23 @@ pub struct Bundle {
     pub mount_point: PathBuf,
     /// What makes the root, in order (the storage driver's answer). Empty: `spec.root.path` is used as it is.
     pub rootfs: Vec<Mount>,
+    /// Descriptors that the mounts of `rootfs` name.
+    pub lent: Lent,
     pub spec: Spec,
+}
+
+/// Descriptors for whoever makes the mounts, and for nobody after that: as long as one is open, the kernel waits for the
+/// file system's server even when that has been killed.
+#[derive(Debug, Clone, Default)]
+pub struct Lent(Arc<Mutex<Vec<OwnedFd>>>);
+
+impl Lent {
+    pub fn new(descriptors: Vec<OwnedFd>) -> Self {
+        Self(Arc::new(Mutex::new(descriptors)))
+    }
+
+    /// For the one that makes the mounts. The next finds none.
+    pub fn take(&self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }

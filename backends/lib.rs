@@ -20,7 +20,7 @@ pub const SUBPATH: &str = "X-berth.subpath=";
 pub use backend::{
     Backend, Entry, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Sample, Sandbox, SavedSandbox, Stats, Stdio,
 };
-pub use bundle::{Bundle, ContainerId};
+pub use bundle::{Bundle, ContainerId, Lent};
 pub use cgroup::MemoryWatch;
 pub use error::{Error, Result};
 pub use protected::protected_program;

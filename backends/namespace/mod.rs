@@ -160,7 +160,7 @@ impl Made {
 
 fn create(_id: &ContainerId, bundle: &Bundle, io: Stdio, cgroup: &Cgroup) -> Result<Made> {
     let mut warnings = Vec::new();
-    let plan = Plan::new(bundle, cgroup, io, &mut warnings)?;
+    let mut plan = Plan::new(bundle, cgroup, io, &mut warnings)?;
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
     let group = sandbox::borrow(&plan.group);
     let first = if plan.namespaces.in_two_steps() {
@@ -177,6 +177,7 @@ fn create(_id: &ContainerId, bundle: &Bundle, io: Stdio, cgroup: &Cgroup) -> Res
     };
     let first = first.map_err(setup("clone into new namespaces"))?;
     drop(theirs);
+    plan.root.lent.clear();
     let mut heard = Heard::default();
     let ready = sandbox::until_ready(&ours, &mut heard, |failure| sandbox::describe(&plan, failure));
     if plan.namespaces.in_two_steps() {

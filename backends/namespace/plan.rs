@@ -65,6 +65,8 @@ pub(super) struct RootPlan {
     pub(super) porch: Option<CString>,
     /// Each with its absolute target.
     pub(super) mounts: Vec<(Prepared, CString)>,
+    /// See [`crate::Lent`]: closed by whoever has made the mounts, and by this process when somebody was cloned for that.
+    pub(super) lent: Vec<OwnedFd>,
     pub(super) actions: Vec<Planned>,
     pub(super) read_only: bool,
     /// The host's mounts do not arrive in the container.
@@ -294,6 +296,7 @@ impl RootPlan {
             mount_point: c_string(mount_point)?,
             porch: porch.map(c_string).transpose()?,
             mounts: root_mounts(bundle, mount_point)?,
+            lent: bundle.lent.take(),
             actions: actions::plan(spec, cgroup)?,
             read_only: root.and_then(|root| root.readonly()).unwrap_or(false),
             private: matches!(propagation, "private" | "rprivate"),

@@ -59,6 +59,7 @@ pub(super) fn mount_root(plan: &RootPlan) -> Done<OwnedFd> {
     for (index, (mount, target)) in plan.mounts.iter().enumerate() {
         mount.perform(target).at_index(Step::Rootfs, index)?;
     }
+    plan.lent.iter().for_each(|fd| sys::close_copy(fd.as_fd()));
     open_directory(&plan.mount_point).at_index(Step::Rootfs, plan.mounts.len())
 }
 

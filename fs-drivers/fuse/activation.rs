@@ -29,8 +29,9 @@ pub struct Activation {
 /// A server that waits for its mount. Dropped, it either has it or ends.
 #[derive(Debug)]
 pub struct Starting {
-    _device: Option<OwnedFd>,
-    _line: Line,
+    /// The one that the mount's options name.
+    device: OwnedFd,
+    line: Line,
 }
 
 #[derive(Debug)]
@@ -74,7 +75,7 @@ impl Activation {
             })
             .map_err(|error| Error::Unavailable(format!("start a thread for a file system: {error}")))?;
         let Self { mount, device, .. } = self;
-        Ok((mount, Starting { _device: Some(device), _line: Line::Thread { _mounted: sender } }))
+        Ok((mount, Starting { device, line: Line::Thread { _mounted: sender } }))
     }
 
     /// Serves with a process of its own, which is `program` in the role [`server::ROLE`]. Returns when it is ready. It is to be
@@ -99,7 +100,7 @@ impl Activation {
                 0 => break,
                 _ if byte[0] == server::READY => {
                     let Self { mount, device, .. } = self;
-                    let starting = Starting { _device: Some(device), _line: Line::Process { _report: ours } };
+                    let starting = Starting { device, line: Line::Process { _report: ours } };
                     return Ok((mount, starting, child));
                 }
                 _ => answer.push(byte[0]),
@@ -112,4 +113,13 @@ impl Activation {
 impl Starting {
     /// The mount has been made, or has failed.
     pub fn mounted(self) {}
+
+    /// The device is for somebody else, who makes the mount and closes it then.
+    pub fn lend(self) -> (OwnedFd, Waiting) {
+        (self.device, Waiting(self.line))
+    }
 }
+
+/// What is left of a [`Starting`] whose device was lent: to be dropped when the mount has been made, or has failed.
+#[derive(Debug)]
+pub struct Waiting(#[expect(dead_code, reason = "the server sees its end")] Line);

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use berth_arch::mount::Mount;
 
-pub use self::activation::{Activation, Starting};
+pub use self::activation::{Activation, Starting, Waiting};
 pub use self::options::TYPE;
 pub use self::server::{ROLE, main};
 use crate::stacked::Layered;

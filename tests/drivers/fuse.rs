@@ -1,5 +1,6 @@
 //! The union file system of our own: a container on it, and its server that dies.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -94,4 +95,27 @@ fn an_image_is_the_same_as_on_another_driver() {
     }
     let layers = |world: &World| world.inspect("kept", "{{.RootFS.Layers}}");
     assert_eq!(layers(&fuse), layers(&other));
+}
+
+/// Nobody waits for a server that is gone: a start ends with an error, or the program does, and nothing stays.
+#[test]
+fn a_server_that_is_killed_during_a_start_keeps_nobody() {
+    let Some(world) = world("fuse") else { return };
+    for round in 0..20 {
+        let name = format!("try{round}");
+        let mut command = world.command();
+        command.args(["run", "--rm", "--network", "none", "--name", &name, "box", "true"]);
+        let mut run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while run.try_wait().unwrap().is_none() {
+            if let Some(&pid) = servers(&world).first() {
+                std::thread::sleep(Duration::from_micros(400 * round));
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                break;
+            }
+        }
+        eventually("the start has ended", Duration::from_secs(20), || run.try_wait().unwrap().is_some());
+        eventually("nothing is left", Duration::from_secs(10), || {
+            servers(&world).is_empty() && world.berth(&["ps", "-aq"]).ok().out().is_empty()
+        });
+    }
 }

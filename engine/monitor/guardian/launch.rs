@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use berth_arch::mount::Mount;
-use berth_backends::{Bundle, Error as BackendError, Stdio};
-use berth_fs_drivers::fuse::{Activation, Starting};
+use berth_backends::{Bundle, Error as BackendError, Lent, Stdio};
+use berth_fs_drivers::fuse::{Activation, Waiting};
 use oci_spec::runtime::Spec;
 
 use super::streams::Connected;
@@ -67,12 +67,12 @@ impl Monitor {
         let limits = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let limit = limits.and_then(|limits| limits.memory().as_ref()).and_then(|memory| memory.limit());
         self.memory = if limit.is_some_and(|limit| limit > 0) { Memory::ToBeWatched } else { Memory::Unwatched };
-        let (rootfs, servers) = activate(&self.config.rootfs)?;
-        let bundle = Bundle { mount_point: self.config.mount_point.clone(), rootfs, spec };
+        let (rootfs, lent, servers) = activate(&self.config.rootfs)?;
+        let bundle = Bundle { mount_point: self.config.mount_point.clone(), rootfs, lent, spec };
         let created = self.backend.create(&self.config.id, &bundle, io).map_err(|error| refusal(&error))?;
         drop(bundle);
         // The container's are the only mounts from now on, and the servers end with them.
-        servers.into_iter().for_each(Starting::mounted);
+        drop(servers);
         let sandbox = self.sandbox.insert(created);
 
         self.state = State {
@@ -120,8 +120,8 @@ impl Monitor {
 
 /// Starts the servers of mounts that need one, each of which is a process of its own: an engine's or a monitor's end is none of
 /// theirs. What is left of them is collected like any other child.
-fn activate(rootfs: &[Mount]) -> Result<(Vec<Mount>, Vec<Starting>), Refusal> {
-    let mut mounts = Vec::new();
+fn activate(rootfs: &[Mount]) -> Result<(Vec<Mount>, Lent, Vec<Waiting>), Refusal> {
+    let (mut mounts, mut lent) = (Vec::new(), Vec::new());
     let mut servers = Vec::new();
     for mount in rootfs {
         let activated = Activation::of(mount).and_then(|activation| {
@@ -131,12 +131,14 @@ fn activate(rootfs: &[Mount]) -> Result<(Vec<Mount>, Vec<Starting>), Refusal> {
             Ok(None) => mounts.push(mount.clone()),
             Ok(Some((mount, starting, _))) => {
                 mounts.push(mount);
-                servers.push(starting);
+                let (device, waiting) = starting.lend();
+                lent.push(device);
+                servers.push(waiting);
             }
             Err(error) => return Err(Refusal { kind: RefusalKind::Failed, message: error.to_string() }),
         }
     }
-    Ok((mounts, servers))
+    Ok((mounts, Lent::new(lent), servers))
 }
 
 fn exit_code(kind: RefusalKind) -> i32 {
