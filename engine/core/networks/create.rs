@@ -147,15 +147,15 @@ impl Engine {
 
     /// What this host cannot give the network, said once.
     fn network_warning(&self, network: &Network) -> Result<String> {
-        let relayed =
-            network.driver == Driver::Bridge && !network.config.internal && self.packet_path()?.name() == RELAY;
-        match kernel::packet_socket::probe().reason().filter(|_| relayed) {
-            Some(reason) => Ok(format!(
-                "this host has neither nf_tables nor iptables: containers reach each other and the host, and \
-                published ports are relayed, but nothing leads from the network to the outside: {reason}"
-            )),
-            None => Ok(String::new()),
+        if network.driver != Driver::Bridge || network.config.internal || self.packet_path()?.name() != RELAY {
+            return Ok(String::new());
         }
+        Ok(kernel::packet_socket::probe().reason().map_or_else(String::new, |reason| {
+            format!(
+                "this host has neither nf_tables nor iptables: containers reach each other and the host, and published ports \
+                are relayed, but nothing leads from the network to the outside: {reason}"
+            )
+        }))
     }
 
     /// With subnets that meet no other network's and none of the host's.
