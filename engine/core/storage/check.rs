@@ -42,7 +42,8 @@ impl Engine {
             }
         }
         let driver = self.storage().name.to_owned();
-        Ok(StorageCheck { driver, layers: checked.layers, bytes: checked.bytes, findings })
+        let note = self.unfinished_migration()?;
+        Ok(StorageCheck { driver, layers: checked.layers, bytes: checked.bytes, findings, note })
     }
 
     fn standing_on(&self, damaged: &Damaged) -> Result<Vec<Container>> {
