@@ -14,6 +14,7 @@ use berth_store::Store;
 use berth_store::rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::{Hold, KEY, names};
+use crate::containers::record::Phase;
 use crate::settings::storage::layer_options;
 use crate::{Engine, EngineConfig, Error, Result};
 
@@ -144,7 +145,7 @@ impl Engine {
         let images = self.images().copy_images(target, &before, &mut copied, progress)?;
         let mut all = StorageMigration { layers: images.layers, bytes: images.bytes, ..StorageMigration::default() };
         for container in self.containers()? {
-            let Some(number) = container.layer else { continue };
+            let Some(number) = container.layer.filter(|_| container.phase == Phase::Ready) else { continue };
             let options = layer_options(container.host_config.storage_opt.as_ref(), &self.config().storage_options)?;
             let copied = self.images().copy_container(target, number, &container.name, &options, progress)?;
             all.containers += 1;
