@@ -70,6 +70,7 @@ impl Engine {
         };
         if engine.storage.unusable.is_none() {
             engine.sweep_unsettled()?;
+            engine.scrub_after_boot();
         }
         // Without a daemon, the next command is who notices that a firewall's reload took the rules away.
         if let Err(error) = engine.heal_networks() {

@@ -2,6 +2,7 @@
 
 use berth_api::check::{Finding, StorageCheck};
 use berth_image::{Damaged, OnProgress, Reference};
+use berth_monitor::state::boot_id;
 
 use crate::containers::record::Phase;
 use crate::{Container, Engine, Error, Result};
@@ -9,7 +10,25 @@ use crate::{Container, Engine, Error, Result};
 const DAMAGED: &str = "damaged";
 const LEFT_OVER: &str = "left over";
 
+/// The row of `meta` with the boot in which the layers were last gone through.
+const BOOT: &str = "boot";
+
 impl Engine {
+    /// Once a boot: the one before may have ended with a power cut, which can take a layer's record and leave its files.
+    pub(crate) fn scrub_after_boot(&self) {
+        let scrub = || -> Result<()> {
+            let boot = boot_id();
+            if self.store().read(|connection| super::get(connection, BOOT))?.as_deref() == Some(boot.as_str()) {
+                return Ok(());
+            }
+            self.images().scrub()?;
+            self.store().write(|transaction| super::set(transaction, BOOT, &boot))
+        };
+        if let Err(error) = scrub() {
+            tracing::warn!("remove what an unclean stop may have left of layers: {error}");
+        }
+    }
+
     /// With `repair`, images with damaged layers are removed, unless a container stands on them, and what is left over
     /// goes. Reads everything: takes as long as `save` of all images.
     pub fn check_storage(&self, repair: bool, progress: &mut OnProgress<'_>) -> Result<StorageCheck> {

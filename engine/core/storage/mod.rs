@@ -15,7 +15,7 @@ use berth_arch::mount::Mount;
 use berth_fs_drivers::registry::{self, DRIVERS, ORDER, Refused, Selection};
 use berth_fs_drivers::{Access, Differ, Driver, LayerId, LayerOptions, Usage, Whiteouts};
 use berth_store::Store;
-use berth_store::rusqlite::OptionalExtension;
+use berth_store::rusqlite::{Connection, OptionalExtension, Transaction};
 
 pub(crate) use self::hold::Hold;
 use crate::{Error, Result};
@@ -207,14 +207,26 @@ pub(crate) fn moving(store: &Store) -> Result<(Arc<dyn Driver>, Storage)> {
 }
 
 fn made_with(store: &Store) -> Result<Option<String>> {
-    store.read(|connection| {
-        Ok::<_, Error>(
-            connection
-                .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
-                .query_row([KEY], |row| row.get(0))
-                .optional()?,
-        )
-    })
+    store.read(|connection| get(connection, KEY))
+}
+
+/// A row of `meta`.
+fn get(connection: &Connection, key: &str) -> Result<Option<String>> {
+    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+    Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+}
+
+fn set(transaction: &Transaction<'_>, key: &str, value: &str) -> Result<()> {
+    transaction.execute(
+        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        [key, value],
+    )?;
+    Ok(())
+}
+
+fn forget(transaction: &Transaction<'_>, key: &str) -> Result<()> {
+    transaction.execute("DELETE FROM meta WHERE key = ?1", [key])?;
+    Ok(())
 }
 
 fn refusing(made_with: &str, reason: String) -> Result<(Arc<dyn Driver>, Storage)> {
