@@ -152,6 +152,44 @@ fn random_work_leaves_what_it_leaves_in_a_plain_directory() {
 }
 
 #[test]
+fn a_copy_keeps_its_number_by_every_name_and_after_a_remount() {
+    each(|bed| {
+        if bed.driver.name() != "fuse" {
+            return;
+        }
+        bed.layer("a", &[], |root| {
+            fs::create_dir(root.join("old")).unwrap();
+            for name in ["moved", "linked", "old/inner"] {
+                fs::write(root.join(name), name).unwrap();
+            }
+        });
+        let numbers = |root: &Path, names: [&str; 3]| {
+            let told = names.map(|name| fs::symlink_metadata(root.join(name)).unwrap().ino());
+            // As listings have them.
+            for (name, number) in names.iter().zip(told) {
+                let path = root.join(name);
+                let mut listed = fs::read_dir(path.parent().unwrap()).unwrap().map(Result::unwrap);
+                let entry = listed.find(|entry| entry.path() == path).unwrap();
+                assert_eq!(std::os::unix::fs::DirEntryExt::ino(&entry), number, "{name}");
+            }
+            told
+        };
+        let later = ["new/moved", "new/linked", "new/old/inner"];
+        bed.prepare("b", &["a"]).unwrap();
+        let before = bed.write("b", &["a"], |root| {
+            let before = numbers(root, ["moved", "linked", "old/inner"]);
+            fs::create_dir(root.join("new")).unwrap();
+            fs::rename(root.join("moved"), root.join("new/moved")).unwrap();
+            fs::hard_link(root.join("linked"), root.join("new/linked")).unwrap();
+            fs::rename(root.join("old"), root.join("new/old")).unwrap();
+            assert_eq!(numbers(root, later), before);
+            before
+        });
+        assert_eq!(bed.read("b", &["a"], |root| numbers(root, later)), before);
+    });
+}
+
+#[test]
 fn many_writers_at_once_get_through_and_lose_nothing() {
     each(|bed| {
         bed.layer("low", &[], |root| {

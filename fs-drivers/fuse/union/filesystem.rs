@@ -52,7 +52,7 @@ pub(in crate::fuse) struct Served {
 
 impl Served {
     pub(in crate::fuse) fn new(union: Union) -> Self {
-        let service = Arc::new(Service { union, passthrough: false });
+        let service = Arc::new(Service::new(union));
         Self { service, workers: Workers::default(), linger: Linger::default() }
     }
 

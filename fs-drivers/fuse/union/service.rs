@@ -3,8 +3,10 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use fuser::{BackingId, FileHandle, FopenFlags, ReplyCreate, ReplyData, ReplyOpen, ReplyWrite};
+use berth_arch::pretend;
+use fuser::{FileHandle, FopenFlags, ReplyCreate, ReplyData, ReplyOpen, ReplyWrite};
 use rustix::fs::{FallocateFlags, FileType, OFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -26,6 +28,8 @@ const SMALL: u64 = 128 << 10;
 pub(super) struct Service {
     pub(super) union: Union,
     pub(super) passthrough: bool,
+    /// Reads cannot be asked not to wait (RWF_NOWAIT, 4.14, and the file system's part in it).
+    reads_wait: AtomicBool,
 }
 
 struct Opened {
@@ -36,6 +40,10 @@ struct Opened {
 }
 
 impl Service {
+    pub(super) fn new(union: Union) -> Self {
+        Self { union, passthrough: false, reads_wait: AtomicBool::new(pretend::without("nowait")) }
+    }
+
     fn file(&self, handle: FileHandle) -> io::Result<Arc<OwnedFd>> {
         Ok(self.union.handles().file(handle.0).ok_or(Errno::BADF)?)
     }
@@ -107,13 +115,12 @@ impl Service {
         let register: Option<Register<'_>> = if self.goes_through(UPPER) { Some(&register) } else { None };
         let (handle, backing) = self.union.handles().add(found.id, UPPER, file, register);
         let (attr, handle) = (file_attr(found.id, &found.stat, &found.stack), FileHandle(handle));
-        match &backing {
+        match backing {
             Some(backing) => {
-                reply.created_passthrough(&FOREVER, &attr, GENERATION, handle, flags_of(true), backing);
+                reply.created_passthrough(&FOREVER, &attr, GENERATION, handle, flags_of(true), &backing);
             }
             None => reply.created(&FOREVER, &attr, GENERATION, handle, flags_of(false)),
         }
-        let _: Option<Arc<BackingId>> = backing;
     }
 
     /// `waits`: for what is not in memory. Otherwise the reply comes back if it would have to.
@@ -125,9 +132,16 @@ impl Service {
         waits: bool,
         reply: ReplyData,
     ) -> Option<ReplyData> {
+        if !waits && self.reads_wait.load(Ordering::Relaxed) {
+            return Some(reply);
+        }
         match self.read_data(handle, offset, size as usize, waits) {
             Ok(data) => reply.data(&data),
-            Err(Errno::AGAIN | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) if !waits => return Some(reply),
+            Err(Errno::AGAIN) if !waits => return Some(reply),
+            Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) if !waits => {
+                self.reads_wait.store(true, Ordering::Relaxed);
+                return Some(reply);
+            }
             Err(error) => reply.error(io::Error::from(error).into()),
         }
         None
@@ -214,7 +228,7 @@ impl Service {
         (to, mut to_offset): (FileHandle, u64),
         length: u64,
     ) -> io::Result<usize> {
-        if berth_arch::pretend::without("copy_file_range") {
+        if pretend::without("copy_file_range") {
             return Err(Errno::NOSYS.into());
         }
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
