@@ -23,6 +23,7 @@ pub const FACILITIES: &[&str] = &[
     "mmsg",
     "mount-api",
     "nft",
+    "nowait",
     "openat2",
     "overlay",
     "overlay-lowerdir+",

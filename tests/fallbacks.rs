@@ -139,6 +139,7 @@ without! {
     no_messages_in_groups: "mmsg"
     no_mount_api: "mount-api"
     no_nf_tables: "nft"
+    no_reads_without_waiting: "nowait"
     no_openat2: "openat2"
     no_overlay: "overlay"
     no_layers_one_by_one: "overlay-lowerdir+"

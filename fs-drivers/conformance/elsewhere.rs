@@ -22,7 +22,7 @@ fn everything_works_without_the_newer_facilities() {
     command.env("BERTH_PRETEND_WITHOUT", "openat2,reflink,copy_file_range,mount-api,statx");
     again(command, "conformance::removal");
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.env("BERTH_PRETEND_WITHOUT", "fuse-passthrough,copy_file_range,openat2");
+    command.env("BERTH_PRETEND_WITHOUT", "fuse-passthrough,nowait,copy_file_range,openat2");
     again(command, "conformance::agreement");
 }
 

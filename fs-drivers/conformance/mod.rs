@@ -13,6 +13,7 @@ mod files;
 mod ground;
 mod hostile;
 mod layers;
+mod one_file;
 pub(crate) mod properties;
 mod removal;
 mod subvolumes;

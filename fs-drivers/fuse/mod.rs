@@ -7,11 +7,13 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod activation;
+mod linger;
 mod options;
 mod probe;
 mod server;
 mod thread;
 mod union;
+mod workers;
 
 use std::path::{Path, PathBuf};
 
