@@ -16,6 +16,7 @@ mod error;
 mod folder;
 pub mod fuse;
 mod ground;
+pub mod lvm;
 pub mod mount;
 mod overlay;
 pub mod registry;

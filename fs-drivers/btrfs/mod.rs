@@ -30,7 +30,7 @@ use crate::{
     Access, Change, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts,
 };
 
-pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, open, caution: None };
+pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, caution: None };
 
 const NAME: &str = "btrfs";
 const TREE: &str = "d";

@@ -26,6 +26,7 @@ use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, Unpack
 pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
     probe: probe::probe,
+    unasked: probe::probe,
     open,
     caution: Some("fuse serves every file through a process: it takes no more space than overlay and is slower"),
 };
