@@ -25,7 +25,7 @@ mod template;
 mod thin;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_arch::mount::Mount;
@@ -40,7 +40,7 @@ use self::settings::{Settings, Source};
 use crate::error::At;
 use crate::folder::Folder;
 use crate::mount::with_mounted;
-use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts};
+use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, unasked: probe::unasked, open, caution: None };
 
@@ -321,9 +321,12 @@ impl Driver for Lvm {
         release::sweep(self)
     }
 
-    fn unpack_target(&self, id: &LayerId) -> Result<UnpackTarget> {
-        self.record(id.as_str())?;
-        Ok(UnpackTarget { directory: self.folder.layer_path(id), whiteouts: Whiteouts::Apply })
+    fn whiteouts(&self) -> Whiteouts {
+        Whiteouts::Apply
+    }
+
+    fn directory(&self, id: &LayerId) -> Result<Option<PathBuf>> {
+        self.record(id.as_str()).map(|_| None)
     }
 
     fn differ(&self) -> Option<&dyn Differ> {

@@ -11,13 +11,14 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use berth_arch::mount::{Mount, Prepared, make_rprivate};
-use rustix::mount::{MountFlags, UnmountFlags};
+use berth_arch::mount::{Mount, Prepared, make_rprivate, umount_detach};
+use berth_arch::root_dir::RootDir;
+use rustix::mount::MountFlags;
 
 use crate::error::At;
 use crate::fuse::{Activation, Starting};
 use crate::lvm::{self, Held};
-use crate::{Error, Result};
+use crate::{Access, Driver, Error, LayerId, Result};
 
 pub use private::in_private_namespace;
 
@@ -49,10 +50,19 @@ pub fn with_mounted<T: Send>(mounts: &[Mount], f: impl FnOnce(&Path) -> T + Send
         let value = f(&root);
         if !devices.is_empty() {
             // Now, and not a moment after the thread's end: its file system is written out and closed when this returns.
-            let _ = rustix::mount::unmount(&root, UnmountFlags::NOFOLLOW);
+            let _ = umount_detach(&root);
         }
         Ok(value)
     })?
+}
+
+/// The directory that has what the layer itself holds, in the driver's form of whiteouts: its own, or its tree in a
+/// mount that is seen nowhere and ends with the descriptor.
+pub fn open_contents(driver: &dyn Driver, id: &LayerId, parents: &[LayerId], access: Access) -> Result<RootDir> {
+    match driver.directory(id)? {
+        Some(directory) => RootDir::open(&directory).at("open", &directory),
+        None => with_mounted(&driver.mounts(id, parents, access)?, |root| RootDir::open(root).at("open", root))?,
+    }
 }
 
 /// What the kernel can mount, who serves it where that is us, and devices that are there as long as somebody has them.
