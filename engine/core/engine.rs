@@ -33,7 +33,7 @@ impl Engine {
     /// millisecond on a state that exists and is in order.
     pub fn open(config: EngineConfig) -> Result<Self> {
         let store = Arc::new(Store::open(config.paths.clone())?);
-        let (driver, storage) = storage::open(&store, config.storage_driver.as_deref())?;
+        let (driver, storage) = storage::open(&store, config.storage_driver.as_deref(), &config.storage_options)?;
         let host = Host::detect();
         let images = ImageStore::new(store.clone(), driver.clone(), host.platform.clone());
         let engine =

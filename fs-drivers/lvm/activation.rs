@@ -139,10 +139,12 @@ fn ready(control: &Control, device: &str, target: &Target) -> Result<Option<u64>
             other => other?,
         },
         Some(info) if info.is_live && control.table(device)?.as_ref() == Some(target) => {
-            if info.is_suspended {
-                control.resume(device)?;
-            }
-            return Ok(Some(info.device));
+            return match info.is_suspended.then(|| control.resume(device)) {
+                // It went meanwhile.
+                Some(Err(Errno::NXIO)) => Ok(None),
+                Some(Err(error)) => Err(error),
+                None | Some(Ok(())) => Ok(Some(info.device)),
+            };
         }
         Some(_) => {
             if control.remove(device, false)? == super::dm::Removal::Busy {

@@ -25,6 +25,7 @@ mod template;
 mod thin;
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,6 +61,12 @@ struct Lvm {
     settings: Settings,
     /// A pool in files, once it was needed.
     pool: Mutex<Option<Arc<Pool>>>,
+}
+
+/// A device that is suspended, and stays.
+struct Frozen {
+    device: String,
+    _held: OwnedFd,
 }
 
 fn open(root: &Path) -> Result<Box<dyn Driver>> {
@@ -143,8 +150,8 @@ impl Lvm {
                 Some((_, found)) => thin::snapshot(control, &pool.name, number, found.device),
                 None => thin::create(control, &pool.name, number),
             });
-            if let Some(device) = frozen {
-                control.resume(&device).at("resume", device)?;
+            if let Some(frozen) = frozen {
+                control.resume(&frozen.device).at("resume", &frozen.device)?;
             }
             made
         })
@@ -168,16 +175,17 @@ impl Lvm {
         Err(Errno::EXIST).at("find a free number in the thin pool for", self.path().join(name))
     }
 
-    /// Holds back what is written to the layer's device, if it is there: its name.
-    fn freeze(&self, control: &Control, name: &str) -> Result<Option<String>> {
+    /// Holds back what is written to the layer's device, if it is there.
+    fn freeze(&self, control: &Control, name: &str) -> Result<Option<Frozen>> {
         let device = self.device_name(name);
-        match control.info(&device).at("look for", &device)? {
-            Some(info) if info.is_live => {
+        // One that is just going is waited for: what was written to it is in the pool then.
+        while let Some(info) = control.info(&device).at("look for", &device)?.filter(|info| info.is_live) {
+            if let Some(held) = pool::hold(self.path(), control, &device, info.device)? {
                 control.suspend(&device).at("suspend", &device)?;
-                Ok(Some(device))
+                return Ok(Some(Frozen { device, _held: held }));
             }
-            _ => Ok(None),
         }
+        Ok(None)
     }
 
     fn fill(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()> {

@@ -83,7 +83,10 @@ pub(super) fn sweep(lvm: &Lvm) -> Result<()> {
         let device = lvm.device_name(&name);
         match control.info(&device).at("look for", &device)? {
             // By one that was killed while it made a snapshot.
-            Some(info) if info.is_suspended => control.resume(&device).at("resume", &device)?,
+            Some(info) if info.is_suspended => match control.resume(&device) {
+                Err(Errno::NXIO) => {}
+                other => other.at("resume", &device)?,
+            },
             Some(info) if !info.is_open => drop(control.remove(&device, false).at("remove", &device)?),
             _ => {}
         }
