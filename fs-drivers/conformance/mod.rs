@@ -16,5 +16,6 @@ mod layers;
 pub(crate) mod properties;
 mod removal;
 mod subvolumes;
+mod thin;
 
 use bed::{Bed, each};

@@ -1,16 +1,15 @@
 //! From a mount as the driver says it to one that the kernel can make: a device, there until its last user is gone.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use berth_arch::mount::Mount;
 use rustix::io::Errno;
 
 use super::dm::{Control, Target};
-use super::pool::{self, Pool};
+use super::held::Held;
+use super::pool::Pool;
 use super::record::Record;
-use super::{Lvm, NAME, node, thin};
+use super::{Lvm, NAME, thin};
 use crate::error::At;
 use crate::{Access, Error, Result};
 
@@ -29,36 +28,6 @@ pub(super) fn word(access: Access) -> &'static str {
         Access::ReadOnly => READ,
         Access::ReadWrite => WRITE,
         Access::Throwaway => THROW_AWAY,
-    }
-}
-
-/// A device that can be mounted as long as this value is there, and stays as long as it is mounted.
-#[derive(Debug)]
-pub struct Held {
-    path: PathBuf,
-    fd: Option<OwnedFd>,
-    /// Where the kernel does not take it away by itself, who does.
-    left_to_us: Option<(Control, String)>,
-}
-
-impl Held {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Brings what was written to the device to the disk, and the pool's books with it.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.fd.as_ref().map_or(Ok(()), |fd| Ok(rustix::fs::fsync(fd)?))
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.fd = None;
-        if let Some((control, name)) = self.left_to_us.take() {
-            // Busy if it is mounted: the next sweep does it.
-            let _ = control.remove(&name, false);
-        }
     }
 }
 
@@ -85,7 +54,7 @@ pub fn activate(mount: &Mount) -> Result<Option<(Mount, Held)>> {
     let held = lvm.activate(name)?;
     let mount = Mount {
         fstype: kind.name().to_owned(),
-        source: held.path.clone(),
+        source: held.path().to_owned(),
         target: mount.target.clone(),
         options: options.into_iter().map(str::to_owned).collect(),
         base: None,
@@ -116,14 +85,9 @@ impl Lvm {
         let target = thin::thin_target(pool.device, record.device, record.bytes);
         for _ in 0..TRIES {
             if let Some(number) = ready(control, &device, &target).at("make the device", &device)?
-                && let Some(fd) = pool::hold(self.path(), control, &device, number)?
+                && let Some(held) = Held::new(self.path(), control, &device, number)?
             {
-                let left_to_us = match control.defers() {
-                    true => None,
-                    false => Some((node::control(self.path())?, device)),
-                };
-                let path = node::mapped(self.path(), number)?;
-                return Ok(Held { path, fd: Some(fd), left_to_us });
+                return Ok(held);
             }
         }
         Err(Errno::BUSY).at("make the device", device)

@@ -12,6 +12,7 @@ mod activation;
 mod control;
 mod dm;
 mod filesystem;
+mod held;
 mod loops;
 mod node;
 mod options;
@@ -22,18 +23,20 @@ mod release;
 mod settings;
 mod space;
 mod template;
+#[cfg(test)]
+pub(crate) mod testing;
 mod thin;
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_arch::mount::Mount;
 use rustix::io::Errno;
 
-pub use self::activation::{Held, activate};
+pub use self::activation::activate;
 use self::dm::Control;
+pub use self::held::Held;
 pub use self::options::{check, configure, is_option};
 use self::pool::Pool;
 use self::record::{Record, Totals};
@@ -66,7 +69,7 @@ struct Lvm {
 /// A device that is suspended, and stays.
 struct Frozen {
     device: String,
-    _held: OwnedFd,
+    _held: Held,
 }
 
 fn open(root: &Path) -> Result<Box<dyn Driver>> {
@@ -180,7 +183,7 @@ impl Lvm {
         let device = self.device_name(name);
         // One that is just going is waited for: what was written to it is in the pool then.
         while let Some(info) = control.info(&device).at("look for", &device)?.filter(|info| info.is_live) {
-            if let Some(held) = pool::hold(self.path(), control, &device, info.device)? {
+            if let Some(held) = Held::new(self.path(), control, &device, info.device)? {
                 control.suspend(&device).at("suspend", &device)?;
                 return Ok(Some(Frozen { device, _held: held }));
             }

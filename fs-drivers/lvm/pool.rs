@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,15 +10,16 @@ use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::dm::{Control, Info};
+use super::held::Held;
 use super::settings::{Settings, Source};
 use super::thin::{self, BLOCK, PoolStatus, PoolTable};
-use super::{NAME, loops, node};
+use super::{NAME, loops};
 use crate::error::At;
 use crate::tree::{self, Meta};
 use crate::{Error, Result};
 
 pub(super) const DATA: &str = ".data";
-const METADATA: &str = ".metadata";
+pub(super) const METADATA: &str = ".metadata";
 
 /// Bytes that files of a pool pretend to have, unless the file system has less.
 const FILES_MAX: u64 = 64 << 30;
@@ -41,7 +41,7 @@ pub(super) struct Pool {
     /// Bytes.
     pub(super) block: u64,
     /// Keeps one in files from going away.
-    _open: Option<OwnedFd>,
+    _held: Option<Held>,
 }
 
 impl Pool {
@@ -87,7 +87,7 @@ fn named(folder: &Path, settings: &Settings, control: &Control, given: &str, kno
                 Settings { pool, ..settings.clone() }.write(folder)?;
             }
         }
-        return Ok(Pool { name, device: info.device, block: table.block, _open: None });
+        return Ok(Pool { name, device: info.device, block: table.block, _held: None });
     }
     Err(gone(given))
 }
@@ -118,32 +118,16 @@ fn files(folder: &Path, settings: &Settings, control: &Control) -> Result<Pool> 
             }
             continue;
         };
-        let Some(fd) = hold(folder, control, &name, info.device)? else { continue };
+        let Some(held) = Held::new(folder, control, &name, info.device)? else { continue };
         if !loops::find(folder, table.data).is_some_and(|found| found.is_of(&data)) {
             return Err(Error::Unavailable(format!(
                 "the thin pool {name} is in use with other files than those in {}: is that a copy of another state?",
                 folder.display()
             )));
         }
-        return Ok(Pool { name, device: info.device, block: table.block, _open: Some(fd) });
+        return Ok(Pool { name, device: info.device, block: table.block, _held: Some(held) });
     }
     Err(Errno::BUSY).at("set up a thin pool in", folder)
-}
-
-/// Opens a device and lets it go when it is closed for the last time. `None` if it is just going.
-pub(super) fn hold(folder: &Path, control: &Control, name: &str, device: u64) -> Result<Option<OwnedFd>> {
-    let path = node::mapped(folder, device)?;
-    match node::open(&path, OFlags::RDONLY) {
-        Ok(fd) => {
-            control.remove(name, true).at("let go of", name)?;
-            Ok(Some(fd))
-        }
-        Err(Errno::NXIO | Errno::NODEV | Errno::NOENT | Errno::BUSY) => {
-            std::thread::sleep(PAUSE);
-            Ok(None)
-        }
-        Err(error) => Err(error).at("open", path),
-    }
 }
 
 /// The kernel refuses a second pool with the same metadata, and a file is never two loop devices.
