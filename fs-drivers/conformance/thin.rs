@@ -49,7 +49,9 @@ fn a_full_pool_loses_no_layer_and_goes_on_after_a_removal() {
         let sealed = bed.read("a", &[], snapshot);
         bed.prepare("b", &["a"]).unwrap();
         let error = bed.write("b", &["a"], |root| fill(&root.join("much"), 300 << 20)).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
+        // The file's own blocks, or ext4's books, whichever did not fit first.
+        let errors = [libc::ENOSPC, libc::EIO, libc::EROFS];
+        assert!(error.raw_os_error().is_some_and(|code| errors.contains(&code)), "{error}");
         let refused = bed.prepare("c", &["a"]).unwrap_err();
         assert_eq!(refused.io_kind(), Some(io::ErrorKind::StorageFull));
         let words = ["of 160 MiB for data are free", "less than 10 % (lvm.min_free_space)", "make room", "prune"];
@@ -124,7 +126,7 @@ fn a_layer_is_as_large_as_is_asked_for_and_never_smaller_than_its_image() {
         bed.driver.prepare(&id("b"), &ids(&["a"]), &sized(20 << 30)).unwrap();
         let bytes = |root: &Path| {
             let found = rustix::fs::statvfs(root).unwrap();
-            found.f_blocks * found.f_frsize >> 30
+            (found.f_blocks * found.f_frsize) >> 30
         };
         assert_eq!(bed.read("a", &[], bytes), 9);
         assert_eq!(bed.read("b", &["a"], bytes), 19);

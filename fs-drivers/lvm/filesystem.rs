@@ -27,6 +27,10 @@ pub(super) const SMALLEST_EXT4: u64 = 64 << 20;
 /// MiB: every layer that is written to gets all of it in the end.
 const JOURNAL: &str = "size=16";
 
+/// Blocks of 4 KiB that an ext4 can be enlarged to while it is mounted, a TiB: what is reserved for more (1024 times as much)
+/// does not go through a small journal at once.
+const GROWS_TO: u64 = 1 << 28;
+
 impl FileSystem {
     pub(super) fn parse(name: &str) -> Option<Self> {
         [Self::Ext4, Self::Xfs].into_iter().find(|one| one.name() == name)
@@ -71,8 +75,8 @@ impl FileSystem {
         let mut command = Command::new(self.find_maker()?);
         match self {
             Self::Ext4 => command
-                .args(["-q", "-F", "-t", "ext4", "-m", "0", "-J", JOURNAL])
-                .args(["-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1"]),
+                .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-J", JOURNAL, "-E"])
+                .arg(format!("nodiscard,lazy_itable_init=1,lazy_journal_init=1,resize={GROWS_TO}")),
             Self::Xfs => command.args(["-q", "-f", "-K"]),
         };
         run(command.arg(device)).at("make a file system on", device)

@@ -57,7 +57,8 @@ pub(crate) fn has(root: &Path, number: u32) -> bool {
 /// A thin device that is none of ours.
 pub(crate) fn make_foreign(root: &Path, number: u32) {
     let lvm = Lvm::open(root).unwrap();
-    lvm.with_pool(|control, pool| Ok(thin::create(control, &pool.name, number).unwrap())).unwrap();
+    let made = lvm.with_pool(|control, pool| Ok(thin::create(control, &pool.name, number)));
+    made.unwrap().unwrap();
 }
 
 /// LVM's own number, which is nobody else's to change.

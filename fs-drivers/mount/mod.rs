@@ -20,7 +20,7 @@ use crate::fuse::{Activation, Starting};
 use crate::lvm::{self, Held};
 use crate::{Access, Driver, Error, LayerId, Result};
 
-pub use private::in_private_namespace;
+pub use private::{in_private_namespace, part_with_mounts};
 
 /// Shows `mounts` below an empty directory and calls `f` with it. The path is good in the thread that `f` runs in
 /// and in threads that it starts, and only until it returns. A single bind mount is shown by its own path, without
@@ -40,11 +40,7 @@ pub fn with_mounted<T: Send>(mounts: &[Mount], f: impl FnOnce(&Path) -> T + Send
         make_rprivate("/").at("make mounts private below", "/")?;
         let root = empty_directory(&place)?;
         for mount in &mounts {
-            let target = below(&root, &mount.target);
-            let name = CString::new(target.as_os_str().as_bytes())
-                .map_err(|_| Error::InvalidArgument(format!("mount target {}", target.display())))?;
-            let ready = Prepared::new(mount).at("mount", &target)?;
-            ready.perform(&name).at("mount", &target)?;
+            perform(mount, &below(&root, &mount.target))?;
         }
         servers.into_iter().for_each(Starting::mounted);
         let value = f(&root);
@@ -63,6 +59,13 @@ pub fn open_contents(driver: &dyn Driver, id: &LayerId, parents: &[LayerId], acc
         Some(directory) => RootDir::open(&directory).at("open", &directory),
         None => with_mounted(&driver.mounts(id, parents, access)?, |root| RootDir::open(root).at("open", root))?,
     }
+}
+
+/// Makes a mount that needs nothing more.
+pub fn perform(mount: &Mount, target: &Path) -> Result<()> {
+    let name = CString::new(target.as_os_str().as_bytes())
+        .map_err(|_| Error::InvalidArgument(format!("mount target {}", target.display())))?;
+    Prepared::new(mount).and_then(|ready| Ok(ready.perform(&name)?)).at("mount", target)
 }
 
 /// What the kernel can mount, who serves it where that is us, and devices that are there as long as somebody has them.

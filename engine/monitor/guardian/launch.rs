@@ -1,13 +1,14 @@
 //! Starting the container, the first time and again.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use berth_arch::mount::Mount;
+use berth_arch::mount::{Mount, umount_detach};
 use berth_backends::{Bundle, Error as BackendError, Lent, Stdio};
 use berth_fs_drivers::fuse::{Activation, Waiting};
 use berth_fs_drivers::lvm::{self, Held};
+use berth_fs_drivers::mount::{part_with_mounts, perform};
 use oci_spec::runtime::Spec;
 
 use super::streams::Connected;
@@ -69,7 +70,7 @@ impl Monitor {
         let limits = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let limit = limits.and_then(|limits| limits.memory().as_ref()).and_then(|memory| memory.limit());
         self.memory = if limit.is_some_and(|limit| limit > 0) { Memory::ToBeWatched } else { Memory::Unwatched };
-        let Active { mounts, lent, servers, devices } = activate(&self.config.rootfs)?;
+        let Active { mounts, lent, servers, devices } = activate(&self.config.rootfs, &self.config.mount_point)?;
         let bundle =
             Bundle { mount_point: self.config.mount_point.clone(), rootfs: mounts, lent: Lent::new(lent), spec };
         let created = self.backend.create(&self.config.id, &bundle, io).map_err(|error| refusal(&error))?;
@@ -127,12 +128,43 @@ struct Active {
     mounts: Vec<Mount>,
     lent: Vec<OwnedFd>,
     servers: Vec<Waiting>,
-    devices: Vec<Held>,
+    devices: Vec<Placed>,
+}
+
+/// A device's file system at a place in the monitor's own mounts, where a container binds it from: its control group does not let it open
+/// devices, and mount(2) does.
+struct Placed {
+    place: PathBuf,
+    _device: Held,
+}
+
+impl Placed {
+    fn new(mount: &Mount, device: Held, place: &Path) -> berth_fs_drivers::Result<Self> {
+        part_with_mounts()?;
+        perform(mount, place)?;
+        Ok(Self { place: place.to_owned(), _device: device })
+    }
+
+    fn bind(&self) -> Mount {
+        Mount {
+            fstype: "bind".to_owned(),
+            source: self.place.clone(),
+            target: "/".into(),
+            options: Vec::new(),
+            base: None,
+        }
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        let _ = umount_detach(&self.place);
+    }
 }
 
 /// Starts the servers of mounts that need one, each of which is a process of its own: an engine's or a monitor's end is none of
 /// theirs. What is left of them is collected like any other child. Makes the devices of mounts that need one.
-fn activate(rootfs: &[Mount]) -> Result<Active, Refusal> {
+fn activate(rootfs: &[Mount], place: &Path) -> Result<Active, Refusal> {
     let failed = |error: berth_fs_drivers::Error| Refusal { kind: RefusalKind::Failed, message: error.to_string() };
     let mut active = Active::default();
     for mount in rootfs {
@@ -143,8 +175,9 @@ fn activate(rootfs: &[Mount]) -> Result<Active, Refusal> {
             active.lent.push(device);
             active.servers.push(waiting);
         } else if let Some((mount, device)) = lvm::activate(mount).map_err(failed)? {
-            active.mounts.push(mount);
-            active.devices.push(device);
+            let placed = Placed::new(&mount, device, place).map_err(failed)?;
+            active.mounts.push(placed.bind());
+            active.devices.push(placed);
         } else {
             active.mounts.push(mount.clone());
         }
