@@ -185,6 +185,8 @@ pub struct Entry {
     /// Tries the driver for real in a scratch folder below `root`. The detail is what was found
     /// (`native diff, d_type, ...`).
     pub probe: fn(root: &Path) -> Probe<Vec<String>>,
+    /// As `probe`, when nobody asked for this driver: it may want to be named first.
+    pub unasked: fn(root: &Path) -> Probe<Vec<String>>,
     /// Opens (and creates) the driver's folder `root/NAME`.
     pub open: fn(root: &Path) -> Result<Box<dyn Driver>>,
     /// What choosing this driver costs the user, said once and loudly when it was not asked for.

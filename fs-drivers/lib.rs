@@ -17,6 +17,7 @@ mod folder;
 mod full;
 pub mod fuse;
 mod ground;
+pub mod lvm;
 pub mod mount;
 mod overlay;
 pub mod registry;

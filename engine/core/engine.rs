@@ -45,7 +45,7 @@ impl Engine {
 
     /// Without a hold for a caller that has one.
     pub(crate) fn with(config: EngineConfig, store: Arc<Store>, hold: Option<Hold>) -> Result<Self> {
-        let chosen = storage::open(&store, config.storage_driver.as_deref())?;
+        let chosen = storage::open(&store, config.storage_driver.as_deref(), &config.storage_options)?;
         Self::on(config, store, chosen, hold)
     }
 

@@ -17,5 +17,6 @@ mod one_file;
 pub(crate) mod properties;
 mod removal;
 mod subvolumes;
+mod thin;
 
 use bed::{Bed, each};

@@ -28,6 +28,7 @@ use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage,
 pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
     probe: probe::probe,
+    unasked: probe::probe,
     open,
     caution: Some("fuse serves every file through a process: it takes no more space than overlay and is slower"),
 };

@@ -17,6 +17,7 @@ use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result,
 pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
     probe,
+    unasked: probe,
     open,
     caution: Some(
         "vfs copies every file of the image for each layer and container: slow, and where the file system cannot share blocks \
