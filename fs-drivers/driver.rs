@@ -122,8 +122,12 @@ pub trait Driver: Send + Sync {
     /// Deletes what interrupted removals left (renamed-away folders). Safe at any time.
     fn sweep(&self) -> Result<()>;
 
-    /// Where a layer's archive is unpacked to, and in which form whiteouts are kept there.
-    fn unpack_target(&self, id: &LayerId) -> Result<UnpackTarget>;
+    /// The form in which this driver's layers say what they hide.
+    fn whiteouts(&self) -> Whiteouts;
+
+    /// The directory with what the layer itself holds, in the form of [`Driver::whiteouts`]. `None`: it shows only
+    /// where it is mounted. For both: `mount::open_contents`.
+    fn directory(&self, id: &LayerId) -> Result<Option<PathBuf>>;
 
     /// A faster way to find a layer's changes than comparing two whole trees.
     fn differ(&self) -> Option<&dyn Differ>;
@@ -134,13 +138,7 @@ pub trait Driver: Send + Sync {
     }
 }
 
-/// See [`Driver::unpack_target`].
-#[derive(Debug, Clone)]
-pub struct UnpackTarget {
-    pub directory: PathBuf,
-    pub whiteouts: Whiteouts,
-}
-
+/// How a layer says what it hides of those below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whiteouts {
     /// Character devices 0/0 and `trusted.overlay.opaque`.

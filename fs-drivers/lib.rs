@@ -23,7 +23,5 @@ mod stacked;
 mod tree;
 mod vfs;
 
-pub use driver::{
-    Access, Change, ChangeKind, Differ, Driver, Entry, LayerId, LayerOptions, UnpackTarget, Usage, Whiteouts,
-};
+pub use driver::{Access, Change, ChangeKind, Differ, Driver, Entry, LayerId, LayerOptions, Usage, Whiteouts};
 pub use error::{Error, Result};

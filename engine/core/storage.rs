@@ -3,13 +3,13 @@
 //! What the state was made with is remembered; another is taken only while there are no layers. Where that cannot be,
 //! a driver that refuses stands in for it, so that what only looks at records works on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use berth_arch::Probe;
 use berth_arch::mount::Mount;
 use berth_fs_drivers::registry::{self, DRIVERS, ORDER, Refused, Selection};
-use berth_fs_drivers::{Access, Differ, Driver, LayerId, LayerOptions, UnpackTarget, Usage};
+use berth_fs_drivers::{Access, Differ, Driver, LayerId, LayerOptions, Usage, Whiteouts};
 use berth_store::Store;
 use berth_store::rusqlite::OptionalExtension;
 
@@ -246,7 +246,11 @@ impl Driver for Refusing {
         self.refuse()
     }
 
-    fn unpack_target(&self, _id: &LayerId) -> berth_fs_drivers::Result<UnpackTarget> {
+    fn whiteouts(&self) -> Whiteouts {
+        Whiteouts::Apply
+    }
+
+    fn directory(&self, _id: &LayerId) -> berth_fs_drivers::Result<Option<PathBuf>> {
         self.refuse()
     }
 

@@ -17,7 +17,7 @@ use crate::error::At;
 use crate::folder::Folder;
 use crate::stacked::{self, DIFF};
 use crate::tree;
-use crate::{Access, Change, Differ, Driver, Entry, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts};
+use crate::{Access, Change, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, open, caution: None };
 
@@ -83,9 +83,13 @@ impl Driver for Aufs {
         self.folder.sweep()
     }
 
-    fn unpack_target(&self, id: &LayerId) -> Result<UnpackTarget> {
+    fn whiteouts(&self) -> Whiteouts {
+        Whiteouts::Aufs
+    }
+
+    fn directory(&self, id: &LayerId) -> Result<Option<PathBuf>> {
         self.folder.open_in(id, DIFF)?;
-        Ok(UnpackTarget { directory: self.diff(id), whiteouts: Whiteouts::Aufs })
+        Ok(Some(self.diff(id)))
     }
 
     fn differ(&self) -> Option<&dyn Differ> {

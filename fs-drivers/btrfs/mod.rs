@@ -26,9 +26,7 @@ use crate::diff::compare_open;
 use crate::error::At;
 use crate::folder::Folder;
 use crate::tree;
-use crate::{
-    Access, Change, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts,
-};
+use crate::{Access, Change, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, open, caution: None };
 
@@ -167,9 +165,13 @@ impl Driver for Btrfs {
         self.folder.sweep()
     }
 
-    fn unpack_target(&self, id: &LayerId) -> Result<UnpackTarget> {
+    fn whiteouts(&self) -> Whiteouts {
+        Whiteouts::Apply
+    }
+
+    fn directory(&self, id: &LayerId) -> Result<Option<PathBuf>> {
         self.folder.open_in(id, TREE)?;
-        Ok(UnpackTarget { directory: self.tree(id), whiteouts: Whiteouts::Apply })
+        Ok(Some(self.tree(id)))
     }
 
     fn differ(&self) -> Option<&dyn Differ> {

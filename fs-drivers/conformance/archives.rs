@@ -6,7 +6,7 @@ use std::path::Path;
 
 use berth_arch::root_dir::RootDir;
 
-use super::bed::{assert_same, scratch, shell, snapshot, whole_path};
+use super::bed::{assert_same, scratch, shell, snapshot};
 use super::{Bed, each, layers::everything};
 use crate::diff::{UnpackOptions, assemble, pack_tree};
 
@@ -125,14 +125,15 @@ fn a_file_that_changed_is_not_passed_off_as_the_old_one() {
         let mut record = Vec::new();
         let options = UnpackOptions { record: Some(&mut record), ..Default::default() };
         bed.unpack_with("a", &[], &archive, options).unwrap();
-        let directory = whole_path(bed, "a");
-        for (content, record) in
-            [("two\n", &record[..]), ("longer\n", &record[..]), ("one\n", &record[..record.len() - 3])]
-        {
-            fs::write(directory.join("f"), content).unwrap();
-            let root = RootDir::open(&directory).unwrap();
-            assert!(assemble(|| Ok(record), &root, &mut Vec::new()).is_err(), "{content}");
-        }
+        bed.contents("a", &[], |layer| {
+            for (content, record) in
+                [("two\n", &record[..]), ("longer\n", &record[..]), ("one\n", &record[..record.len() - 3])]
+            {
+                fs::write(layer.join("f"), content).unwrap();
+                let root = RootDir::open(layer).unwrap();
+                assert!(assemble(|| Ok(record), &root, &mut Vec::new()).is_err(), "{content}");
+            }
+        });
     });
 }
 

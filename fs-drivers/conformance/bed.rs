@@ -1,20 +1,31 @@
 //! What a behaviour works with: a driver over a folder of its own, and short ways to say things.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::ground::{self, GROUNDS};
 use crate::diff::{UnpackOptions, Unpacked, pack, unpack};
-use crate::mount::with_mounted;
+use crate::mount::{open_contents, with_mounted};
 use crate::{Access, Change, ChangeKind, Driver, Entry, LayerId, LayerOptions, Result, registry};
+use berth_arch::root_dir::RootDir;
 
 pub(super) struct Bed {
     pub(super) driver: Box<dyn Driver>,
     folder: tempfile::TempDir,
 }
 
+/// Names the one driver to try, which has to work.
+const ONLY: &str = "BERTH_TEST_DRIVER";
+
 /// Runs `behaviour` on every driver that works here, and on the file systems that are made for it.
 pub(super) fn each(behaviour: impl Fn(&Bed) + Sync) {
+    if let Ok(only) = std::env::var(ONLY) {
+        let entry = registry::DRIVERS.iter().find(|entry| entry.name == only).expect("a driver's name");
+        let folder = scratch();
+        assert_eq!((entry.probe)(folder.path()).reason(), None);
+        return behaviour(&Bed::new(entry, folder));
+    }
     for entry in registry::DRIVERS {
         try_on(entry, scratch(), "the tests' file system", &behaviour);
         let grounds = GROUNDS.iter().filter(|(driver, _)| *driver == entry.name);
@@ -82,6 +93,12 @@ impl Bed {
         self.mounted(name, parents, Access::ReadOnly, f)
     }
 
+    /// Calls `f` with what the layer itself holds.
+    pub(super) fn contents<T>(&self, name: &str, parents: &[&str], f: impl FnOnce(&Path) -> T) -> T {
+        let root = open_contents(&*self.driver, &id(name), &ids(parents), Access::ReadWrite).unwrap();
+        f(&path_of(&root))
+    }
+
     fn mounted<T: Send>(&self, name: &str, parents: &[&str], access: Access, f: impl FnOnce(&Path) -> T + Send) -> T {
         let mounts = self.driver.mounts(&id(name), &ids(parents), access).unwrap();
         with_mounted(&mounts, f).unwrap()
@@ -120,8 +137,8 @@ impl Bed {
         options: UnpackOptions<'_>,
     ) -> Result<Unpacked> {
         self.prepare(name, parents)?;
-        let target = self.driver.unpack_target(&id(name))?;
-        unpack(archive, &target, options)
+        let root = open_contents(&*self.driver, &id(name), &ids(parents), Access::ReadWrite)?;
+        unpack(archive, root, self.driver.whiteouts(), options)
     }
 }
 
@@ -191,6 +208,11 @@ pub(super) fn shell(directory: &Path, script: &str) -> bool {
     true
 }
 
-pub(super) fn whole_path(bed: &Bed, name: &str) -> PathBuf {
-    bed.driver.unpack_target(&id(name)).unwrap().directory
+pub(super) fn path_of(root: &RootDir) -> PathBuf {
+    format!("/proc/self/fd/{}/.", root.as_fd().as_raw_fd()).into()
+}
+
+/// The directory of a layer, where it shows without being mounted.
+pub(super) fn directory(bed: &Bed, name: &str) -> Option<PathBuf> {
+    bed.driver.directory(&id(name)).unwrap()
 }

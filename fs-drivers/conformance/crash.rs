@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::bed::{id, ids, snapshot};
+use super::bed::{id, ids, path_of, snapshot};
 use super::each;
-use crate::{LayerOptions, registry};
+use crate::mount::open_contents;
+use crate::{Access, LayerOptions, registry};
 
 /// `DRIVER ROOT`: makes the test below a process that works until it is killed.
 const VICTIM: &str = "BERTH_TEST_VICTIM";
@@ -25,11 +26,13 @@ fn victim() {
         say("prepare");
         driver.prepare(&id(&name), &base, &LayerOptions::default()).unwrap();
         say("fill");
-        let top = driver.unpack_target(&id(&name)).unwrap().directory;
+        let root = open_contents(&*driver, &id(&name), &base, Access::ReadWrite).unwrap();
+        let top = path_of(&root);
         for n in 0..20 {
             std::fs::create_dir_all(top.join(format!("d{n}"))).unwrap();
             std::fs::write(top.join(format!("d{n}/f")), name.as_bytes()).unwrap();
         }
+        drop(root);
         say("commit");
         driver.commit(&id(&name)).unwrap();
         say("sealed");

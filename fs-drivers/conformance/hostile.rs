@@ -4,9 +4,11 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 
-use super::bed::{id, scratch, whole_path};
+use super::bed::{id, scratch};
 use super::{Bed, each};
+use crate::Access;
 use crate::diff::{UnpackOptions, unpack};
+use crate::mount::open_contents;
 
 /// A header and its data, with a right checksum.
 fn entry(name: &str, flag: u8, link: &str, data: &[u8]) -> Vec<u8> {
@@ -92,10 +94,11 @@ fn links_do_not_lead_out() {
         bed.unpack("a", &[], &archive.concat()).unwrap();
         let names: Vec<_> = fs::read_dir(secret.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!((names.len(), fs::read(secret.path().join("file")).unwrap()), (1, b"secret".to_vec()));
-        let layer = whole_path(bed, "a");
-        assert_eq!(fs::read(layer.join("etc/absolute")).unwrap(), b"inside");
-        assert_eq!(fs::read(layer.join(&out[1..]).join("file")).unwrap(), b"inside");
-        assert_eq!(fs::read(layer.join(&out[1..]).join("new")).unwrap(), b"inside");
+        bed.read("a", &[], |layer| {
+            assert_eq!(fs::read(layer.join("etc/absolute")).unwrap(), b"inside");
+            assert_eq!(fs::read(layer.join(&out[1..]).join("file")).unwrap(), b"inside");
+            assert_eq!(fs::read(layer.join(&out[1..]).join("new")).unwrap(), b"inside");
+        });
 
         let through = [entry("abs", b'2', out, b""), entry("hard", b'1', "abs/file", b"")].concat();
         refused(bed, &through, "hard: its hard link's target abs/file does not exist");
@@ -104,7 +107,7 @@ fn links_do_not_lead_out() {
         // A hard link to a symbolic link is one to the link itself, and writing through it replaces it.
         let chain = [entry("s", b'2', out, b""), entry("h", b'1', "s", b""), entry("h", b'0', "", b"x")].concat();
         bed.unpack("b", &[], &chain).unwrap();
-        assert!(fs::symlink_metadata(whole_path(bed, "b").join("h")).unwrap().is_file());
+        bed.read("b", &[], |layer| assert!(fs::symlink_metadata(layer.join("h")).unwrap().is_file()));
         assert_eq!(fs::metadata(secret.path()).unwrap().nlink(), 2);
     });
 }
@@ -181,11 +184,13 @@ fn overlays_own_attributes_do_not_come_from_an_archive() {
             records.extend(record(&format!("SCHILY.xattr.{name}"), value));
         }
         bed.unpack("a", &[], &[entry("p", b'x', "", &records), entry("d", b'5', "", b"")].concat()).unwrap();
-        let root = rustix::fs::open(whole_path(bed, "a"), crate::tree::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
-        let get = |name| crate::tree::get_xattr(&root, std::ffi::OsStr::new("d"), name).unwrap();
-        assert_eq!(get("trusted.overlay.redirect"), None);
-        assert_eq!(get("user.overlay.opaque"), None);
-        assert_eq!(get("user.fine").as_deref(), Some(&b"1"[..]));
+        bed.contents("a", &[], |layer| {
+            let root = rustix::fs::open(layer, crate::tree::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+            let get = |name| crate::tree::get_xattr(&root, std::ffi::OsStr::new("d"), name).unwrap();
+            assert_eq!(get("trusted.overlay.redirect"), None);
+            assert_eq!(get("user.overlay.opaque"), None);
+            assert_eq!(get("user.fine").as_deref(), Some(&b"1"[..]));
+        });
     });
 }
 
@@ -193,7 +198,7 @@ fn overlays_own_attributes_do_not_come_from_an_archive() {
 fn devices_are_made_as_root() {
     each(|bed| {
         bed.unpack("a", &[], &entry("null", b'3', "", b"")).unwrap();
-        let meta = fs::metadata(whole_path(bed, "a").join("null")).unwrap();
+        let meta = bed.read("a", &[], |layer| fs::metadata(layer.join("null")).unwrap());
         assert_eq!((meta.rdev(), meta.mode() & 0o7777), (rustix::fs::makedev(1, 3), 0o755));
     });
 }
@@ -224,8 +229,8 @@ fn a_great_many_entries_need_no_memory() {
         bed.prepare("a", &[]).unwrap();
         let before = resident();
         let many = Many { left: 40_000, block: io::Cursor::default() };
-        let target = bed.driver.unpack_target(&id("a")).unwrap();
-        let unpacked = unpack(many, &target, UnpackOptions::default()).unwrap();
+        let root = open_contents(&*bed.driver, &id("a"), &[], Access::ReadWrite).unwrap();
+        let unpacked = unpack(many, root, bed.driver.whiteouts(), UnpackOptions::default()).unwrap();
         assert_eq!(unpacked.entries, 40_000);
         let grown = resident().saturating_sub(before);
         assert!(grown < 64 << 10, "{grown} KiB more");

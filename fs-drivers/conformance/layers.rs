@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 
 use super::bed::{assert_same, id, ids, shell, snapshot};
 use super::{Bed, each};
@@ -194,10 +195,11 @@ fn chains_of_130_layers_and_of_more_than_the_kernel_stacks_are_mounted() {
         let mut parents: Vec<&str> = Vec::new();
         for (n, name) in names.iter().enumerate() {
             bed.prepare(name, &parents).unwrap();
+            let fill = |root: &Path| fs::write(root.join(name), name).unwrap();
             if parents.is_empty() || bed.driver.name() == "overlay" && n != count - 1 {
-                fs::write(super::bed::whole_path(bed, name).join(name), name).unwrap();
+                bed.contents(name, &parents, fill);
             } else {
-                bed.write(name, &parents, |root| fs::write(root.join(name), name).unwrap());
+                bed.write(name, &parents, fill);
             }
             parents.insert(0, name);
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::bed::{id, ids, shell, whole_path};
+use super::bed::{directory, id, ids, shell};
 use super::each;
 use crate::mount::in_private_namespace;
 use crate::{Access, registry};
@@ -44,7 +44,7 @@ fn a_half_made_layer_is_listed_and_removed() {
     each(|bed| {
         fs::create_dir(bed.root().join(bed.driver.name()).join("half")).unwrap();
         assert_eq!(bed.driver.list().unwrap(), ids(&["half"]));
-        assert!(bed.driver.unpack_target(&id("half")).is_err());
+        assert!(bed.driver.directory(&id("half")).is_err());
         bed.driver.remove(&id("half")).unwrap();
         assert_eq!(bed.driver.list().unwrap(), []);
     });
@@ -54,13 +54,14 @@ fn a_half_made_layer_is_listed_and_removed() {
 fn trees_of_any_depth_and_permission_are_removed() {
     each(|bed| {
         bed.prepare("a", &[]).unwrap();
-        let directory = whole_path(bed, "a");
-        let script = "import os\nfor i in range(3000):\n os.mkdir('d'); os.chdir('d')\nopen('f','w')";
-        shell(&directory, &format!("python3 - <<'E'\n{script}\nE"));
-        fs::create_dir(directory.join("none")).unwrap();
-        fs::write(directory.join("none/f"), "x").unwrap();
-        fs::set_permissions(directory.join("none"), fs::Permissions::from_mode(0o0)).unwrap();
-        shell(&directory, "mkdir fixed; echo x >fixed/f; chattr +i fixed/f fixed 2>/dev/null || true");
+        bed.contents("a", &[], |layer| {
+            let script = "import os\nfor i in range(3000):\n os.mkdir('d'); os.chdir('d')\nopen('f','w')";
+            shell(layer, &format!("python3 - <<'E'\n{script}\nE"));
+            fs::create_dir(layer.join("none")).unwrap();
+            fs::write(layer.join("none/f"), "x").unwrap();
+            fs::set_permissions(layer.join("none"), fs::Permissions::from_mode(0o0)).unwrap();
+            shell(layer, "mkdir fixed; echo x >fixed/f; chattr +i fixed/f fixed 2>/dev/null || true");
+        });
         bed.driver.usage(&id("a")).unwrap();
         bed.driver.remove(&id("a")).unwrap();
         assert_eq!(bed.driver.list().unwrap(), []);
@@ -74,7 +75,8 @@ fn what_is_mounted_inside_a_layer_is_not_deleted() {
         for (source, name) in [("tmpfs", "a"), ("bind", "b")] {
             bed.layer(name, &[], |root| fs::create_dir(root.join("m")).unwrap());
             bed.layer("precious", &[], |root| fs::write(root.join("f"), "x").unwrap());
-            let (inner, precious) = (whole_path(bed, name).join("m"), whole_path(bed, "precious"));
+            let Some((layer, precious)) = directory(bed, name).zip(directory(bed, "precious")) else { return };
+            let inner = layer.join("m");
             let removed = in_private_namespace(|| {
                 berth_arch::mount::make_rprivate("/").unwrap();
                 match source {

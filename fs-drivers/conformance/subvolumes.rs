@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use super::bed::{assert_same, id, ids, shell, snapshot, whole_path};
+use super::bed::{assert_same, directory, id, ids, shell, snapshot};
 use super::{Bed, each};
 use crate::LayerOptions;
 use crate::btrfs::testing;
@@ -56,8 +56,8 @@ fn subvolumes_that_a_container_made_go_with_its_layer() {
         bed.layer("other", &["a"], |root| testing::create(root, "kept"));
         bed.driver.remove(&id("b")).unwrap();
         assert_eq!(bed.driver.list().unwrap(), ids(&["a", "other"]));
-        assert!(whole_path(bed, "other").join("kept").exists());
-        assert_eq!(fs::read(whole_path(bed, "a").join("file")).unwrap(), b"x");
+        assert!(directory(bed, "other").unwrap().join("kept").exists());
+        assert_eq!(fs::read(directory(bed, "a").unwrap().join("file")).unwrap(), b"x");
         assert_eq!(testing::count(bed.root()), 3, "a, other, kept");
     });
 }
@@ -217,7 +217,7 @@ fn a_layer_is_made_and_removed_without_its_parents_being_read() {
             }
         });
         bed.prepare("b", &["a"]).unwrap();
-        let of = |name: &str| fs::metadata(whole_path(bed, name).join("f7")).unwrap();
+        let of = |name: &str| fs::metadata(directory(bed, name).unwrap().join("f7")).unwrap();
         assert_eq!((of("a").ino(), of("a").mtime_nsec()), (of("b").ino(), of("b").mtime_nsec()));
         assert_ne!(of("a").dev(), of("b").dev());
         let taken = bed.driver.usage(&id("b")).unwrap();

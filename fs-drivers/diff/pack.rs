@@ -13,8 +13,9 @@ use rustix::fs::FileType;
 use super::tar::{Entry, Kind, Sparse, Writer};
 use super::{WHITEOUT, changes};
 use crate::error::At;
+use crate::mount::open_contents;
 use crate::tree::{self, Meta, Walk, Xattrs, next_data};
-use crate::{Change, ChangeKind, Driver, Error, LayerId, Result};
+use crate::{Access, Change, ChangeKind, Driver, Error, LayerId, Result};
 
 /// Holes that come to less than this are written as zeros, which every reader understands; GNU's sparse format
 /// 1.0 is what tar(1) and Docker read and some small readers do not.
@@ -34,18 +35,18 @@ pub struct Packed {
 /// Writes what `id` changes against `parents` as an OCI image layer: whiteouts, then what was added or modified.
 /// Sockets are left out, as in Docker. A file that changes meanwhile is an error.
 pub fn pack(driver: &dyn Driver, id: &LayerId, parents: &[LayerId], out: impl Write) -> Result<Packed> {
-    pack_changes(driver, id, out, &mut |visit| changes(driver, id, parents, visit))
+    pack_changes(driver, id, parents, out, &mut |visit| changes(driver, id, parents, visit))
 }
 
 /// As [`pack`], with only those changes that `each` calls back with.
 pub fn pack_changes(
     driver: &dyn Driver,
     id: &LayerId,
+    parents: &[LayerId],
     out: impl Write,
     each: &mut dyn FnMut(Visit<'_>) -> Result<()>,
 ) -> Result<Packed> {
-    let target = driver.unpack_target(id)?;
-    let root = RootDir::open(&target.directory).at("open", &target.directory)?;
+    let root = open_contents(driver, id, parents, Access::ReadOnly)?;
     let mut packer = Packer::new(&root, out);
     each(&mut |change| match change.kind {
         ChangeKind::Deleted => packer.whiteout(change.path),

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use berth_arch::root_dir::RootDir;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
@@ -18,7 +19,7 @@ use super::split::Record;
 use super::tar::{Kind, Member, Reader};
 use crate::error::At;
 use crate::tree::{self, Meta, is_kept};
-use crate::{Error, Result, UnpackTarget};
+use crate::{Error, Result, Whiteouts};
 
 /// How an archive is unpacked.
 #[derive(Default)]
@@ -43,9 +44,9 @@ pub struct Unpacked {
 /// Unpacks `archive` (tar, not compressed) into a layer and reads it to its end. Paths that go through a link of the
 /// same layer stay inside the layer, as in Docker; `..` is refused; a later entry replaces an earlier one of its name.
 /// On an error the layer is half-made: the caller removes it. Does not sync: [`crate::Driver::commit`] does.
-pub fn unpack(archive: impl Read, target: &UnpackTarget, options: UnpackOptions<'_>) -> Result<Unpacked> {
+pub fn unpack(archive: impl Read, root: RootDir, whiteouts: Whiteouts, options: UnpackOptions<'_>) -> Result<Unpacked> {
     let record = options.record.map(Record::new).transpose().at("write", "the archive's record")?;
-    let places = Places::open(target).at("open", &target.directory)?;
+    let places = Places::new(root, whiteouts);
     let unpacker = Unpacker {
         reader: Reader::new(archive, record),
         places,
@@ -54,14 +55,14 @@ pub fn unpack(archive: impl Read, target: &UnpackTarget, options: UnpackOptions<
         files: None,
         done: Unpacked::default(),
     };
-    unpacker.run().map_err(|source| as_error(source, target))
+    unpacker.run().map_err(as_error)
 }
 
-/// What is wrong with the archive is said as it is; what the system refused, with the layer's folder.
-fn as_error(source: io::Error, target: &UnpackTarget) -> Error {
+/// What is wrong with the archive is said as it is.
+fn as_error(source: io::Error) -> Error {
     match source.kind() {
         io::ErrorKind::InvalidData if source.get_ref().is_some() => Error::InvalidArgument(source.to_string()),
-        _ => Error::Io { action: "unpack into", path: target.directory.clone(), source },
+        _ => Error::Io { action: "unpack", path: "the layer's archive".into(), source },
     }
 }
 

@@ -13,7 +13,7 @@ mod server;
 mod thread;
 mod union;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use berth_arch::mount::Mount;
 
@@ -21,7 +21,7 @@ pub use self::activation::{Activation, Starting, Waiting};
 pub use self::options::TYPE;
 pub use self::server::{ROLE, main};
 use crate::stacked::Layered;
-use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts};
+use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
@@ -76,8 +76,12 @@ impl Driver for Fuse {
         self.layered.folder.sweep()
     }
 
-    fn unpack_target(&self, id: &LayerId) -> Result<UnpackTarget> {
-        self.layered.unpack_target(id)
+    fn whiteouts(&self) -> Whiteouts {
+        self.layered.form
+    }
+
+    fn directory(&self, id: &LayerId) -> Result<Option<PathBuf>> {
+        self.layered.directory(id).map(Some)
     }
 
     fn differ(&self) -> Option<&dyn Differ> {

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use berth_arch::mount::{Mount, Prepared, make_rprivate};
+use berth_arch::root_dir::RootDir;
 use rustix::mount::MountFlags;
 
 use crate::error::At;
 use crate::fuse::{Activation, Starting};
-use crate::{Error, Result};
+use crate::{Access, Driver, Error, LayerId, Result};
 
 pub use private::in_private_namespace;
 
@@ -47,6 +48,15 @@ pub fn with_mounted<T: Send>(mounts: &[Mount], f: impl FnOnce(&Path) -> T + Send
         servers.into_iter().for_each(Starting::mounted);
         Ok(f(&root))
     })?
+}
+
+/// The directory that has what the layer itself holds, in the driver's form of whiteouts: its own, or its tree in a
+/// mount that is seen nowhere and ends with the descriptor.
+pub fn open_contents(driver: &dyn Driver, id: &LayerId, parents: &[LayerId], access: Access) -> Result<RootDir> {
+    match driver.directory(id)? {
+        Some(directory) => RootDir::open(&directory).at("open", &directory),
+        None => with_mounted(&driver.mounts(id, parents, access)?, |root| RootDir::open(root).at("open", root))?,
+    }
 }
 
 /// What the kernel can mount, and who serves it where that is us.

@@ -11,6 +11,7 @@ mod probe;
 mod room;
 
 use std::io;
+use std::path::PathBuf;
 
 use berth_arch::mount::Mount;
 use rustix::fs::Mode;
@@ -18,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::error::At;
 use crate::stacked::{self, DIFF, Layered, WORK};
-use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts};
+use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, open, caution: None };
 
@@ -113,8 +114,12 @@ impl Driver for Overlay {
         self.layered.folder.sweep()
     }
 
-    fn unpack_target(&self, id: &LayerId) -> Result<UnpackTarget> {
-        self.layered.unpack_target(id)
+    fn whiteouts(&self) -> Whiteouts {
+        self.layered.form
+    }
+
+    fn directory(&self, id: &LayerId) -> Result<Option<PathBuf>> {
+        self.layered.directory(id).map(Some)
     }
 
     fn differ(&self) -> Option<&dyn Differ> {

@@ -10,7 +10,7 @@ use super::DIFF;
 use crate::error::At;
 use crate::folder::Folder;
 use crate::tree;
-use crate::{Change, Differ, LayerId, Result, UnpackTarget, Usage, Whiteouts};
+use crate::{Change, Differ, LayerId, Result, Usage, Whiteouts};
 
 /// The working directory.
 pub(crate) const WORK: &str = "w";
@@ -64,9 +64,9 @@ impl Layered {
         tree::usage(self.folder.open_in(id, DIFF)?).at("measure", self.diff(id))
     }
 
-    pub(crate) fn unpack_target(&self, id: &LayerId) -> Result<UnpackTarget> {
+    pub(crate) fn directory(&self, id: &LayerId) -> Result<PathBuf> {
         self.folder.open_in(id, DIFF)?;
-        Ok(UnpackTarget { directory: self.diff(id), whiteouts: self.form })
+        Ok(self.diff(id))
     }
 }
 

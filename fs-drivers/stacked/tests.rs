@@ -12,7 +12,7 @@ use crate::conformance::bed::{assert_same, scratch, snapshot};
 use crate::conformance::properties::{step, without_links, work};
 use crate::diff::{UnpackOptions, pack, unpack};
 use crate::folder::Folder;
-use crate::{Access, ChangeKind, Driver, LayerId, Result, UnpackTarget, Whiteouts, registry};
+use crate::{Access, ChangeKind, Driver, LayerId, Result, Whiteouts, registry};
 
 const FORMS: [Whiteouts; 2] = [Whiteouts::Overlay, Whiteouts::Aufs];
 
@@ -36,8 +36,13 @@ impl Layers {
     fn unpack(&self, name: &str, parents: &[LayerId], archive: &[u8]) -> Result<()> {
         self.folder.create(&id(name))?;
         create(&self.folder, &id(name), parents)?;
-        let target = UnpackTarget { directory: self.path(name), whiteouts: self.form };
-        unpack(archive, &target, UnpackOptions::default()).map(drop)
+        unpack(
+            archive,
+            berth_arch::root_dir::RootDir::open(&self.path(name)).unwrap(),
+            self.form,
+            UnpackOptions::default(),
+        )
+        .map(drop)
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -73,7 +78,7 @@ fn vfs(root: &Path) -> Box<dyn Driver> {
 }
 
 fn tree(driver: &dyn Driver, name: &LayerId) -> std::path::PathBuf {
-    driver.unpack_target(name).unwrap().directory
+    driver.directory(name).unwrap().unwrap()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 use crate::error::At;
 use crate::folder::Folder;
 use crate::tree::{self, Copier};
-use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, UnpackTarget, Usage, Whiteouts};
+use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
@@ -121,9 +121,13 @@ impl Driver for Vfs {
         self.folder.sweep()
     }
 
-    fn unpack_target(&self, id: &LayerId) -> Result<UnpackTarget> {
+    fn whiteouts(&self) -> Whiteouts {
+        Whiteouts::Apply
+    }
+
+    fn directory(&self, id: &LayerId) -> Result<Option<PathBuf>> {
         self.folder.open_in(id, TREE)?;
-        Ok(UnpackTarget { directory: self.tree(id), whiteouts: Whiteouts::Apply })
+        Ok(Some(self.tree(id)))
     }
 
     fn differ(&self) -> Option<&dyn Differ> {

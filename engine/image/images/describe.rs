@@ -25,11 +25,10 @@ impl ImageStore {
             Ok::<_, crate::Error>((image, tags, tagged, layers))
         })?;
         let mut folders = Vec::with_capacity(layers.len());
-        for layer in &layers {
-            let target = self.driver.unpack_target(&layer_id(layer.number)?)?;
-            // Where each layer is a whole tree there is nothing to tell apart.
-            if target.whiteouts != Whiteouts::Apply {
-                folders.push(target.directory);
+        // Where each layer is a whole tree there is nothing to tell apart.
+        if self.driver.whiteouts() != Whiteouts::Apply {
+            for layer in &layers {
+                folders.extend(self.driver.directory(&layer_id(layer.number)?)?);
             }
         }
         let mut driver_data = BTreeMap::new();

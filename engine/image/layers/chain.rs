@@ -8,7 +8,8 @@ use std::io::Read;
 
 use berth_arch::Host;
 use berth_fs_drivers::diff::{UnpackOptions, unpack};
-use berth_fs_drivers::{LayerId, LayerOptions};
+use berth_fs_drivers::mount::open_contents;
+use berth_fs_drivers::{Access, LayerId, LayerOptions};
 use berth_store::Lock;
 use berth_store::rusqlite::Transaction;
 
@@ -226,7 +227,9 @@ impl<'a> Chain<'a> {
         let mut reader = HashingReader::new(archive);
         let in_user_namespace = Host::detect().user.in_user_namespace;
         let options = UnpackOptions { in_user_namespace, record: Some(&mut record) };
-        let unpacked = unpack(&mut reader, &images.driver.unpack_target(&id)?, options)?;
+        let driver = &*images.driver;
+        let root = open_contents(driver, &id, &parents, Access::ReadWrite)?;
+        let unpacked = unpack(&mut reader, root, driver.whiteouts(), options)?;
         record.finish()?;
         images.driver.commit(&id)?;
         let (diff_id, archive) = reader.finish();

@@ -50,7 +50,7 @@ impl ImageStore {
 
     /// What the driver stacks the layer on: the image, and the places to mount on.
     fn all_parents(&self, layer: &ContainerLayer) -> Result<Vec<LayerId>> {
-        Ok(layer.parents.iter().cloned().chain([self.mount_points()?]).collect())
+        Ok(layer.parents.iter().cloned().chain(self.mount_points()?).collect())
     }
 
     /// The mounts that show the container's files; the first one's target is `/`.
@@ -90,7 +90,9 @@ impl ImageStore {
     pub fn pack_changes(&self, number: i64, out: impl Write + Send) -> Result<()> {
         let layer = self.container_layer(number)?;
         let parents = self.all_parents(&layer)?;
-        diff::pack_changes(&*self.driver, &layer.id, out, &mut |visit| self.own_changes(&layer.id, &parents, visit))?;
+        diff::pack_changes(&*self.driver, &layer.id, &parents, out, &mut |visit| {
+            self.own_changes(&layer.id, &parents, visit)
+        })?;
         Ok(())
     }
 

@@ -1,16 +1,16 @@
 //! The places that every container mounts something on. Docker has them in a layer of each container's own; here one
 //! layer below all images has them, so that those that an image lacks are not made in each container's layer.
 //!
-//! With a driver that shows the nearest parent alone (vfs), and where an image hides one, the backend makes them at the
+//! With a driver whose layers are whole trees there is no such layer; there, and where an image hides one, the backend makes them at the
 //! start: [`MountPoints`] tells a container's changes from these.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use berth_fs_drivers::{Change, ChangeKind, LayerId, LayerOptions};
+use berth_arch::root_dir::RootDir;
+use berth_fs_drivers::{Access, Change, ChangeKind, LayerId, LayerOptions, Whiteouts, mount};
 use berth_store::Lock;
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::graph::LOCK_PREFIX;
 use crate::{Error, ImageStore, Result};
@@ -25,8 +25,11 @@ const LAST: &str = "etc/resolv.conf";
 const LAYER: &str = "mount-points";
 
 impl ImageStore {
-    /// The lowest layer of every container, made by whoever needs it first.
-    pub(super) fn mount_points(&self) -> Result<LayerId> {
+    /// The lowest layer of every container, made by whoever needs it first. `None` with drivers that would not show it.
+    pub(super) fn mount_points(&self) -> Result<Option<LayerId>> {
+        if self.driver.whiteouts() == Whiteouts::Apply {
+            return Ok(None);
+        }
         let id: LayerId = LAYER.parse()?;
         if !self.has_mount_points(&id) {
             let _lock = Lock::acquire(&self.store.paths().locks(), &format!("{LOCK_PREFIX}{id}"))?;
@@ -34,30 +37,32 @@ impl ImageStore {
                 self.make_mount_points(&id)?;
             }
         }
-        Ok(id)
+        Ok(Some(id))
     }
 
     fn has_mount_points(&self, id: &LayerId) -> bool {
-        self.driver.unpack_target(id).is_ok_and(|target| target.directory.join(LAST).exists())
+        self.driver.directory(id).is_ok_and(|directory| directory.is_some_and(|path| path.join(LAST).exists()))
     }
 
     fn make_mount_points(&self, id: &LayerId) -> Result<()> {
         self.prepare_fresh(id, &[], &LayerOptions::default())?;
-        let root = self.driver.unpack_target(id)?.directory;
-        let create = |path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Io { action: "create", path, source }
-        };
-        for path in DIRECTORIES.iter().map(|name| root.join(name)) {
-            let mode = fs::Permissions::from_mode(0o755);
-            fs::create_dir(&path).and_then(|()| fs::set_permissions(&path, mode)).map_err(create(&path))?;
-        }
-        for path in FILES.iter().map(|name| root.join(name)) {
-            let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
-            file.and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o644))).map_err(create(&path))?;
-        }
+        let root = mount::open_contents(&*self.driver, id, &[], Access::ReadWrite)?;
+        fill(&root).map_err(|source| Error::Io { action: "fill", path: LAYER.into(), source })?;
         Ok(self.driver.commit(id)?)
     }
+}
+
+fn fill(root: &RootDir) -> io::Result<()> {
+    for name in DIRECTORIES {
+        rustix::fs::mkdirat(root, *name, Mode::RWXU)?;
+        rustix::fs::chmodat(root, *name, Mode::from_raw_mode(0o755), AtFlags::empty())?;
+    }
+    for name in FILES {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(root, *name, flags, Mode::RUSR)?;
+        rustix::fs::fchmod(file, Mode::from_raw_mode(0o644))?;
+    }
+    Ok(())
 }
 
 type Visit<'a> = &'a mut dyn FnMut(Change<'_>) -> io::Result<()>;

@@ -12,8 +12,8 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{modified, split};
+use crate::Whiteouts;
 use crate::tree::{self, Meta};
-use crate::{UnpackTarget, Whiteouts};
 
 struct Last {
     path: Box<[u8]>,
@@ -35,14 +35,13 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn open(target: &UnpackTarget) -> io::Result<Self> {
-        let root = RootDir::open(&target.directory)?;
-        Ok(Self { root, whiteouts: target.whiteouts, last: None, own: HashSet::new(), hidden: HashSet::new() })
+    pub(super) fn new(root: RootDir, whiteouts: Whiteouts) -> Self {
+        Self { root, whiteouts, last: None, own: HashSet::new(), hidden: HashSet::new() }
     }
 
     /// The tree itself, without any layer's conventions.
     pub(super) fn in_tree(root: RootDir) -> Self {
-        Self { root, whiteouts: Whiteouts::Apply, last: None, own: HashSet::new(), hidden: HashSet::new() }
+        Self::new(root, Whiteouts::Apply)
     }
 
     /// The directory `path`, made where it is missing. Links in it are followed inside the layer.
