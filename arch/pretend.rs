@@ -36,6 +36,7 @@ pub const FACILITIES: &[&str] = &[
     "statx",
     "userns",
     "wal",
+    "zfs",
 ];
 
 static WITHOUT: OnceLock<Vec<String>> = OnceLock::new();

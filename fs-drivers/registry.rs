@@ -11,8 +11,14 @@ use crate::{Driver, Entry, Error, Result};
 pub const ORDER: &[&str] = &["overlay", "btrfs", "zfs", "aufs", "lvm", "fuse", "vfs"];
 
 /// Those that there are, in [`ORDER`].
-pub const DRIVERS: &[Entry] =
-    &[crate::overlay::ENTRY, crate::btrfs::ENTRY, crate::aufs::ENTRY, crate::fuse::ENTRY, crate::vfs::ENTRY];
+pub const DRIVERS: &[Entry] = &[
+    crate::overlay::ENTRY,
+    crate::btrfs::ENTRY,
+    crate::zfs::ENTRY,
+    crate::aufs::ENTRY,
+    crate::fuse::ENTRY,
+    crate::vfs::ENTRY,
+];
 
 /// A driver, opened, and why it is this one.
 pub struct Selection {

@@ -216,3 +216,20 @@ pub(super) fn path_of(root: &RootDir) -> PathBuf {
 pub(super) fn directory(bed: &Bed, name: &str) -> Option<PathBuf> {
     bed.driver.directory(&id(name)).unwrap()
 }
+
+/// Makes a file of so many bytes that do not compress, on the disk.
+pub(super) fn fill(path: &Path, bytes: usize) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path)?;
+    let mut state = 88_172_645_463_325_252_u64;
+    let block: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    })
+    .take(bytes)
+    .collect();
+    file.write_all(&block)?;
+    file.sync_all()
+}

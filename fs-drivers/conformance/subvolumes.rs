@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use super::bed::{assert_same, directory, id, ids, shell, snapshot};
+use super::bed::{assert_same, directory, fill, id, ids, shell, snapshot};
 use super::{Bed, each};
 use crate::LayerOptions;
 use crate::btrfs::testing;
@@ -17,23 +17,6 @@ fn on_btrfs(behaviour: impl Fn(&Bed) + Sync) {
             behaviour(bed);
         }
     });
-}
-
-fn fill(path: &Path, bytes: usize) -> std::io::Result<()> {
-    use std::io::Write;
-    let mut file = fs::File::create(path)?;
-    // Not compressible, where the file system would.
-    let mut state = 88_172_645_463_325_252_u64;
-    let block: Vec<u8> = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    })
-    .take(bytes)
-    .collect();
-    file.write_all(&block)?;
-    file.sync_all()
 }
 
 /// Subvolumes in subvolumes, a read-only one and a snapshot of the whole among them, and links that lead out.
