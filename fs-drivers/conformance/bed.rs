@@ -18,6 +18,11 @@ pub(super) struct Bed {
 /// Names the one driver to try, which has to work.
 const ONLY: &str = "BERTH_TEST_DRIVER";
 
+/// Whether the tests are about this driver: not if they are those of another one alone.
+pub(super) fn is_meant(driver: &str) -> bool {
+    std::env::var(ONLY).map_or(true, |only| only == driver)
+}
+
 /// Runs `behaviour` on every driver that works here, and on the file systems that are made for it.
 pub(super) fn each(behaviour: impl Fn(&Bed) + Sync) {
     if let Ok(only) = std::env::var(ONLY) {

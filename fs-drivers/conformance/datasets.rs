@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::bed::{fill, id, ids};
 use super::{Bed, each};
+use crate::mount::in_private_namespace;
 use crate::{Driver, Error, LayerOptions, registry};
 
 const MIB: u64 = 1 << 20;
@@ -158,6 +159,11 @@ fn states_on_one_dataset_do_not_meet_and_a_copy_takes_nothing() {
         fs::copy(renamed.join("zfs/.dataset"), bed.root().join("zfs/.dataset")).unwrap();
         let error = open(bed.root()).err().unwrap().to_string();
         assert!(error.contains("is a copy"), "{error}");
+        fs::rename(renamed.join("zfs/.dataset"), renamed.join("aside")).unwrap();
+        let error = open(&renamed).err().unwrap().to_string();
+        assert!(error.contains(".dataset is missing, and there are layers"), "{error}");
+        fs::rename(renamed.join("aside"), renamed.join("zfs/.dataset")).unwrap();
+        assert_eq!(open(&renamed).unwrap().list().unwrap(), ids(&["a"]));
         fs::write(bed.root().join("zfs/.dataset"), "../../tank 7\n").unwrap();
         assert!(open(bed.root()).err().unwrap().to_string().contains("is not the name of a dataset"));
     });
@@ -201,6 +207,39 @@ fn a_layer_that_is_mounted_elsewhere_stays_whole_and_its_holder_is_named() {
         holder.wait().unwrap();
         bed.driver.remove(&id("a")).unwrap();
         assert_eq!(bed.driver.list().unwrap(), []);
+    });
+}
+
+#[test]
+fn a_dataset_that_is_mounted_where_layers_go_is_taken_whatever_the_state_is_on() {
+    on_zfs(|bed| {
+        let own = format!("{}/own", base(bed).rsplit_once('/').unwrap().0);
+        zfs(&["create", "-o", "mountpoint=legacy", &own]);
+        let state = tempfile::tempdir_in("/dev/shm").unwrap();
+        let place = state.path().join("zfs");
+        fs::create_dir(&place).unwrap();
+        in_private_namespace(|| {
+            berth_arch::mount::make_rprivate("/").unwrap();
+            let entry = registry::DRIVERS.iter().find(|entry| entry.name == "zfs").unwrap();
+            assert!((entry.probe)(state.path()).reason().unwrap().contains("is not on ZFS"));
+            rustix::mount::mount(&own, &place, "zfs", rustix::mount::MountFlags::empty(), None).unwrap();
+            assert_eq!((entry.probe)(state.path()).reason(), None);
+            let driver = (entry.open)(state.path()).unwrap();
+            driver.prepare(&id("a"), &[], &LayerOptions::default()).unwrap();
+            assert_eq!(driver.list().unwrap(), ids(&["a"]));
+            assert!(driver.status().contains(&("Parent Dataset", own.clone())), "{:?}", driver.status());
+        })
+        .unwrap();
+        let destroy = || Command::new("zfs").args(["destroy", "-r", &own]).status().unwrap().success();
+        // The mount of a thread that has ended is taken off a little later.
+        let gone = (0..100).any(|_| {
+            let destroyed = destroy();
+            if !destroyed {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            destroyed
+        });
+        assert!(gone, "{own} is still in use");
     });
 }
 

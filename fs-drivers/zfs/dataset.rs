@@ -53,7 +53,17 @@ impl Datasets {
         let inode = Meta::of(folder.fd()).at("look at", folder.path())?.ino;
         let path = folder.path().join(FILE);
         let text = match std::fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => name_anew(&path, inode)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Looked at again, as somebody else may have been faster.
+                if !folder.list()?.is_empty() && !path.exists() {
+                    return Err(Error::Unavailable(format!(
+                        "{} is missing, and there are layers: find the dataset by zfs get -r -t filesystem berth:folder {parent}, and \
+                         write its name without {parent}/, a space and {inode} into it",
+                        path.display(),
+                    )));
+                }
+                name_anew(&path, inode)?
+            }
             other => other.at("read", &path)?,
         };
         let broken =
