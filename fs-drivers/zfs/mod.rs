@@ -20,11 +20,12 @@ use rustix::fs::{Mode, OFlags};
 pub(crate) use self::dataset::is_control;
 use self::dataset::{Datasets, random};
 use self::program::{destroy, hold, zfs, zpool};
+use crate::diff::{Kinship, compare_kin};
 use crate::error::At;
 use crate::folder::Folder;
 use crate::mount::with_mounted;
 use crate::tree;
-use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, Usage, Whiteouts};
+use crate::{Access, Change, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, open, caution: None };
 
@@ -127,6 +128,13 @@ impl Zfs {
         .map(drop)
     }
 
+    /// What was written through memory maps waits outside of ZFS, where neither a snapshot nor a file's times know of it.
+    fn sync(&self, id: &LayerId) -> Result<()> {
+        let dataset = self.datasets.layer(id);
+        let sync = |root: &Path| rustix::fs::syncfs(rustix::fs::open(root, tree::DIRECTORY, Mode::empty())?);
+        with_mounted(&[self.mount(&dataset)], sync)?.at("sync", &dataset)
+    }
+
     /// Makes the snapshot for children. Where one is, those that are clones of it keep it.
     fn seal(&self, id: &LayerId) -> Result<()> {
         let held = self.hold(OsStr::new(id.as_str()))?;
@@ -194,10 +202,7 @@ impl Driver for Zfs {
 
     fn commit(&self, id: &LayerId) -> Result<()> {
         self.parent(id)?;
-        let dataset = self.datasets.layer(id);
-        // What was written through memory maps waits outside of ZFS, where a snapshot does not find it.
-        let sync = |root: &Path| rustix::fs::syncfs(rustix::fs::open(root, tree::DIRECTORY, Mode::empty())?);
-        with_mounted(&[self.mount(&dataset)], sync)?.at("sync", &dataset)?;
+        self.sync(id)?;
         self.seal(id)
     }
 
@@ -268,13 +273,26 @@ impl Driver for Zfs {
         self.parent(id).map(|_| None)
     }
 
-    /// `zfs diff` tells one of a file's names, and renames by the name that is new, and asks for a mount as well: the trees are
-    /// compared.
     fn differ(&self) -> Option<&dyn Differ> {
-        None
+        Some(self)
     }
 
     fn status(&self) -> Vec<(&'static str, String)> {
         probe::status(&self.datasets)
+    }
+}
+
+impl Differ for Zfs {
+    /// Compares the trees by what their inodes say. `zfs diff` tells one of a file's names alone, calls a rename what an
+    /// archive needs two names for, and wants mounts that the host sees.
+    fn changes(
+        &self,
+        id: &LayerId,
+        parents: &[LayerId],
+        visit: &mut dyn FnMut(Change<'_>) -> io::Result<()>,
+    ) -> Result<()> {
+        self.parent(id)?;
+        self.sync(id)?;
+        compare_kin(self, id, parents, Kinship::Clone, visit)
     }
 }
