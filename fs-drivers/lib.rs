@@ -14,6 +14,7 @@ pub mod diff;
 mod driver;
 mod error;
 mod folder;
+mod full;
 pub mod fuse;
 mod ground;
 pub mod mount;

@@ -1,10 +1,12 @@
 //! The storage drivers there are, and which one a state folder gets.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use berth_arch::{Probe, pretend};
 
-use crate::{Driver, Entry, Error, Result};
+use crate::error::At;
+use crate::{Driver, Entry, Error, Result, tree};
 
 /// Every driver of the design, in order of preference: what shares most and copies least first, what runs outside of
 /// the kernel late, full copies last.
@@ -68,6 +70,26 @@ pub fn select(root: &Path, explicit: Option<&str>, remembered: Option<&str>) -> 
     }
     let lines: Vec<_> = refused.iter().map(|r| line(r.name, &r.reason, r.hint.as_deref())).collect();
     Err(Error::Unavailable(format!("no storage driver works here:\n{}", lines.join("\n"))))
+}
+
+/// Removes what the driver `name` keeps below `root`, layers too, and its folder. Idempotent.
+pub fn retire(root: &Path, name: &str) -> Result<()> {
+    let entry = find(name)?;
+    let path = root.join(entry.name);
+    if !path.exists() {
+        return Ok(());
+    }
+    let driver = (entry.open)(root)?;
+    let mut layers = driver.list()?;
+    // Numbers in base 36: what stands on others was made after them.
+    layers.sort_by_key(|id| std::cmp::Reverse((id.as_str().len(), id.clone())));
+    for id in &layers {
+        driver.remove(id)?;
+    }
+    driver.sweep()?;
+    drop(driver);
+    let parent = rustix::fs::open(root, tree::DIRECTORY, rustix::fs::Mode::empty()).at("open", root)?;
+    tree::remove_tree(parent.as_fd(), entry.name.as_ref()).at("remove", &path)
 }
 
 /// Tries every driver.

@@ -347,6 +347,13 @@ both! {
         let df = world.berth(&["system", "df"]).ok().out();
         assert!(df.contains("Images") && df.contains("Containers"), "{df}");
         world.berth(&["commit", "one", "x"]).ok();
+        // The layers as they lie on the disk: the box's is shared by both images, and the container's has what it wrote.
+        let df = world.berth(&["system", "df", "-v"]).ok().lines();
+        let layers = df.iter().skip_while(|line| !line.starts_with("LAYER")).skip(1).collect::<Vec<_>>();
+        let counts = |line: &str| line.split_whitespace().rev().take(2).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(layers.iter().map(|line| counts(line)).collect::<Vec<_>>(), [["1", "2"], ["1", "0"], ["0", "1"]]);
+        assert!(layers[1].contains("(a container's own)") && layers[1].contains(" 1.0"), "{df:#?}");
+        assert!(df.iter().any(|line| line.starts_with("Storage of ") && line.contains(" in 3 layers")), "{df:#?}");
         world.berth(&["rm", "one"]).ok();
         world.berth(&["tag", "box", "x"]).ok();
         assert_eq!(world.berth(&["images", "-qf", "dangling=true"]).ok().lines().len(), 1);

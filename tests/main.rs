@@ -33,6 +33,8 @@ mod run;
 mod storage;
 /// Layers that were damaged behind the back of the engine.
 mod storage_check;
+/// Layers that move to another storage driver.
+mod storage_migrate;
 /// Engines and monitors that are killed at any moment.
 mod survive;
 /// A real terminal, driven as a user would.

@@ -111,7 +111,7 @@ fn another_driver_says_what_the_state_keeps_and_how_to_move() {
         &*format!("was made with {made_with}"),
         "1 image (box:latest)",
         "1 container (one)",
-        "save the images",
+        "berth storage migrate --to vfs moves them",
         "leave vfs out",
     ];
     world.berth(&["--storage-driver", "vfs", "run", "--rm", "box", "true"]).refused(125, &words);

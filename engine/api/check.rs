@@ -20,6 +20,22 @@ pub struct StorageCheck {
     /// Of the layers' archives, all of which were read.
     pub bytes: u64,
     pub findings: Vec<Finding>,
+    /// Of a move to another driver that was interrupted: how to go on.
+    pub note: Option<String>,
+}
+
+/// `POST /berth/storage/migrate?to=DRIVER`, under `aux` after lines of progress.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StorageMigration {
+    pub from: String,
+    /// The same: there was nothing to move.
+    pub to: String,
+    /// Of images.
+    pub layers: u64,
+    pub containers: u64,
+    /// Of the images' archives and the containers' files.
+    pub bytes: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

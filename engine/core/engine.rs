@@ -13,7 +13,7 @@ use berth_image::ImageStore;
 use berth_monitor::State;
 use berth_store::{Lock, Paths, Store};
 
-use crate::storage::{self, Storage};
+use crate::storage::{self, Hold, Storage};
 use crate::{Container, EngineConfig, Error, Result};
 
 pub struct Engine {
@@ -23,6 +23,7 @@ pub struct Engine {
     images: ImageStore,
     host: Host,
     storage: Storage,
+    hold: Option<Hold>,
     /// Connections for containers that do not run yet; handed to the monitor when this engine starts them.
     waiting: Mutex<HashMap<String, Vec<UnixStream>>>,
     opened: Instant,
@@ -33,11 +34,40 @@ impl Engine {
     /// millisecond on a state that exists and is in order.
     pub fn open(config: EngineConfig) -> Result<Self> {
         let store = Arc::new(Store::open(config.paths.clone())?);
-        let (driver, storage) = storage::open(&store, config.storage_driver.as_deref())?;
+        match Hold::shared(&config.paths.state)? {
+            Some(hold) => Self::with(config, store, Some(hold)),
+            None => {
+                let moving = storage::moving(&store)?;
+                Self::on(config, store, moving, None)
+            }
+        }
+    }
+
+    /// Without a hold for a caller that has one.
+    pub(crate) fn with(config: EngineConfig, store: Arc<Store>, hold: Option<Hold>) -> Result<Self> {
+        let chosen = storage::open(&store, config.storage_driver.as_deref())?;
+        Self::on(config, store, chosen, hold)
+    }
+
+    fn on(
+        config: EngineConfig,
+        store: Arc<Store>,
+        (driver, storage): (Arc<dyn Driver>, Storage),
+        hold: Option<Hold>,
+    ) -> Result<Self> {
         let host = Host::detect();
         let images = ImageStore::new(store.clone(), driver.clone(), host.platform.clone());
-        let engine =
-            Self { config, store, driver, images, host, storage, waiting: Mutex::default(), opened: Instant::now() };
+        let engine = Self {
+            config,
+            store,
+            driver,
+            images,
+            host,
+            storage,
+            hold,
+            waiting: Mutex::default(),
+            opened: Instant::now(),
+        };
         if engine.storage.unusable.is_none() {
             engine.sweep_unsettled()?;
         }
@@ -70,6 +100,15 @@ impl Engine {
 
     pub fn storage(&self) -> &Storage {
         &self.storage
+    }
+
+    pub(crate) fn storage_hold(&self) -> Option<&Hold> {
+        self.hold.as_ref()
+    }
+
+    /// Keeps the layers from being moved to another driver as long as the value lives, by this very engine too.
+    pub fn keep_storage(&self) -> Result<impl Sized + use<>> {
+        Hold::shared(&self.paths().state)
     }
 
     /// For what touches layers: an error if the storage driver cannot be used, which looking at records bears.

@@ -22,7 +22,6 @@ mod settings;
 mod spec;
 mod stats;
 mod storage;
-mod storage_check;
 mod system;
 mod time;
 mod timestamps;

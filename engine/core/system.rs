@@ -11,7 +11,7 @@ use berth_api::models::{
 use berth_arch::kernel::cgroup::{self, Layout};
 use berth_backends::{BACKENDS, Isolation};
 use berth_fs_drivers::registry::Refused;
-use berth_image::ImageUsage;
+use berth_image::{ImageUsage, LayerUsage};
 use serde_json::{Value, json};
 
 use crate::storage;
@@ -26,6 +26,10 @@ pub struct DiskUsage {
     /// Bytes of all image layers, each once.
     pub layers: u64,
     pub images: Vec<ImageUsage>,
+    /// What the storage driver keeps.
+    pub storage: Vec<LayerUsage>,
+    /// Bytes that are free where it keeps it; what root alone may take does not count.
+    pub free: u64,
     pub containers: Vec<ContainerSummary>,
     pub volumes: Vec<VolumeInfo>,
 }
@@ -228,6 +232,15 @@ impl Engine {
         if wanted("image") {
             let images = self.images().disk_usage()?;
             (usage.layers, usage.images) = (images.layers, images.images);
+            if self.storage().unusable.is_none() {
+                usage.storage = self.images().layer_usage()?;
+            }
+            let room = rustix::fs::statvfs(&self.paths().state).map_err(|error| Error::Io {
+                action: "measure",
+                path: self.paths().state.clone(),
+                source: error.into(),
+            })?;
+            usage.free = room.f_bavail.saturating_mul(room.f_frsize);
         }
         if wanted("container") || wanted("image") {
             usage.containers = self.list(&ListOptions { all: true, size: true, ..ListOptions::default() })?;

@@ -1,13 +1,10 @@
 //! `commit`: a container's changes become an image.
 
-use std::io::Write;
-
 use crate::digest::Digest;
 use crate::layers::Chain;
+use crate::pipe::piped;
 use crate::progress::{ProgressReader, Reporter};
-use crate::{
-    Error, History, ImageConfig, ImageId, ImageStore, OnProgress, Reference, Result, RunConfig, change, import,
-};
+use crate::{History, ImageConfig, ImageId, ImageStore, OnProgress, Reference, Result, RunConfig, change, import};
 
 #[derive(Debug, Clone, Default)]
 pub struct CommitOptions {
@@ -66,33 +63,11 @@ impl ImageStore {
 
     /// One pass: packed by a thread, unpacked and digested by this one.
     fn add_changes(&self, chain: &mut Chain<'_>, number: i64, progress: &mut OnProgress<'_>) -> Result<Digest> {
-        let (reader, mut writer) =
-            std::io::pipe().map_err(|source| Error::Stream { action: "make", object: "a pipe".to_owned(), source })?;
-        std::thread::scope(|scope| {
-            let packer = scope.spawn(move || {
-                self.pack_changes(number, &mut writer)?;
-                writer.flush().map_err(|source| Error::Stream { action: "write", object: "a pipe".to_owned(), source })
-            });
-            let added = chain.add(ProgressReader::new(reader, Reporter::new(progress, "Committing", "", None)));
-            let packed = packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            match (added, packed) {
-                // What broke first: unpacking closes the pipe, and then packing complains of that.
-                (Err(error @ Error::Driver(berth_fs_drivers::Error::Io { .. })), _) => Err(error),
-                (Err(error), Err(packed)) if is_broken_pipe(&packed) => Err(error),
-                (_, Err(error)) => Err(error),
-                (added, Ok(())) => added,
-            }
-        })
+        piped(
+            |writer| self.pack_changes(number, writer),
+            |reader| chain.add(ProgressReader::new(reader, Reporter::new(progress, "Committing", "", None))),
+        )
     }
-}
-
-fn is_broken_pipe(error: &Error) -> bool {
-    let kind = match error {
-        Error::Driver(error) => error.io_kind(),
-        Error::Stream { source, .. } => Some(source.kind()),
-        _ => None,
-    };
-    kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 /// The digest of an archive without entries: two blocks of zeros.

@@ -106,6 +106,17 @@ impl Hasher {
     }
 }
 
+impl std::io::Write for Hasher {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.update(buffer);
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Digests and counts what is read through it.
 pub(crate) struct HashingReader<R> {
     inner: R,

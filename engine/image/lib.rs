@@ -16,6 +16,7 @@ mod hello;
 mod images;
 mod import;
 mod layers;
+mod pipe;
 mod progress;
 pub mod reference;
 mod spool;
@@ -34,11 +35,11 @@ pub use digest::{Digest, ImageId};
 pub use error::{Error, Result};
 pub use hello::{HELLO, HELLO_PROGRAM};
 pub use images::{
-    DiskUsage, Filter, HistoryEntry, Image, ImageUsage, ImageUser, Inspect, Pruned, RemoveOptions, Removed, Summary,
-    Users,
+    DiskUsage, Filter, HistoryEntry, Image, ImageUsage, ImageUser, Inspect, LayerUsage, Pruned, RemoveOptions, Removed,
+    Summary, Users,
 };
 pub use import::ImportOptions;
-pub use layers::{Checked, ContainerLayer, Damaged, Visit};
+pub use layers::{Checked, ContainerLayer, Damaged, Moved, Visit};
 pub use progress::{OnProgress, Progress};
 pub use reference::Reference;
 

@@ -24,3 +24,14 @@ pub(crate) async fn check_storage(call: Call, repair: bool) -> Result<Reply, Fai
     })
     .await
 }
+
+/// `to`: the driver that the layers go to.
+pub(crate) async fn migrate_storage(call: Call) -> Result<Reply, Failure> {
+    let to = call.query.get("to").unwrap_or_default().to_owned();
+    told(call, move |engine, _, lines| {
+        let moved = engine.migrate_storage(&to, &mut |step| lines.progress(step))?;
+        lines.send(&serde_json::json!({ "aux": moved }));
+        Ok(())
+    })
+    .await
+}

@@ -47,6 +47,7 @@ pub fn serve(options: ServeOptions) -> Result<()> {
         let mut hang_up = signal(SignalKind::hangup()).map_err(internal("handle SIGHUP"))?;
         let engine = Arc::new(Engine::open(options.engine)?);
         engine.usable_storage()?;
+        let _kept = engine.keep_storage()?;
         let mut addresses = options.addresses;
         if addresses.is_empty() {
             addresses.push(Address::Unix(engine.paths().socket()));

@@ -23,6 +23,7 @@ pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
         ("GET", ["berth", "check"]) => berth::check(call, false).await,
         ("GET", ["berth", "storage", "check"]) => berth::check_storage(call, false).await,
         ("POST", ["berth", "storage", "check"]) => berth::check_storage(call, true).await,
+        ("POST", ["berth", "storage", "migrate"]) => berth::migrate_storage(call).await,
         ("POST", ["berth", "check"]) => berth::check(call, true).await,
 
         ("GET", ["containers", "json"]) => containers::list(call).await,

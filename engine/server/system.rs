@@ -1,7 +1,7 @@
 //! What the engine says about itself.
 
 use berth_api::version;
-use berth_image::ImageUsage;
+use berth_image::{Digest, ImageUsage, LayerUsage};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue, PRAGMA};
 use serde_json::json;
@@ -47,6 +47,7 @@ pub(crate) async fn disk_usage(call: Call) -> Result<Reply, Failure> {
         return Err(Failure::bad_request(format!("unknown object type: {kind}")));
     }
     let kinds_wanted = kinds.clone();
+    let driver = call.engine.storage().name;
     let usage = run(move || call.engine.disk_usage(&kinds)).await?;
     let count =
         |id: &str| usage.containers.iter().filter(|container| container.image_id.as_deref() == Some(id)).count();
@@ -57,7 +58,23 @@ pub(crate) async fn disk_usage(call: Call) -> Result<Reply, Failure> {
         image
     };
     let wants_containers = kinds_wanted.is_empty() || kinds_wanted.iter().any(|kind| kind == "container");
+    let layer = |layer: &LayerUsage| {
+        json!({
+            "Id": layer.id,
+            "DiffId": layer.diff_id.as_ref().map_or("", Digest::as_str),
+            "Size": layer.content,
+            "DiskSize": layer.on_disk.bytes,
+            "Inodes": layer.on_disk.inodes,
+            "Images": layer.images,
+            "Containers": layer.containers,
+        })
+    };
     Ok(reply::ok(&json!({
+        "Berth": {
+            "Driver": driver,
+            "Free": usage.free,
+            "Layers": usage.storage.iter().map(layer).collect::<Vec<_>>(),
+        },
         "LayersSize": usage.layers,
         "Images": usage.images.iter().map(image).collect::<Vec<_>>(),
         "Containers": if wants_containers { json!(usage.containers) } else { json!([]) },

@@ -19,7 +19,7 @@ use super::split::Record;
 use super::tar::{Kind, Member, Reader};
 use crate::error::At;
 use crate::tree::{self, Meta, is_kept};
-use crate::{Error, Result, Whiteouts};
+use crate::{Error, Result, Whiteouts, full};
 
 /// How an archive is unpacked.
 #[derive(Default)]
@@ -27,6 +27,8 @@ pub struct UnpackOptions<'a> {
     /// In a user namespace devices cannot be made and some attributes cannot be set: they are left out, and
     /// counted.
     pub in_user_namespace: bool,
+    /// Bytes that the archive has at least, where that is known: what an error of a full disk counts with.
+    pub expected: Option<u64>,
     /// Gets what [`super::assemble`] needs to write the same archive again.
     pub record: Option<&'a mut dyn Write>,
 }
@@ -52,6 +54,7 @@ pub fn unpack(archive: impl Read, root: RootDir, whiteouts: Whiteouts, options: 
         places,
         directories: Vec::new(),
         lenient: options.in_user_namespace,
+        expected: options.expected,
         files: None,
         done: Unpacked::default(),
     };
@@ -75,6 +78,7 @@ struct Unpacker<'a, R: Read> {
     /// Directories get their times when nothing is put into them any more.
     directories: Vec<(Box<[u8]>, Time)>,
     lenient: bool,
+    expected: Option<u64>,
     /// Set where files are put into a tree instead of a layer being made.
     files: Option<files::Rules>,
     done: Unpacked,
@@ -91,7 +95,9 @@ impl<R: Read> Unpacker<'_, R> {
                 }
                 name = self.judge(&member, rules.below(name))?;
             }
-            self.entry(&member, &name).map_err(|error| named(error, &name))?;
+            if let Err(error) = self.entry(&member, &name) {
+                return Err(full::tell(named(error, &name), self.missing()));
+            }
             self.done.entries += 1;
         }
         self.places.settle()?;
@@ -102,6 +108,12 @@ impl<R: Read> Unpacker<'_, R> {
             record.finish()?;
         }
         Ok(self.done)
+    }
+
+    /// Bytes that are still to be written, as far as is known.
+    fn missing(&self) -> u64 {
+        let rest = self.expected.map(|expected| expected.saturating_sub(self.reader.position()));
+        rest.unwrap_or_default().max(self.reader.remaining())
     }
 
     /// The name below the root: without slashes at its ends, `.` and empty parts. Empty for the root itself.

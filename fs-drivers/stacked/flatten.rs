@@ -22,7 +22,7 @@ use crate::diff::AUFS;
 use crate::error::At;
 use crate::folder::Folder;
 use crate::tree::{self, Found, Meta, Walk};
-use crate::{Error, LayerId, Result, Whiteouts};
+use crate::{Error, LayerId, Result, Usage, Whiteouts};
 
 const FLAT: &str = "m";
 /// While it is made.
@@ -47,6 +47,20 @@ pub(super) fn flattened(folder: &Folder, form: Whiteouts, chain: &[LayerId]) -> 
         })?;
     }
     Ok(name)
+}
+
+/// What the flattened directory of layer `id`, if there is one, takes beside the layers: files that are links to theirs
+/// take nothing.
+pub(super) fn usage(folder: &Folder, id: &LayerId) -> Result<Usage> {
+    let top = match folder.open_in(id, FLAT) {
+        Err(Error::NotFound(_)) => return Ok(Usage::default()),
+        other => other?,
+    };
+    let measured = tree::usage_by(top, &|_, _, meta| match meta.is_dir() || meta.nlink == 1 {
+        true => Ok(meta.blocks * 512),
+        false => Ok(0),
+    });
+    measured.at("measure", folder.layer_path(id).join(FLAT))
 }
 
 fn exists(directory: &OwnedFd, name: &str) -> bool {

@@ -61,7 +61,9 @@ impl Layered {
     }
 
     pub(crate) fn usage(&self, id: &LayerId) -> Result<Usage> {
-        tree::usage(self.folder.open_in(id, DIFF)?).at("measure", self.diff(id))
+        let own = tree::usage(self.folder.open_in(id, DIFF)?).at("measure", self.diff(id))?;
+        let flat = super::flatten::usage(&self.folder, id)?;
+        Ok(Usage { bytes: own.bytes + flat.bytes, inodes: own.inodes + flat.inodes })
     }
 
     pub(crate) fn directory(&self, id: &LayerId) -> Result<PathBuf> {

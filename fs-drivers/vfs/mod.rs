@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 use crate::error::At;
 use crate::folder::Folder;
 use crate::tree::{self, Copier};
-use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, Usage, Whiteouts};
+use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, Usage, Whiteouts, full};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
@@ -69,6 +69,12 @@ impl Vfs {
         self.folder.layer_path(id).join(TREE)
     }
 
+    /// Bytes of `parent` that are not in its copy `id` yet.
+    fn missing(&self, id: &LayerId, parent: &LayerId) -> u64 {
+        let taken = |id| self.usage(id).map(|usage| usage.bytes).unwrap_or_default();
+        taken(parent).saturating_sub(taken(id))
+    }
+
     fn fill(&self, id: &LayerId, parents: &[LayerId]) -> Result<()> {
         self.folder.create_in(id, TREE, Mode::from_raw_mode(0o755))?;
         if let Some(parent) = parents.first() {
@@ -77,7 +83,7 @@ impl Vfs {
             copier.copy(source).map_err(|(path, source)| Error::Io {
                 action: "copy",
                 path: self.tree(parent).join(path),
-                source,
+                source: full::tell(source, self.missing(id, parent)),
             })?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Storage drivers: the same images on each, sizes where they can be kept, and what is said where they cannot.
 
 mod fuse;
+mod kills;
 
 use std::fs;
 
@@ -13,10 +14,11 @@ const DRIVERS: [&str; 4] = ["overlay", "btrfs", "fuse", "vfs"];
 const SCRIPT: &str = r#"
 set -eu
 truncate -s 4G disk; mkfs.btrfs -q disk >&2; mkdir ground; mount -o loop disk ground
+root() {
+    case $1 in btrfs) echo "$PWD/ground/state" ;; *) echo "$PWD/state-$1" ;; esac
+}
 b() {
-    driver=$1; shift
-    case $driver in btrfs) root=$PWD/ground/state ;; *) root=$PWD/state-$driver ;; esac
-    berth --root "$root" --storage-driver "$driver" "$@"
+    berth --root "$(root "$1")" --storage-driver "$@"
 }
 "#;
 
@@ -29,7 +31,7 @@ fn on_each_driver(world: &World, script: &str) -> Option<crate::support::call::O
     }
     fs::write(world.path("box.tar"), busybox()).unwrap();
     fs::write(world.path("script"), format!("{SCRIPT}{script}")).unwrap();
-    Some(world.shell("unshare -m --propagation private sh script"))
+    Some(world.shell("unshare -m --propagation private bash script"))
 }
 
 #[test]

@@ -1,15 +1,9 @@
-//! `berth system check`: what the store says should be there, compared with what the kernel has; and `berth storage
-//! check`: the layers, compared with what was recorded of them.
+//! `berth system check`: what the store says should be there, compared with what the kernel has.
 
-use anyhow::Context;
-use berth_api::check::{Finding, StorageCheck, SystemCheck};
-use berth_client::Method;
+use berth_api::check::{Finding, SystemCheck};
 use serde_json::{Value, json};
 
 use super::Act;
-use super::import::messages;
-use crate::output::human::size;
-use crate::output::progress::Progress;
 use crate::output::table::{self, Column, Style};
 use crate::session::Session;
 
@@ -17,10 +11,10 @@ use crate::session::Session;
 pub(crate) struct Check {
     /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
     #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
+    pub(super) format: Option<String>,
     /// Bring back what is missing and remove what is left over
     #[arg(long)]
-    repair: bool,
+    pub(super) repair: bool,
 }
 
 const COLUMNS: &[Column] = &[("KIND", "Kind"), ("NAME", "Name"), ("STATE", "State"), ("OWNER", "Owner")];
@@ -40,7 +34,7 @@ impl Act for Check {
 
 impl Check {
     /// 0 if all is in order now.
-    fn print(&self, findings: &[Finding], nothing: &str) -> anyhow::Result<u8> {
+    pub(super) fn print(&self, findings: &[Finding], nothing: &str) -> anyhow::Result<u8> {
         let plain = self.format.as_deref().is_none_or(|format| matches!(format, "" | "table"));
         if plain && findings.is_empty() {
             println!("{nothing}");
@@ -54,46 +48,6 @@ impl Check {
         let style = Style { format: self.format.as_deref(), quiet: None, labels: &[] };
         table::print(style, &columns, &[REPAIRED, ("ERROR", "Error")], &rows)?;
         Ok(u8::from(findings.iter().any(|finding| finding.repaired != Some(true))))
-    }
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct CheckStorage {
-    /// Format output: 'table', 'table TEMPLATE', 'json', or a Go template
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
-    /// Remove images with damaged layers, so that they can be loaded again, and what is left over
-    #[arg(long)]
-    repair: bool,
-}
-
-impl Act for CheckStorage {
-    async fn act(self, session: Session) -> anyhow::Result<u8> {
-        let method = if self.repair { Method::POST } else { Method::GET };
-        let response = session.client.stream(method, "/berth/storage/check", &(), None, None).await?;
-        let progress = Progress::bytes("checked", None);
-        let note = progress.noter();
-        let (mut done, mut layer, mut check) = (0, 0, None);
-        messages(response.into_body(), |message| {
-            match message["progressDetail"]["current"].as_u64() {
-                Some(current) => {
-                    done += if current < layer { layer } else { 0 };
-                    layer = current;
-                    note(done + layer);
-                }
-                None => check = serde_json::from_value::<StorageCheck>(message["aux"].clone()).ok(),
-            };
-        })
-        .await?;
-        drop(progress);
-        let check = check.context("the engine did not say what it found")?;
-        let nothing = format!(
-            "{} layers, {} of archives ({}): nothing is damaged or left over",
-            check.layers,
-            size(i64::try_from(check.bytes).unwrap_or(i64::MAX)),
-            check.driver
-        );
-        Check { format: self.format, repair: self.repair }.print(&check.findings, &nothing)
     }
 }
 

@@ -151,5 +151,43 @@ fn verbose(usage: &Value) -> anyhow::Result<()> {
         })
         .collect();
     println!("\nLocal Volumes space usage:\n");
-    table::print(Style::default(), VOLUMES, &[], &volumes)
+    table::print(Style::default(), VOLUMES, &[], &volumes)?;
+    layers(&usage["Berth"])
+}
+
+/// What the storage driver keeps, without what layers share with those below them.
+fn layers(storage: &Value) -> anyhow::Result<()> {
+    const LAYERS: &[Column] = &[
+        ("LAYER", "Layer"),
+        ("DIFF ID", "DiffID"),
+        ("CONTENT", "Content"),
+        ("ON DISK", "Disk"),
+        ("IMAGES", "Images"),
+        ("CONTAINERS", "Containers"),
+    ];
+    let layers = list(storage, "Layers");
+    let on_disk = |which: &dyn Fn(&Value) -> bool| -> String {
+        human_size(layers.iter().filter(|layer| which(layer)).map(|layer| number(&layer["DiskSize"])).sum())
+    };
+    let rows: Vec<Value> = layers
+        .iter()
+        .map(|layer| {
+            let diff_id = layer["DiffId"].as_str().unwrap_or_default();
+            json!({
+                "Layer": layer["Id"], "Disk": human_size(number(&layer["DiskSize"])),
+                "DiffID": if diff_id.is_empty() { "(a container's own)" } else { short_id(diff_id) },
+                "Content": if diff_id.is_empty() { String::new() } else { human_size(number(&layer["Size"])) },
+                "Images": number(&layer["Images"]).to_string(), "Containers": number(&layer["Containers"]).to_string(),
+            })
+        })
+        .collect();
+    println!(
+        "\nStorage of {}: {} in {} layers ({} in those of several images), {} free:\n",
+        storage["Driver"].as_str().unwrap_or_default(),
+        on_disk(&|_| true),
+        layers.len(),
+        on_disk(&|layer| number(&layer["Images"]) > 1),
+        human_size(number(&storage["Free"])),
+    );
+    table::print(Style::default(), LAYERS, &[], &rows)
 }

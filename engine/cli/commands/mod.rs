@@ -36,6 +36,7 @@ mod serve;
 mod start;
 mod stats;
 mod stop;
+mod storage;
 mod top;
 mod unpause;
 mod update;
@@ -224,8 +225,10 @@ const VOLUME: &[Verb] = &[
     verb::<volume::rm::RemoveVolumes>("rm", &["remove"], "Remove one or more volumes"),
 ];
 
-const STORAGE: &[Verb] =
-    &[verb::<check::CheckStorage>("check", &[], "Compare every layer with what was recorded of it")];
+const STORAGE: &[Verb] = &[
+    verb::<storage::CheckStorage>("check", &[], "Compare every layer with what was recorded of it"),
+    verb::<storage::Migrate>("migrate", &[], "Move images and containers to another storage driver"),
+];
 
 /// Verbs under a common name.
 struct Group {

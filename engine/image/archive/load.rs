@@ -150,7 +150,7 @@ fn add_layer(
         object: format!("layer {:?} of the archive", source.name),
         source: error,
     })?;
-    chain.add_known(diff_id, stream)?;
+    chain.add_known(diff_id, stream, Some(source.extent.length))?;
     let found = blob.finish()?;
     source.digest.as_ref().map_or(Ok(()), |stated| check(&source.name, stated, &found))
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use berth_store::rusqlite::Connection;
+use berth_store::rusqlite::{self, Connection};
 
-use super::{DiskUsage, Filter, Image, ImageUsage, Summary, find, pattern, record};
-use crate::layers::chain;
+use super::{DiskUsage, Filter, Image, ImageUsage, LayerUsage, Summary, find, pattern, record};
+use crate::layers::{chain, layer_id};
 use crate::{ImageId, ImageStore, Reference, Result};
 
 impl ImageStore {
@@ -35,6 +35,57 @@ impl ImageStore {
                 images: images.into_iter().zip(chains).map(usage).collect(),
             })
         })
+    }
+
+    /// What each layer takes on the disk: slower than [`ImageStore::disk_usage`], as drivers have to look.
+    pub fn layer_usage(&self) -> Result<Vec<LayerUsage>> {
+        struct Row {
+            number: i64,
+            diff_id: Option<String>,
+            content: u64,
+        }
+        let (rows, images, containers) = self.store.read(|connection| {
+            let mut statement =
+                connection.prepare("SELECT number, diff_id, size FROM layers WHERE state = 'valid' ORDER BY number")?;
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok(Row { number: row.get(0)?, diff_id: row.get(1)?, content: row.get::<_, i64>(2)? as u64 })
+            };
+            let rows: Vec<Row> = statement.query_map([], row)?.collect::<Result<_, _>>()?;
+            let users = |tops: &str| -> Result<HashMap<i64, usize>> {
+                let mut statement = connection.prepare(tops)?;
+                let tops: Vec<i64> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+                let mut users = HashMap::new();
+                for top in tops {
+                    for layer in chain(connection, Some(top))? {
+                        *users.entry(layer.number).or_default() += 1;
+                    }
+                }
+                Ok(users)
+            };
+            let images = users("SELECT layer FROM images WHERE layer IS NOT NULL")?;
+            let containers = users("SELECT number FROM layers WHERE state = 'valid' AND diff_id IS NULL")?;
+            Ok::<_, crate::Error>((rows, images, containers))
+        })?;
+        let mut usage = Vec::with_capacity(rows.len());
+        for Row { number, diff_id, content } in rows {
+            let id = layer_id(number)?;
+            let on_disk = match self.driver.usage(&id) {
+                Ok(usage) => usage,
+                // It was removed meanwhile.
+                Err(berth_fs_drivers::Error::NotFound(_)) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let of = |users: &HashMap<i64, usize>| users.get(&number).copied().unwrap_or_default();
+            usage.push(LayerUsage {
+                id,
+                diff_id: diff_id.and_then(|text| text.parse().ok()),
+                content,
+                on_disk,
+                images: of(&images),
+                containers: of(&containers),
+            });
+        }
+        Ok(usage)
     }
 }
 

@@ -12,6 +12,7 @@ mod prune;
 mod record;
 mod remove;
 
+use berth_fs_drivers::{LayerId, Usage};
 use berth_store::rusqlite::Connection;
 
 use crate::{Digest, ImageConfig, ImageId, Reference, Result};
@@ -130,6 +131,23 @@ pub struct DiskUsage {
     /// Bytes of all image layers, each once.
     pub layers: u64,
     pub images: Vec<ImageUsage>,
+}
+
+/// What the driver keeps of one layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerUsage {
+    /// The driver's name for it.
+    pub id: LayerId,
+    /// Nothing of a container's own layer.
+    pub diff_id: Option<Digest>,
+    /// Bytes of file content in an image's layer.
+    pub content: u64,
+    /// Without what it shares with the layers below.
+    pub on_disk: Usage,
+    /// How many images have it.
+    pub images: usize,
+    /// How many containers stand on it, or are it.
+    pub containers: usize,
 }
 
 #[derive(Debug, Clone)]

@@ -112,14 +112,14 @@ impl<'a> Chain<'a> {
         Ok(this)
     }
 
-    /// Adds the layer whose archive has the digest `diff_id`. If the layer is there already, `archive` is only
-    /// checked.
-    pub(crate) fn add_known(&mut self, diff_id: &Digest, archive: impl Read) -> Result<()> {
+    /// Adds the layer whose archive has the digest `diff_id` and `expected` bytes at least. If the layer is there
+    /// already, `archive` is only checked.
+    pub(crate) fn add_known(&mut self, diff_id: &Digest, archive: impl Read, expected: Option<u64>) -> Result<()> {
         let chain_id = chain_id(self.top_chain.as_ref(), diff_id);
         let claimed = self.claim(&chain_id)?;
         let (found, made) = match claimed {
             Some(layer) => {
-                let content = self.fill(&layer, archive)?;
+                let content = self.fill(&layer, archive, expected)?;
                 (content.diff_id.clone(), Some((layer, content)))
             }
             None => (digest_of(archive)?, None),
@@ -139,7 +139,7 @@ impl<'a> Chain<'a> {
         let images = self.images;
         let row = images.store.write(|transaction| insert(images, transaction, self.top, None))?;
         let layer = OpenLayer::new(images, row);
-        let content = self.fill(&layer, archive)?;
+        let content = self.fill(&layer, archive, None)?;
         let diff_id = content.diff_id.clone();
         let chain_id = chain_id(self.top_chain.as_ref(), &diff_id);
         let ours = self.unless_there(&chain_id, |transaction| {
@@ -218,7 +218,7 @@ impl<'a> Chain<'a> {
         }
     }
 
-    fn fill(&self, layer: &OpenLayer<'_>, archive: impl Read) -> Result<Content> {
+    fn fill(&self, layer: &OpenLayer<'_>, archive: impl Read, expected: Option<u64>) -> Result<Content> {
         let images = self.images;
         let id = layer_id(layer.number)?;
         let parents: Vec<LayerId> = images.store.read(|connection| super::graph::chain_ids(connection, self.top))?;
@@ -226,7 +226,7 @@ impl<'a> Chain<'a> {
         let mut record = RecordWriter::create(images.store.paths(), &id)?;
         let mut reader = HashingReader::new(archive);
         let in_user_namespace = Host::detect().user.in_user_namespace;
-        let options = UnpackOptions { in_user_namespace, record: Some(&mut record) };
+        let options = UnpackOptions { in_user_namespace, expected, record: Some(&mut record) };
         let driver = &*images.driver;
         let root = open_contents(driver, &id, &parents, Access::ReadWrite)?;
         let unpacked = unpack(&mut reader, root, driver.whiteouts(), options)?;

@@ -49,7 +49,7 @@ impl ImageStore {
     }
 
     /// What the driver stacks the layer on: the image, and the places to mount on.
-    fn all_parents(&self, layer: &ContainerLayer) -> Result<Vec<LayerId>> {
+    pub(super) fn all_parents(&self, layer: &ContainerLayer) -> Result<Vec<LayerId>> {
         Ok(layer.parents.iter().cloned().chain(self.mount_points()?).collect())
     }
 

@@ -2,13 +2,14 @@
 //!
 //! `graph.rs` has the questions about rows, `container.rs` the writable layers, `chain.rs` makes an image's layers
 //! out of archives, `record.rs` keeps what their exact archives need beside their files, `sweep.rs` removes, `check.rs`
-//! compares. A row
+//! compares, `migrate.rs` copies to another driver. A row
 //! comes before its data and goes after it; a row that is not valid belongs to whoever holds its lock.
 
 mod chain;
 mod check;
 mod container;
 mod graph;
+mod migrate;
 mod mount_points;
 mod record;
 mod sweep;
@@ -18,3 +19,4 @@ pub(crate) use chain::Chain;
 pub use check::{Checked, Damaged};
 pub use container::{ContainerLayer, Visit};
 pub(crate) use graph::{Layer, chain, layer_id, release_unneeded};
+pub use migrate::Moved;

@@ -12,7 +12,7 @@ const BUFFER: usize = 256 << 10;
 
 /// Errors are `InvalidData` with the entry's name, or what the stream itself reported.
 pub(in crate::diff) struct Reader<'a, R: Read> {
-    input: BufReader<R>,
+    input: BufReader<Counted<R>>,
     record: Option<Record<'a>>,
     /// Data of the current entry that is still to be read, and the padding after it.
     remaining: u64,
@@ -21,10 +21,34 @@ pub(in crate::diff) struct Reader<'a, R: Read> {
     current: String,
 }
 
+/// Counts what is read.
+struct Counted<R> {
+    inner: R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count += count as u64;
+        Ok(count)
+    }
+}
+
 impl<'a, R: Read> Reader<'a, R> {
     pub(in crate::diff) fn new(input: R, record: Option<Record<'a>>) -> Self {
-        let input = BufReader::with_capacity(BUFFER, input);
+        let input = BufReader::with_capacity(BUFFER, Counted { inner: input, count: 0 });
         Self { input, record, remaining: 0, padding: 0, current: "its first header".to_owned() }
+    }
+
+    /// Bytes of the stream that were taken so far.
+    pub(in crate::diff) fn position(&self) -> u64 {
+        self.input.get_ref().count - self.input.buffer().len() as u64
+    }
+
+    /// Bytes of the current entry's data that were not taken yet.
+    pub(in crate::diff) fn remaining(&self) -> u64 {
+        self.remaining
     }
 
     /// The next entry. After the last one the stream is read to its end.

@@ -53,6 +53,7 @@ pub fn unpack_files(archive: impl Read, root: RootDir, into: &Path, options: Fil
         places: Places::in_tree(root),
         directories: Vec::new(),
         lenient: options.in_user_namespace,
+        expected: None,
         files: Some(rules),
         done: Unpacked::default(),
     };

@@ -1,7 +1,11 @@
-//! Which storage driver a state has.
+//! Which storage driver a state has; `check.rs` compares what it keeps, `migrate.rs` moves it to another.
 //!
 //! What the state was made with is remembered; another is taken only while there are no layers. Where that cannot be,
 //! a driver that refuses stands in for it, so that what only looks at records works on.
+
+mod check;
+mod hold;
+mod migrate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,13 +17,14 @@ use berth_fs_drivers::{Access, Differ, Driver, LayerId, LayerOptions, Usage, Whi
 use berth_store::Store;
 use berth_store::rusqlite::OptionalExtension;
 
+pub(crate) use self::hold::Hold;
 use crate::{Error, Result};
 
 /// The row of `meta` that keeps the driver's name.
 const KEY: &str = "driver";
 
 /// How what one driver keeps comes to another.
-const MOVING: &str = "to move, commit containers, save the images, and load them into an empty state (--root FOLDER)";
+const MOVING: &str = "berth storage migrate --to DRIVER moves them";
 
 /// Of images and containers in a message.
 const NAMES_SHOWN: usize = 5;
@@ -39,14 +44,7 @@ pub struct Storage {
 /// `wanted`: a name or several in order of preference, separated by commas; none and `auto` leave it to us.
 pub(crate) fn open(store: &Store, wanted: Option<&str>) -> Result<(Arc<dyn Driver>, Storage)> {
     let names = names(wanted.unwrap_or_default())?;
-    let remembered: Option<String> = store.read(|connection| {
-        Ok::<_, Error>(
-            connection
-                .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
-                .query_row([KEY], |row| row.get(0))
-                .optional()?,
-        )
-    })?;
+    let remembered = made_with(store)?;
     let Some(made_with) = remembered.as_deref() else { return settle(store, &names, None) };
     let state = store.paths().state.display();
     if names.is_empty() || names.contains(&made_with) {
@@ -64,9 +62,10 @@ pub(crate) fn open(store: &Store, wanted: Option<&str>) -> Result<(Arc<dyn Drive
         return refusing(
             made_with,
             format!(
-                "storage driver {asked}: the state in {state} was made with {made_with}, which keeps {} there; {MOVING}, \
-                 or leave {asked} out",
-                kept(store)?
+                "storage driver {asked}: the state in {state} was made with {made_with}, which keeps {} there; berth \
+                 storage migrate --to {} moves them, or leave {asked} out",
+                kept(store)?,
+                names[0]
             ),
         );
     }
@@ -193,6 +192,29 @@ fn has_layers(store: &Store) -> Result<bool> {
 fn taken(selection: Selection) -> (Arc<dyn Driver>, Storage) {
     let Selection { driver, name, refused, caution } = selection;
     (Arc::from(driver), Storage { name, refused, caution, unusable: None })
+}
+
+/// For an engine that is opened while another one moves the layers.
+pub(crate) fn moving(store: &Store) -> Result<(Arc<dyn Driver>, Storage)> {
+    let made_with = made_with(store)?.unwrap_or_default();
+    let state = store.paths().state.display();
+    refusing(
+        &made_with,
+        format!(
+            "the layers in {state} are being moved to another storage driver (berth storage migrate): wait for its end"
+        ),
+    )
+}
+
+fn made_with(store: &Store) -> Result<Option<String>> {
+    store.read(|connection| {
+        Ok::<_, Error>(
+            connection
+                .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+                .query_row([KEY], |row| row.get(0))
+                .optional()?,
+        )
+    })
 }
 
 fn refusing(made_with: &str, reason: String) -> Result<(Arc<dyn Driver>, Storage)> {

@@ -3,6 +3,7 @@
 use berth_api::check::{Finding, StorageCheck};
 use berth_image::{Damaged, OnProgress, Reference};
 
+use crate::containers::record::Phase;
 use crate::{Container, Engine, Error, Result};
 
 const DAMAGED: &str = "damaged";
@@ -16,6 +17,11 @@ impl Engine {
         let mut findings = Vec::new();
         for damaged in &checked.damaged {
             let standing = self.standing_on(damaged)?;
+            // A container's own layer comes after its record and goes before it.
+            let whole = |container: &Container| container.phase == Phase::Ready;
+            if damaged.diff_id.is_none() && !standing.iter().any(whole) {
+                continue;
+            }
             let mut finding = Finding {
                 kind: "layer".to_owned(),
                 name: damaged.diff_id.clone().unwrap_or_else(|| format!("of a container ({})", damaged.id)),
@@ -42,7 +48,8 @@ impl Engine {
             }
         }
         let driver = self.storage().name.to_owned();
-        Ok(StorageCheck { driver, layers: checked.layers, bytes: checked.bytes, findings })
+        let note = self.unfinished_migration()?;
+        Ok(StorageCheck { driver, layers: checked.layers, bytes: checked.bytes, findings, note })
     }
 
     fn standing_on(&self, damaged: &Damaged) -> Result<Vec<Container>> {
