@@ -1,9 +1,10 @@
 //! Layers as datasets of ZFS: a new one is a clone of its parent's snapshot.
 //!
-//! A layer is the dataset `PARENT/berth-.../ID` (`dataset.rs`), mounted only where it is used, and the folder `root/zfs/ID`, which
-//! comes first and goes last: it makes layers known without a call of a program, its lock tells whether one still works on the
-//! layer, and its file says that the dataset is whole. All is done by the program `zfs` (`program.rs`), the kernel's interface being
-//! no stable one; a call takes some milliseconds, so they are counted: one to make a layer, to seal and to remove it each.
+//! A layer is the dataset `PARENT/berth-.../ID` (`dataset.rs`), mounted only where it is used, and the folder `root/zfs/ID`. That
+//! comes first and goes last, on the disk too, as it is in the same pool: it makes layers known without a call of a program, its
+//! lock tells whether one still works on the layer, and its file names the parent. All is done by the program `zfs`
+//! (`program.rs`), as the kernel's interface is no stable one. A call takes some milliseconds, so they are counted: one to make
+//! a layer, one to seal it and one to remove it.
 
 mod dataset;
 mod probe;
@@ -30,8 +31,8 @@ use crate::{Access, Change, Differ, Driver, Entry, Error, LayerId, LayerOptions,
 pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, open, caution: None };
 
 const NAME: &str = "zfs";
-/// In a layer's folder once its dataset is there: the name of its nearest parent, if it has one, and a newline.
-const WHOLE: &str = "parent";
+/// In a layer's folder: the name of its nearest parent, if it has one, and a newline.
+const PARENT: &str = "parent";
 /// The snapshot that children are clones of.
 const SEALED: &str = "sealed";
 
@@ -52,9 +53,9 @@ impl Zfs {
         Ok(Self { folder, datasets })
     }
 
-    /// The nearest parent of a layer that was made whole.
+    /// The nearest parent of a layer that is there.
     fn parent(&self, id: &LayerId) -> Result<Option<LayerId>> {
-        let path = self.folder.layer_path(id).join(WHOLE);
+        let path = self.folder.layer_path(id).join(PARENT);
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::NotFound(id.to_string())),
             other => other.at("read", &path)?,
@@ -82,17 +83,17 @@ impl Zfs {
             Some(quota) => &["-o", quota],
             None => &[],
         };
-        match parents.first() {
-            None => self.create(id, quota, &held)?,
-            Some(parent) => self.clone(id, parent, quota, &held)?,
-        }
-        let path = self.folder.layer_path(id).join(WHOLE);
+        let path = self.folder.layer_path(id).join(PARENT);
         let parent = parents.first().map_or("", LayerId::as_str);
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-        rustix::fs::openat(&held, WHOLE, flags, Mode::RUSR | Mode::WUSR)
+        // Before the dataset, whose making brings this to the disk as well.
+        rustix::fs::openat(&held, PARENT, flags, Mode::RUSR | Mode::WUSR)
             .and_then(|file| rustix::io::write(&file, format!("{parent}\n").as_bytes()))
-            .at("write", path)
-            .map(drop)
+            .at("write", path)?;
+        match parents.first() {
+            None => self.create(id, quota, &held),
+            Some(parent) => self.clone(id, parent, quota, &held),
+        }
     }
 
     fn create(&self, id: &LayerId, quota: &[&str], held: &OwnedFd) -> Result<()> {
