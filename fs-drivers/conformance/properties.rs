@@ -111,7 +111,7 @@ fn packing_and_unpacking_random_work_gives_the_same_tree() {
                 bed.unpack(&d, &[&b, &a], &archive).unwrap();
                 assert_same(&without_links(whole), &without_links(bed.read(&d, &[&b, &a], snapshot)));
                 assert_eq!(bed.changes(&c, &[&b, &a]), bed.changes(&d, &[&b, &a]));
-                for layer in [a, b, c, d] {
+                for layer in [d, c, b, a] {
                     bed.driver.remove(&super::bed::id(&layer)).unwrap();
                 }
                 Ok(())

@@ -236,7 +236,7 @@ impl Driver for Zfs {
         self.folder.remove(id)
     }
 
-    /// Folders, and datasets without one.
+    /// Folders, and datasets without one, but for those that are being removed.
     fn list(&self) -> Result<Vec<LayerId>> {
         let mut found = self.folder.list()?;
         let base = &self.datasets.base;
@@ -245,7 +245,9 @@ impl Driver for Zfs {
             other => other.at("list", base)?,
         };
         let prefix = format!("{base}/");
-        found.extend(text.lines().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok()));
+        let going = self.folder.removed()?;
+        let datasets = text.lines().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok());
+        found.extend(datasets.filter(|id| going.iter().all(|(_, gone)| gone != id)));
         found.sort_unstable();
         found.dedup();
         Ok(found)
