@@ -19,7 +19,7 @@ where
             Ok(text) if text.is_empty() => {}
             Ok(text) => println!("{text}"),
             Err(error) => {
-                eprintln!("{}", super::described(&error));
+                eprintln!("{}", super::ending::described(&error));
                 code = 1;
             }
         }

@@ -145,7 +145,7 @@ pub(super) async fn inspect(
                 None => found.push(value),
             },
             Err(error) => {
-                eprintln!("{}", super::described(&error));
+                eprintln!("{}", super::ending::described(&error));
                 code = 1;
             }
         }
