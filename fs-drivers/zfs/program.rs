@@ -41,6 +41,7 @@ fn kind(reason: &str) -> ErrorKind {
         ("already exists", ErrorKind::AlreadyExists),
         ("is busy", ErrorKind::ResourceBusy),
         ("ermission denied", ErrorKind::PermissionDenied),
+        ("only be mounted by root", ErrorKind::PermissionDenied),
         ("out of space", ErrorKind::StorageFull),
         ("quota exceeded", ErrorKind::QuotaExceeded),
         ("read-only", ErrorKind::ReadOnlyFilesystem),
@@ -103,6 +104,7 @@ mod tests {
             ("cannot destroy 'tank/a': dataset is busy", ErrorKind::ResourceBusy),
             ("cannot create 'tank/a': permission denied", ErrorKind::PermissionDenied),
             ("Permission denied the ZFS utilities must be run as root.", ErrorKind::PermissionDenied),
+            ("filesystem successfully created, but it may only be mounted by root", ErrorKind::PermissionDenied),
             ("cannot create 'tank/a': out of space", ErrorKind::StorageFull),
             ("cannot destroy 'tank/a': filesystem has dependent clones", ErrorKind::Other),
         ] {
