@@ -40,6 +40,7 @@ pub const FACILITIES: &[&str] = &[
     "statx",
     "userns",
     "wal",
+    "zfs",
 ];
 
 static WITHOUT: OnceLock<Vec<String>> = OnceLock::new();

@@ -78,12 +78,13 @@ pub struct LayerOptions {
 }
 
 impl LayerOptions {
-    /// For drivers without limits: `remedy` says what has to be different.
-    pub(crate) fn refuse_size(&self, driver: &str, remedy: &str) -> Result<()> {
+    /// For drivers without limits.
+    pub(crate) fn refuse_size(&self, driver: &str) -> Result<()> {
         match self.size {
             None => Ok(()),
             Some(_) => Err(crate::Error::Unsupported(format!(
-                "--storage-opt size: the storage driver {driver} cannot limit a layer here ({remedy})"
+                "--storage-opt size: the storage driver {driver} cannot limit a layer here (the drivers btrfs and zfs can, \
+                 each on its file system)"
             ))),
         }
     }

@@ -158,6 +158,13 @@ impl Folder {
         Ok(())
     }
 
+    /// What interrupted removals left: the folder's name now, and whose it was.
+    pub(crate) fn removed(&self) -> Result<Vec<(std::ffi::OsString, LayerId)>> {
+        let names = self.names()?;
+        let id = |name: &std::ffi::CString| name.to_str().ok()?.strip_prefix(REMOVED)?.parse().ok();
+        Ok(names.iter().filter_map(|name| Some((tree::os(name).to_owned(), id(name)?))).collect())
+    }
+
     fn names(&self) -> Result<Vec<std::ffi::CString>> {
         use std::os::fd::AsFd;
         tree::names(self.fd.as_fd()).at("list", &self.path)

@@ -24,6 +24,7 @@ pub mod registry;
 mod stacked;
 mod tree;
 mod vfs;
+mod zfs;
 
 pub use driver::{Access, Change, ChangeKind, Differ, Driver, Entry, LayerId, LayerOptions, Usage, Whiteouts};
 pub use error::{Error, Result};

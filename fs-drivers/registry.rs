@@ -16,6 +16,7 @@ pub const ORDER: &[&str] = &["overlay", "btrfs", "zfs", "aufs", "lvm", "fuse", "
 pub const DRIVERS: &[Entry] = &[
     crate::overlay::ENTRY,
     crate::btrfs::ENTRY,
+    crate::zfs::ENTRY,
     crate::aufs::ENTRY,
     crate::lvm::ENTRY,
     crate::fuse::ENTRY,

@@ -155,6 +155,7 @@ without! {
     no_statx: "statx"
     no_userns: "userns"
     no_wal: "wal"
+    no_zfs: "zfs"
 }
 
 /// What comes after overlay, one by one.

@@ -47,7 +47,7 @@ impl Driver for Aufs {
     }
 
     fn prepare(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()> {
-        options.refuse_size(NAME, "the driver btrfs can, on a btrfs file system")?;
+        options.refuse_size(NAME)?;
         self.folder.create(id)?;
         stacked::create(&self.folder, id, parents).inspect_err(|_| {
             let _ = self.folder.remove(id);

@@ -8,6 +8,7 @@ mod archives;
 mod attributes;
 pub(crate) mod bed;
 mod crash;
+mod datasets;
 mod elsewhere;
 mod files;
 mod ground;
