@@ -123,6 +123,12 @@ pub trait Driver: Send + Sync {
     /// Deletes what interrupted removals left (renamed-away folders). Safe at any time.
     fn sweep(&self) -> Result<()>;
 
+    /// Removes what is kept beside the layers and outside of the driver's folder, before that folder goes: called when no
+    /// layer is left. Idempotent.
+    fn dismantle(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The form in which this driver's layers say what they hide.
     fn whiteouts(&self) -> Whiteouts;
 

@@ -88,6 +88,7 @@ pub fn retire(root: &Path, name: &str) -> Result<()> {
         driver.remove(id)?;
     }
     driver.sweep()?;
+    driver.dismantle()?;
     drop(driver);
     let parent = rustix::fs::open(root, tree::DIRECTORY, rustix::fs::Mode::empty()).at("open", root)?;
     tree::remove_tree(parent.as_fd(), entry.name.as_ref()).at("remove", &path)

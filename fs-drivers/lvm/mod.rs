@@ -332,6 +332,11 @@ impl Driver for Lvm {
         release::sweep(self)
     }
 
+    /// A pool in files goes with its last device.
+    fn dismantle(&self) -> Result<()> {
+        template::remove_all(self)
+    }
+
     fn whiteouts(&self) -> Whiteouts {
         Whiteouts::Apply
     }

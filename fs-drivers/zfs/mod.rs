@@ -268,6 +268,11 @@ impl Driver for Zfs {
         self.folder.sweep()
     }
 
+    fn dismantle(&self) -> Result<()> {
+        let base = &self.datasets.base;
+        destroy(base, None).at("destroy", base)
+    }
+
     fn whiteouts(&self) -> Whiteouts {
         Whiteouts::Apply
     }
