@@ -126,8 +126,11 @@ impl Engine {
             })?;
             // A power cut must not bring the record back without the files. What is thrown away need not wait for the disk: the
             // first engine after a boot looks for it.
-            if !container.auto_remove() {
-                self.store().sync()?;
+            if !container.auto_remove()
+                && let Err(error) = self.store().sync()
+            {
+                // A full disk: what is removed makes room.
+                tracing::warn!("bring the removal of container {} to the disk: {error}", container.short_id());
             }
         }
         // A monitor that died while it started may have left a sandbox.
