@@ -16,6 +16,7 @@ pub mod pretend;
 pub mod probe;
 pub mod process;
 pub mod root_dir;
+pub mod signal;
 mod sys;
 
 pub use host::Host;

@@ -20,6 +20,7 @@ pub const FACILITIES: &[&str] = &[
     "fuse-passthrough",
     "iptables-legacy",
     "iptables-nft",
+    "memfd",
     "mmsg",
     "mount-api",
     "nft",
