@@ -211,7 +211,7 @@ fn exec_enters_a_user_namespace() {
     let (io, ends) = kit::pipes();
     let process =
         kit::process(kit::process_value(&["sh", "-c", "id -u; readlink /proc/self/ns/user; touch /x; stat -c %u /x"]));
-    let mut child = sandbox.exec(&process, io).unwrap();
+    let mut child = sandbox.exec(&process, io, Vec::new()).unwrap();
     let (output, errors) = ends.read();
     kit::until("the program ends", || child.try_wait().unwrap());
     let user = fs::read_link(format!("/proc/{}/ns/user", sandbox.pid())).unwrap();

@@ -9,15 +9,17 @@ use std::path::{Component, Path};
 
 use berth_arch::mount::{Mount, Prepared};
 use berth_arch::pretend;
-use oci_spec::runtime::{Hooks, Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
 
 use super::actions::{self, Planned, c_string};
 use super::capabilities::Sets;
+use super::gate;
+use super::hooks::Hooks;
 use super::process::{ProcessPlan, Streams, setup};
 use super::resolve::file_system;
 use super::rootfs;
 use crate::cgroup::Cgroup;
-use crate::{Bundle, Error, Result, Stdio};
+use crate::{Bundle, ContainerId, Error, Result, Standalone, Stdio};
 
 pub(super) struct Plan {
     pub(super) process: ProcessPlan,
@@ -31,6 +33,9 @@ pub(super) struct Plan {
     pub(super) domainname: Option<Vec<u8>>,
     /// Files below /proc/sys and what is written to them.
     pub(super) sysctls: Vec<(CString, Vec<u8>)>,
+    pub(super) hooks: Option<Hooks>,
+    /// Where a standalone container waits for its start.
+    pub(super) gate: Option<OwnedFd>,
 }
 
 /// Which namespaces are new and which are another container's.
@@ -82,17 +87,31 @@ pub(super) struct RootPlan {
 }
 
 impl Plan {
-    pub(super) fn new(bundle: &Bundle, cgroup: &Cgroup, io: Stdio, warnings: &mut Vec<String>) -> Result<Self> {
+    pub(super) fn new(
+        id: &ContainerId,
+        bundle: &Bundle,
+        cgroup: &Cgroup,
+        io: Stdio,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
         let spec = &bundle.spec;
         let process = spec.process().as_ref();
         let process = process.ok_or_else(|| Error::InvalidArgument("specification: it has no process".into()))?;
         let namespaces = Namespaces::new(spec, warnings)?;
-        refuse_unsupported(spec)?;
+        refuse_unsupported(spec, bundle.standalone.is_some())?;
         refuse_host_settings(spec, &namespaces)?;
         let mut process = ProcessPlan::new(process, spec, io)?;
-        forbid_nodes(&mut process, spec, cgroup, warnings);
+        forbid_nodes(&mut process, spec, cgroup.devices_enforced(), warnings);
+        let mut hooks = None;
+        if let Some(standalone) = &bundle.standalone {
+            hooks = Hooks::new(id, spec, standalone)?;
+            process.preserve(standalone.preserved.take())?;
+            process.outlives = true;
+            process.keep_keyring = standalone.keep_keyring;
+        }
         Ok(Self {
             process,
+            hooks,
             root: RootPlan::new(bundle, cgroup, namespaces.user.is_some())?,
             namespaces,
             groups: entries(cgroup)?,
@@ -100,6 +119,12 @@ impl Plan {
             hostname: name(spec.hostname()),
             domainname: name(spec.domainname()),
             sysctls: sysctls(spec)?,
+            gate: match &bundle.standalone {
+                Some(Standalone { gate, .. }) => {
+                    Some(gate::listen(gate).map_err(setup(format!("listen on {}", gate.display())))?)
+                }
+                None => None,
+            },
         })
     }
 }
@@ -108,6 +133,9 @@ impl Plan {
     /// Closes what was for the child; what is left is for messages.
     pub(super) fn let_go(&mut self) {
         self.process.streams = Streams::Terminal { size: None };
+        self.process.preserved.clear();
+        self.hooks = None;
+        self.gate = None;
         self.groups.clear();
         self.group = None;
         self.namespaces = Namespaces::default();
@@ -115,11 +143,11 @@ impl Plan {
 }
 
 /// Without the control group that denies devices, a container that can make nodes has the host's disks.
-pub(super) fn forbid_nodes(process: &mut ProcessPlan, spec: &Spec, cgroup: &Cgroup, warnings: &mut Vec<String>) {
+pub(super) fn forbid_nodes(process: &mut ProcessPlan, spec: &Spec, enforced: bool, warnings: &mut Vec<String>) {
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let rules = resources.and_then(|resources| resources.devices().as_ref());
     let asked = rules.is_some_and(|rules| rules.iter().any(|rule| !rule.allow()));
-    if !asked || cgroup.devices_enforced() {
+    if !asked || enforced {
         return;
     }
     if process.capabilities.as_mut().is_some_and(Sets::take_mknod) {
@@ -291,7 +319,8 @@ impl RootPlan {
             "" | "slave" | "rslave" | "private" | "rprivate" => None,
             other => return Err(Error::InvalidArgument(format!("rootfsPropagation {other:?}"))),
         };
-        let pivot_root = !pretend::without("pivot_root");
+        let no_pivot = bundle.standalone.as_ref().is_some_and(|standalone| standalone.no_pivot);
+        let pivot_root = !no_pivot && !pretend::without("pivot_root");
         Ok(Self {
             mount_point: c_string(mount_point)?,
             porch: porch.map(c_string).transpose()?,
@@ -374,13 +403,13 @@ fn sysctls(spec: &Spec) -> Result<Vec<(CString, Vec<u8>)>> {
 }
 
 /// What the specification may ask for and this backend does not do.
-fn refuse_unsupported(spec: &Spec) -> Result<()> {
+fn refuse_unsupported(spec: &Spec, standalone: bool) -> Result<()> {
     let linux = spec.linux().as_ref();
     let process = spec.process().as_ref();
     let asked = |what: fn(&Linux) -> bool| linux.is_some_and(what);
     let some = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let found = [
-        ("hooks", spec.hooks().as_ref().is_some_and(|hooks| *hooks != Hooks::default())),
+        ("hooks", !standalone && spec.hooks().as_ref().is_some_and(|hooks| *hooks != Default::default())),
         ("linux.intelRdt", asked(|linux| linux.intel_rdt().is_some())),
         ("linux.netDevices", asked(|linux| linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()))),
         ("linux.memoryPolicy", asked(|linux| linux.memory_policy().is_some())),

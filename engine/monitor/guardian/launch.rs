@@ -68,7 +68,7 @@ impl Monitor {
         let limit = limits.and_then(|limits| limits.memory().as_ref()).and_then(|memory| memory.limit());
         self.memory = if limit.is_some_and(|limit| limit > 0) { Memory::ToBeWatched } else { Memory::Unwatched };
         let (rootfs, lent, servers) = activate(&self.config.rootfs)?;
-        let bundle = Bundle { mount_point: self.config.mount_point.clone(), rootfs, lent, spec };
+        let bundle = Bundle { mount_point: self.config.mount_point.clone(), rootfs, lent, spec, standalone: None };
         let created = self.backend.create(&self.config.id, &bundle, io).map_err(|error| refusal(&error))?;
         drop(bundle);
         // The container's are the only mounts from now on, and the servers end with them.
