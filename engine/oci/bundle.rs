@@ -63,18 +63,22 @@ impl Bundle {
         Ok(Self { folder, rootfs, spec })
     }
 
-    /// With `--systemd-cgroup`, cgroupsPath is a unit's name; its group is made like any other, without systemd.
-    pub(crate) fn in_systemds_form(&mut self, id: &ContainerId) -> anyhow::Result<()> {
+    /// Names the container's group, if the specification does not. With `--systemd-cgroup`, cgroupsPath is a unit's
+    /// name; its group is made like any other, without systemd.
+    pub(crate) fn name_group(&mut self, context: &crate::Context, id: &ContainerId) -> anyhow::Result<()> {
         let linux = self.spec.linux_mut().get_or_insert_default();
         let path = linux.cgroups_path().as_ref().and_then(|path| path.to_str()).unwrap_or_default();
-        match path.split(':').count() {
-            _ if path.is_empty() => {
-                linux.set_cgroups_path(Some(format!("system.slice:berth:{id}").into()));
-                Ok(())
+        let name = context.root.group(id)?;
+        let usual = match (path, context.systemd_cgroup) {
+            ("", true) => format!("system.slice:berth:{name}"),
+            ("", false) => format!("/berth-oci/{name}"),
+            (path, true) if path.split(':').count() != 3 => {
+                bail!("--systemd-cgroup: cgroupsPath {path:?} is not of the form slice:prefix:name")
             }
-            3 => Ok(()),
-            _ => bail!("--systemd-cgroup: cgroupsPath {path:?} is not of the form slice:prefix:name"),
-        }
+            _ => return Ok(()),
+        };
+        linux.set_cgroups_path(Some(usual.into()));
+        Ok(())
     }
 
     /// For the backend, with the container's folder.

@@ -118,10 +118,15 @@ impl Container {
         Process::open(saved.pid, Some(saved.start_time)).ok().filter(Process::is_alive)
     }
 
+    /// For who only looks.
     pub(crate) fn status(&self, context: &Context) -> Status {
-        let Some(record) = &self.record else {
-            return if context.root.is_locked(&self.id) { Status::Creating } else { Status::Stopped };
-        };
+        let being_made = self.record.is_none() && context.root.is_locked(&self.id);
+        if being_made { Status::Creating } else { self.status_with_lock() }
+    }
+
+    /// For who holds the container's lock: what is unfinished then has lost its creator.
+    pub(crate) fn status_with_lock(&self) -> Status {
+        let Some(record) = &self.record else { return Status::Stopped };
         if self.init().is_none() {
             return Status::Stopped;
         }

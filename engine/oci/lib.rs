@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::log::{Log, LogFormat};
+use crate::log::{Chain, Log, LogFormat};
 use crate::root::Root;
 use crate::verbs::Verb;
 
@@ -94,7 +94,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if verb.runs_programs()
         && let Err(error) = root::protect(&arguments)
     {
-        log.warn(format_args!("{error:#}"));
+        log.warn(format_args!("{}", Chain(&error)));
     }
     let context = Context {
         root: Root::new(globals.root),
@@ -106,7 +106,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match verb.act(&context) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            context.log.error(format_args!("{error:#}"));
+            context.log.error(format_args!("{}", Chain(&error)));
             ExitCode::FAILURE
         }
     }

@@ -59,6 +59,22 @@ impl Log {
     }
 }
 
+/// An error and its causes, but those that it ends with already: the libraries' errors name theirs.
+pub(crate) struct Chain<'a>(pub(crate) &'a anyhow::Error);
+
+impl Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = self.0.to_string();
+        for cause in self.0.chain().skip(1).map(ToString::to_string) {
+            if !text.ends_with(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
+        }
+        f.write_str(&text)
+    }
+}
+
 /// A message may quote names out of bundles: no control character of theirs reaches a terminal.
 struct Quiet<T>(T);
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,7 +13,10 @@ use berth_store::Lock;
 
 /// `--root`: a folder a container, named by its ID, and the locks.
 #[derive(Debug)]
-pub(crate) struct Root(PathBuf);
+pub(crate) struct Root {
+    folder: PathBuf,
+    named: bool,
+}
 
 /// No ID begins with a dot.
 const LOCKS: &str = ".locks";
@@ -22,28 +26,37 @@ impl Root {
     pub(crate) fn new(named: Option<PathBuf>) -> Self {
         let users = || std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
         let usual = || if is_users() { users() } else { None }.unwrap_or_else(|| "/run".into()).join(crate::ROLE);
-        Self(named.unwrap_or_else(usual))
+        Self { named: named.is_some(), folder: named.unwrap_or_else(usual) }
     }
 
     pub(crate) fn folder(&self, id: &ContainerId) -> PathBuf {
-        self.0.join(id.as_str())
+        self.folder.join(id.as_str())
+    }
+
+    /// The name of a container's group, if the specification has none: IDs are unique in one root only.
+    pub(crate) fn group(&self, id: &ContainerId) -> anyhow::Result<String> {
+        if !self.named {
+            return Ok(id.to_string());
+        }
+        let found = std::fs::metadata(&self.folder).with_context(|| format!("look at {}", self.folder.display()))?;
+        Ok(format!("{id}-{:x}", found.ino()))
     }
 
     /// Held by whoever changes what a container is.
     pub(crate) fn lock(&self, id: &ContainerId) -> anyhow::Result<Lock> {
-        Ok(Lock::acquire(&self.0.join(LOCKS), id.as_str())?)
+        Ok(Lock::acquire(&self.folder.join(LOCKS), id.as_str())?)
     }
 
     /// Whether somebody is changing the container just now.
     pub(crate) fn is_locked(&self, id: &ContainerId) -> bool {
-        Lock::is_held(&self.0.join(LOCKS).join(id.as_str()))
+        Lock::is_held(&self.folder.join(LOCKS).join(id.as_str()))
     }
 
     /// In the order of their names.
     pub(crate) fn ids(&self) -> anyhow::Result<Vec<ContainerId>> {
-        let entries = match std::fs::read_dir(&self.0) {
+        let entries = match std::fs::read_dir(&self.folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.with_context(|| format!("read {}", self.0.display()))?,
+            entries => entries.with_context(|| format!("read {}", self.folder.display()))?,
         };
         let names = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         let mut ids: Vec<ContainerId> =

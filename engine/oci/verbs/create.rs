@@ -9,6 +9,7 @@ use crate::Context;
 use crate::bundle::{Bundle, Making};
 use crate::console::Console;
 use crate::container::{Container, Record};
+use crate::log::Chain;
 
 #[derive(clap::Args)]
 pub(crate) struct Create {
@@ -37,9 +38,7 @@ pub(super) struct Created {
 /// Called with the container's lock. On an error nothing is left.
 pub(super) fn create(context: &Context, id: &ContainerId, making: &Making, detach: bool) -> anyhow::Result<Created> {
     let mut bundle = Bundle::read(&making.bundle)?;
-    if context.systemd_cgroup {
-        bundle.in_systemds_form(id)?;
-    }
+    bundle.name_group(context, id)?;
     let (preserved, listening) = crate::descriptors::preserved(making.preserve_fds)?;
     let process = bundle.spec.process_mut().as_mut().context("config.json: it has no process")?;
     if listening > 0 {
@@ -86,7 +85,7 @@ pub(super) fn create(context: &Context, id: &ContainerId, making: &Making, detac
         Err(error) => {
             // The sandbox has ended with its owner. What the runtime's hooks did is undone by hooks.
             if let Err(other) = container.delete(context) {
-                context.log.warn(format_args!("{other:#}"));
+                context.log.warn(format_args!("{}", Chain(&other)));
             }
             Err(error)
         }

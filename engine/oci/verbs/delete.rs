@@ -22,7 +22,7 @@ impl Delete {
             return Ok(0);
         }
         let container = Container::find(context, &self.id)?;
-        match container.status(context) {
+        match container.status_with_lock() {
             // A program that was never started has done nothing that could be lost.
             Status::Stopped | Status::Created => {}
             _ if self.force => {}

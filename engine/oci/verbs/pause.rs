@@ -22,7 +22,7 @@ impl Pause {
     pub(crate) fn act(self, context: &Context) -> anyhow::Result<u8> {
         let _lock = context.root.lock(&self.id)?;
         let container = Container::find(context, &self.id)?;
-        match container.status(context) {
+        match container.status_with_lock() {
             Status::Running | Status::Created => {}
             status => bail!("container not running or created: {} is {status}", self.id),
         }
@@ -34,7 +34,7 @@ impl Resume {
     pub(crate) fn act(self, context: &Context) -> anyhow::Result<u8> {
         let _lock = context.root.lock(&self.id)?;
         let container = Container::find(context, &self.id)?;
-        match container.status(context) {
+        match container.status_with_lock() {
             Status::Paused => {}
             status => bail!("container not paused: {} is {status}", self.id),
         }

@@ -17,7 +17,7 @@ impl Start {
     pub(crate) fn act(self, context: &Context) -> anyhow::Result<u8> {
         let lock = context.root.lock(&self.id)?;
         let container = Container::find(context, &self.id)?;
-        match container.status(context) {
+        match container.status_with_lock() {
             Status::Created => {}
             Status::Running => bail!("cannot start an already running container: {}", self.id),
             Status::Stopped => bail!("cannot start a container that has stopped: {}", self.id),

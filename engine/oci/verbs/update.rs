@@ -111,7 +111,7 @@ impl Update {
         };
         let _lock = context.root.lock(&self.id)?;
         let container = Container::find(context, &self.id)?;
-        ensure!(container.status(context) != Status::Stopped, "container not running: {}", self.id);
+        ensure!(container.status_with_lock() != Status::Stopped, "container not running: {}", self.id);
         let sandbox = container.sandbox(None)?;
         let limiter = sandbox.limiter().context("this container has no control groups: nothing can limit it")?;
         limiter.update(&resources)?;
