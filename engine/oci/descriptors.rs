@@ -9,15 +9,23 @@ use berth_backends::Stdio;
 /// The first that is not one of the three streams.
 const FIRST: i32 = 3;
 
-/// What a program gets from 3 on: what a service manager passed on by sd_listen_fds(3), then `--preserve-fds`. The
-/// number of the former comes with it.
-pub(crate) fn preserved(count: usize) -> anyhow::Result<(Vec<OwnedFd>, usize)> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    let listening = if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS") } else { None };
-    let listening = listening.unwrap_or(0) as usize;
-    let total = listening.checked_add(count).filter(|total| *total < 1024);
-    let total = total.with_context(|| format!("--preserve-fds {count}: too many"))? as i32;
-    Ok(((FIRST..FIRST + total).map(take).collect::<anyhow::Result<_>>()?, listening))
+/// What a program gets from 3 on: what a service manager passed on by sd_listen_fds(3), then `--preserve-fds`.
+pub(crate) struct Preserved {
+    pub(crate) files: Vec<OwnedFd>,
+    /// How many of them are a service manager's.
+    pub(crate) listening: usize,
+}
+
+impl Preserved {
+    /// Copies. Called before this process has opened anything.
+    pub(crate) fn take(count: usize) -> anyhow::Result<Self> {
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+        let listening = if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS") } else { None };
+        let listening = listening.unwrap_or(0) as usize;
+        let total = listening.checked_add(count).filter(|total| *total < 1024);
+        let total = total.with_context(|| format!("--preserve-fds {count}: too many"))? as i32;
+        Ok(Self { files: (FIRST..FIRST + total).map(take).collect::<anyhow::Result<_>>()?, listening })
+    }
 }
 
 fn take(number: i32) -> anyhow::Result<OwnedFd> {

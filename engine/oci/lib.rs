@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::descriptors::Preserved;
 use crate::log::{Chain, Log, LogFormat};
 use crate::root::Root;
 use crate::verbs::Verb;
@@ -90,10 +91,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let Arguments { globals, verb } = parsed;
+    let protected = if verb.runs_programs() { root::protect(&arguments) } else { Ok(()) };
+    // Before anything else is opened: what is missing must not be something of ours.
+    let preserved = Preserved::take(verb.preserve_fds());
     let log = Log::new(globals.log, globals.log_format, globals.debug);
-    if verb.runs_programs()
-        && let Err(error) = root::protect(&arguments)
-    {
+    if let Err(error) = protected {
         log.warn(format_args!("{}", Chain(&error)));
     }
     let context = Context {
@@ -103,7 +105,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         needs_cgroups: globals.rootless == "false",
         isolation: globals.isolation,
     };
-    match verb.act(&context) {
+    match preserved.and_then(|preserved| verb.act(&context, preserved)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             context.log.error(format_args!("{}", Chain(&error)));

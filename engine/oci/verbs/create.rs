@@ -9,6 +9,7 @@ use crate::Context;
 use crate::bundle::{Bundle, Making};
 use crate::console::Console;
 use crate::container::{Container, Record};
+use crate::descriptors::Preserved;
 use crate::log::Chain;
 
 #[derive(clap::Args)]
@@ -20,9 +21,13 @@ pub(crate) struct Create {
 }
 
 impl Create {
-    pub(crate) fn act(self, context: &Context) -> anyhow::Result<u8> {
+    pub(super) fn preserve_fds(&self) -> usize {
+        self.making.preserve_fds
+    }
+
+    pub(crate) fn act(self, context: &Context, preserved: Preserved) -> anyhow::Result<u8> {
         let _lock = context.root.lock(&self.id)?;
-        create(context, &self.id, &self.making, true)?;
+        create(context, &self.id, &self.making, preserved, true)?;
         Ok(0)
     }
 }
@@ -36,13 +41,18 @@ pub(super) struct Created {
 }
 
 /// Called with the container's lock. On an error nothing is left.
-pub(super) fn create(context: &Context, id: &ContainerId, making: &Making, detach: bool) -> anyhow::Result<Created> {
+pub(super) fn create(
+    context: &Context,
+    id: &ContainerId,
+    making: &Making,
+    preserved: Preserved,
+    detach: bool,
+) -> anyhow::Result<Created> {
     let mut bundle = Bundle::read(&making.bundle)?;
     bundle.name_group(context, id)?;
-    let (preserved, listening) = crate::descriptors::preserved(making.preserve_fds)?;
     let process = bundle.spec.process_mut().as_mut().context("config.json: it has no process")?;
-    if listening > 0 {
-        let told = [format!("LISTEN_FDS={listening}"), "LISTEN_PID=1".to_owned()];
+    if preserved.listening > 0 {
+        let told = [format!("LISTEN_FDS={}", preserved.listening), "LISTEN_PID=1".to_owned()];
         process.env_mut().get_or_insert_default().extend(told);
     }
     let console = Console::new(process, making.console_socket.as_ref(), detach)?;
@@ -53,7 +63,7 @@ pub(super) fn create(context: &Context, id: &ContainerId, making: &Making, detac
     let made = (|| {
         // First, so that what a killed creator has made can be found.
         container.keep_spec(&bundle.spec)?;
-        let given = bundle.for_backend(&container.folder, container.gate(), making, preserved)?;
+        let given = bundle.for_backend(&container.folder, container.gate(), making, preserved.files)?;
         let mut sandbox = selection.backend.create(id, &given, io)?;
         for warning in sandbox.warnings() {
             context.log.warn(format_args!("{warning}"));

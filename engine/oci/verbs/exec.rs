@@ -9,6 +9,7 @@ use super::write_pid;
 use crate::Context;
 use crate::console::Console;
 use crate::container::{Container, Status};
+use crate::descriptors::Preserved;
 use crate::foreground::{Signals, attend};
 use crate::process::Wanted;
 
@@ -36,7 +37,11 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
-    pub(crate) fn act(self, context: &Context) -> anyhow::Result<u8> {
+    pub(super) fn preserve_fds(&self) -> usize {
+        self.preserve_fds
+    }
+
+    pub(crate) fn act(self, context: &Context, preserved: Preserved) -> anyhow::Result<u8> {
         let container = Container::find(context, &self.id)?;
         match container.status(context) {
             Status::Stopped => bail!("cannot exec in a stopped container: container not running: {}", self.id),
@@ -48,11 +53,10 @@ impl Exec {
         }
         let spec = container.spec()?;
         let process = self.wanted.build(&spec)?;
-        let (preserved, _) = crate::descriptors::preserved(self.preserve_fds)?;
         let console = Console::new(&process, self.console_socket.as_ref(), self.detach)?;
         let io = console.stdio(&process)?;
         let signals = if self.detach { None } else { Some(Signals::take()?) };
-        let mut child = container.sandbox(Some(&spec))?.exec(&process, io, preserved)?;
+        let mut child = container.sandbox(Some(&spec))?.exec(&process, io, preserved.files)?;
         let ready = console.pass(child.take_terminal()).and_then(|terminal| {
             if let Some(path) = &self.pid_file {
                 write_pid(path, child.pid())?;

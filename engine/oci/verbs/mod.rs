@@ -22,6 +22,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use crate::Context;
+use crate::descriptors::Preserved;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -63,16 +64,26 @@ impl Verb {
         matches!(self, Self::Create(_) | Self::Run(_) | Self::Exec(_))
     }
 
-    /// The value is the exit code.
-    pub(crate) fn act(self, context: &Context) -> anyhow::Result<u8> {
+    /// How many of the caller's descriptors its program gets.
+    pub(crate) fn preserve_fds(&self) -> usize {
         match self {
-            Self::Create(verb) => verb.act(context),
+            Self::Create(verb) => verb.preserve_fds(),
+            Self::Run(verb) => verb.preserve_fds(),
+            Self::Exec(verb) => verb.preserve_fds(),
+            _ => 0,
+        }
+    }
+
+    /// The value is the exit code.
+    pub(crate) fn act(self, context: &Context, preserved: Preserved) -> anyhow::Result<u8> {
+        match self {
+            Self::Create(verb) => verb.act(context, preserved),
             Self::Start(verb) => verb.act(context),
             Self::State(verb) => verb.act(context),
             Self::Kill(verb) => verb.act(context),
             Self::Delete(verb) => verb.act(context),
-            Self::Run(verb) => verb.act(context),
-            Self::Exec(verb) => verb.act(context),
+            Self::Run(verb) => verb.act(context, preserved),
+            Self::Exec(verb) => verb.act(context, preserved),
             Self::Ps(verb) => verb.act(context),
             Self::List(verb) => verb.act(context),
             Self::Pause(verb) => verb.act(context),

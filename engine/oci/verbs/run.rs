@@ -6,6 +6,7 @@ use super::create::{Created, create};
 use super::start::poststart;
 use crate::Context;
 use crate::bundle::Making;
+use crate::descriptors::Preserved;
 use crate::foreground::{Signals, attend};
 
 #[derive(clap::Args)]
@@ -23,10 +24,15 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn act(self, context: &Context) -> anyhow::Result<u8> {
+    pub(super) fn preserve_fds(&self) -> usize {
+        self.making.preserve_fds
+    }
+
+    pub(crate) fn act(self, context: &Context, preserved: Preserved) -> anyhow::Result<u8> {
         let signals = if self.detach { None } else { Some(Signals::take()?) };
         let lock = context.root.lock(&self.id)?;
-        let Created { container, mut sandbox, terminal } = create(context, &self.id, &self.making, self.detach)?;
+        let Created { container, mut sandbox, terminal } =
+            create(context, &self.id, &self.making, preserved, self.detach)?;
         let started = sandbox.start().map_err(Into::into).and_then(|()| {
             drop(lock);
             poststart(&container, sandbox.as_ref(), &container.spec()?)
