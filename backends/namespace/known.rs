@@ -32,6 +32,7 @@ pub fn known() -> Known {
             Namespace::Mount,
             Namespace::Network,
             Namespace::Pid,
+            Namespace::Time,
             Namespace::User,
             Namespace::Uts,
         ]),

@@ -9,7 +9,7 @@ use std::path::{Component, Path};
 
 use berth_arch::mount::{Mount, Prepared};
 use berth_arch::pretend;
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxTimeOffset, Spec};
 
 use super::actions::{self, Planned, c_string};
 use super::capabilities::Sets;
@@ -45,6 +45,8 @@ pub(super) struct Namespaces {
     pub(super) new: c_int,
     /// Made by the child, after it has joined its groups.
     pub(super) new_cgroup: bool,
+    /// Made by a first process, whose child is the first one in it: what is written to its timens_offsets.
+    pub(super) new_time: Option<Vec<u8>>,
     /// Joined by the child.
     pub(super) join: Vec<(OwnedFd, c_int)>,
     /// Joined before the clone: a process cannot change its own pid namespace.
@@ -173,6 +175,7 @@ impl Namespaces {
             let Some(path) = namespace.path() else {
                 match kind {
                     libc::CLONE_NEWUSER => namespaces.user = Some(new_user(spec)?),
+                    libc::CLONE_NEWTIME if kernel_has(name) => namespaces.new_time = Some(time_offsets(spec)?),
                     _ => namespaces.add(kind, name, warnings)?,
                 }
                 continue;
@@ -183,6 +186,10 @@ impl Namespaces {
                 libc::CLONE_NEWUSER => namespaces.user = Some(User::Join(file.into())),
                 _ => namespaces.join.push((file.into(), kind)),
             }
+        }
+        let offsets = spec.linux().as_ref().and_then(|linux| linux.time_offsets().as_ref());
+        if namespaces.new_time.is_none() && offsets.is_some_and(|offsets| !offsets.is_empty()) {
+            return Err(Error::InvalidArgument("timeOffsets: they need a new time namespace".into()));
         }
         if namespaces.new & libc::CLONE_NEWNS == 0 {
             return Err(Error::Unavailable(
@@ -203,7 +210,7 @@ impl Namespaces {
 
     /// Whether a first process has to prepare the ground for the one that becomes the program.
     pub(super) fn in_two_steps(&self) -> bool {
-        self.user.is_some() || self.join_pid.is_some()
+        self.user.is_some() || self.join_pid.is_some() || self.new_time.is_some()
     }
 
     fn add(&mut self, kind: c_int, name: &str, warnings: &mut Vec<String>) -> Result<()> {
@@ -251,6 +258,18 @@ fn new_user(spec: &Spec) -> Result<User> {
     Ok(User::New { users, groups })
 }
 
+/// Lines of /proc/PID/timens_offsets (time_namespaces(7)).
+fn time_offsets(spec: &Spec) -> Result<Vec<u8>> {
+    let listed = spec.linux().as_ref().and_then(|linux| linux.time_offsets().as_ref());
+    let line = |(clock, offset): (&String, &LinuxTimeOffset)| match clock.as_str() {
+        "monotonic" | "boottime" => {
+            Ok(format!("{clock} {} {}\n", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0)))
+        }
+        _ => Err(Error::InvalidArgument(format!("timeOffsets: clock {clock:?}: use \"monotonic\" or \"boottime\""))),
+    };
+    Ok(listed.into_iter().flatten().map(line).collect::<Result<String>>()?.into_bytes())
+}
+
 fn map(mappings: Option<&Vec<LinuxIdMapping>>) -> Vec<u8> {
     let line = |one: &LinuxIdMapping| format!("{} {} {}\n", one.container_id(), one.host_id(), one.size());
     mappings.into_iter().flatten().map(line).collect::<String>().into_bytes()
@@ -295,11 +314,7 @@ fn kind(kind: LinuxNamespaceType) -> Result<(c_int, &'static str)> {
         LinuxNamespaceType::User => (libc::CLONE_NEWUSER, "user"),
         LinuxNamespaceType::Pid => (libc::CLONE_NEWPID, "pid"),
         LinuxNamespaceType::Network => (libc::CLONE_NEWNET, "net"),
-        LinuxNamespaceType::Time => {
-            return Err(Error::Unavailable(
-                "the namespace backend makes no time namespaces: leave out the namespace \"time\"".into(),
-            ));
-        }
+        LinuxNamespaceType::Time => (libc::CLONE_NEWTIME, "time"),
     })
 }
 
@@ -413,7 +428,6 @@ fn refuse_unsupported(spec: &Spec, standalone: bool) -> Result<()> {
         ("linux.intelRdt", asked(|linux| linux.intel_rdt().is_some())),
         ("linux.netDevices", asked(|linux| linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()))),
         ("linux.memoryPolicy", asked(|linux| linux.memory_policy().is_some())),
-        ("linux.timeOffsets", asked(|linux| linux.time_offsets().as_ref().is_some_and(|all| !all.is_empty()))),
         ("linux.mountLabel", linux.is_some_and(|linux| some(linux.mount_label()))),
         ("process.scheduler", process.is_some_and(|process| process.scheduler().is_some())),
         ("process.execCPUAffinity", process.is_some_and(|process| process.exec_cpu_affinity().is_some())),

@@ -21,6 +21,7 @@ pub(super) enum Step {
     Cgroup,
     Join,
     MapUsers,
+    TimeOffsets,
     Propagation,
     Rootfs,
     Action,
@@ -49,11 +50,12 @@ pub(super) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 29] = [
+    const ALL: [Self; 30] = [
         Self::Clone,
         Self::Cgroup,
         Self::Join,
         Self::MapUsers,
+        Self::TimeOffsets,
         Self::Propagation,
         Self::Rootfs,
         Self::Action,

@@ -291,6 +291,7 @@ fn describe_process(plan: &ProcessPlan, failure: Failure) -> String {
         Step::Cgroup => "enter the control groups".into(),
         Step::Join => "join a namespace".into(),
         Step::MapUsers => "map users and groups".into(),
+        Step::TimeOffsets => "make a time namespace".into(),
         Step::Propagation => "change the propagation of mounts".into(),
         Step::Terminal => "open a terminal on the container's /dev/pts".into(),
         Step::Console => "bind the terminal on /dev/console".into(),

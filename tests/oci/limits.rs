@@ -97,3 +97,17 @@ fn a_container_is_in_the_group_that_its_specification_names() {
         made.iter().rev().for_each(|folder| drop(std::fs::remove_dir(folder)));
     }
 }
+
+#[test]
+fn a_host_without_control_groups_is_told_from_one_that_must_have_them() {
+    let oci = Oci::new();
+    let bundle = oci.bundle("none", "exit 3", |_| {});
+    let run = |flags: &[&str]| {
+        let mut command = oci.command(&[]);
+        command.env("BERTH_PRETEND_WITHOUT", "cgroup").args(flags).args(["run", "--bundle", &bundle, "none"]);
+        crate::support::call::call(command, &[], crate::support::world::LIMIT)
+    };
+    run(&[]).ended(3);
+    run(&["--rootless", "false"]).refused(1, &["--rootless false", "control groups"]);
+    oci.call(&["state", "none"]).refused(1, &["does not exist"]);
+}

@@ -1,6 +1,7 @@
 //! Bundles of busybox, and the runtime's command line over them.
 
 mod hooks;
+mod hostile;
 mod limits;
 mod peers;
 mod programs;
@@ -118,7 +119,10 @@ impl Oci {
 
     #[track_caller]
     pub(crate) fn until_status(&self, id: &str, status: &str) {
-        eventually(&format!("{id} is {status}"), Duration::from_secs(20), || self.status(id) == status);
+        eventually(&format!("{id} is {status}"), LIMIT, || {
+            let asked = self.call(&["state", id]);
+            asked.code == 0 && asked.json()["status"] == status
+        });
     }
 
     /// What is in the folder that every container has at /shared.

@@ -114,6 +114,32 @@ fn exec_takes_a_process_and_leaves_it_alone() {
     oci.until_status("busy", "stopped");
 }
 
+#[test]
+fn a_time_namespace_has_clocks_of_its_own() {
+    if !std::path::Path::new("/proc/self/ns/time").exists() {
+        return crate::support::skip("this kernel has no time namespaces");
+    }
+    let oci = Oci::new();
+    let offsets = |config: &mut serde_json::Value| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "time" }));
+        config["linux"]["timeOffsets"] = json!({ "boottime": { "secs": 100_000_000, "nanosecs": 0 } });
+    };
+    let days = |text: &str| text.split(['.', ' ']).next().unwrap().parse::<u64>().unwrap() / 86_400;
+    oci.started("clocks", "cat /proc/uptime > /shared/uptime; sleep 1000", offsets);
+    assert!(days(&oci.until_shared("uptime")) >= 1157);
+    assert!(days(&oci.call(&["exec", "clocks", "cat", "/proc/uptime"]).ok().out()) >= 1157);
+    oci.run("clock", "true", |config| {
+        offsets(config);
+        config["linux"]["timeOffsets"]["realtime"] = json!({ "secs": 1 });
+    })
+    .refused(1, &["timeOffsets", "realtime"]);
+    oci.run("clock", "true", |config| {
+        offsets(config);
+        config["linux"]["namespaces"].as_array_mut().unwrap().pop();
+    })
+    .refused(1, &["timeOffsets", "time namespace"]);
+}
+
 /// Takes the controlling side of a terminal, as an engine does.
 fn received(listener: &UnixListener) -> std::fs::File {
     let (stream, _) = listener.accept().unwrap();
