@@ -273,9 +273,9 @@ fn a_terminal_is_the_console_and_controls() {
 fn what_is_not_supported_is_refused_clearly() {
     let place = Place::new();
     let mut value = kit::spec_value(&place, &["true"]);
-    value["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "time" }));
+    value["linux"]["intelRdt"] = json!({});
     let error = kit::run(&place, value).unwrap_err().to_string();
-    assert!(error.contains("makes no time namespaces"), "{error}");
+    assert!(error.contains("does not do linux.intelRdt"), "{error}");
     let mut value = kit::spec_value(&place, &["true"]);
     value["hooks"] = json!({ "prestart": [{ "path": "/bin/true" }] });
     let error = kit::run(&place, value).unwrap_err().to_string();

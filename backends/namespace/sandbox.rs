@@ -370,20 +370,23 @@ pub(super) fn until_ready(
     explain: impl Fn(Failure) -> Error,
     hooks: impl Fn(i32) -> Result<()>,
 ) -> Result<()> {
-    let (mut failure, mut asked) = (None, false);
+    let (mut failure, mut asked, mut ready) = (None, false, false);
     // After a failure to the end, for a second process may be heard before the first one names it.
     while let Some(packet) = channel.receive().map_err(setup("read what the container says"))? {
         match packet {
-            Packet::Ready => return Ok(()),
+            Packet::Ready => ready = true,
             Packet::Terminal(fd) => heard.terminal = Some(fd),
             Packet::Child(pid) => heard.child = Some(pid),
             Packet::Warning(warned) => heard.warnings.push(explain(warned).to_string()),
             Packet::Failed(failed) => failure = Some(failed),
             Packet::Hooks => asked = true,
         }
-        // Which process asks may be heard after its question.
-        if let (true, Some(pid)) = (asked, heard.child) {
-            asked = false;
+        // Which process it is may be heard after what that says.
+        let Some(pid) = heard.child else { continue };
+        if ready {
+            return Ok(());
+        }
+        if std::mem::take(&mut asked) {
             hooks(pid)?;
             let _ = channel.go();
         }

@@ -180,14 +180,22 @@ impl Container {
                     until_ended(&init)?;
                 }
             }
-            // Its creator was killed: the first process ended with it, and groups may be left.
-            None => {
-                let spec = self.spec().ok();
-                let linux = spec.as_ref().and_then(|spec| spec.linux().as_ref());
-                clear(&Cgroup::find(&self.id, linux.and_then(|linux| linux.cgroups_path().as_deref()))?)?;
-            }
+            None => self.remove_unfinished()?,
         }
         remove_folder(&self.folder)
+    }
+
+    /// The groups of one whose creator was killed: the first process ended with it. Groups that have processes are
+    /// somebody else's, whose name the specification took.
+    fn remove_unfinished(&self) -> anyhow::Result<()> {
+        let spec = self.spec().ok();
+        let linux = spec.as_ref().and_then(|spec| spec.linux().as_ref());
+        let Some(path) = linux.and_then(|linux| linux.cgroups_path().as_deref()) else { return Ok(()) };
+        let groups = Cgroup::find(&self.id, Some(path))?;
+        if !groups.paths().is_empty() && groups.pids()?.is_empty() {
+            groups.delete()?;
+        }
+        Ok(())
     }
 
     /// As [`Container::remove`], and runs the hooks that are due after it. What goes wrong with them is a warning.

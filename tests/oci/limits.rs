@@ -82,6 +82,12 @@ fn a_container_is_in_the_group_that_its_specification_names() {
     let bundle = oci.bundle("path", "true", |config| groups(config, "/plain/path"));
     oci.call(&["--systemd-cgroup", "run", "--bundle", &bundle, "path"])
         .refused(1, &["slice:prefix:name", "/plain/path"]);
+    // A group in which others are is not taken, and they live on.
+    oci.started("first", "sleep 1000", |config| groups(config, &format!("/{name}/shared")));
+    let second = oci.run("second", "true", |config| groups(config, &format!("/{name}/shared")));
+    second.refused(1, &["other processes are in it"]);
+    assert_eq!(oci.status("first"), "running");
+    oci.call(&["delete", "--force", "first"]).ok();
     // The parents stay; they are this test's.
     let all = std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
     for hierarchy in all.chain(["/sys/fs/cgroup".into()]) {

@@ -77,12 +77,12 @@ fn a_container_outlives_who_made_it_and_not_who_died_making_it() {
 
     // A creator that is killed in a hook has made nothing that stays.
     let bundle = oci.bundle("died", "sleep 1000", |config| {
-        config["hooks"] = json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", "cat > $TOLD; sleep 1000"],
+        config["hooks"] = json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", "cat > $TOLD; echo $$ > $TOLD.hook; exec sleep 1000"],
             "env": [format!("TOLD={}", oci.world.at("shared/told")), "PATH=/bin:/usr/bin".to_owned()] }] });
     });
     let mut creator = oci.background(&["create", "--bundle", &bundle, "died"]);
     eventually("the hook runs", Duration::from_secs(20), || {
-        oci.shared("told").is_some_and(|told| serde_json::from_str::<serde_json::Value>(&told).is_ok())
+        oci.shared("told.hook").is_some_and(|hook| hook.ends_with('\n'))
     });
     let told: serde_json::Value = serde_json::from_str(&oci.shared("told").unwrap()).unwrap();
     let pid = told["pid"].as_i64().unwrap();
@@ -91,6 +91,9 @@ fn a_container_outlives_who_made_it_and_not_who_died_making_it() {
     assert!(creator.is_running());
     creator.signal(Signal::SIGKILL);
     drop(creator);
+    // The hook is nobody's child any more.
+    let hook = oci.shared("told.hook").unwrap().trim().parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(hook), Signal::SIGKILL).unwrap();
     let gone = || !fs::exists(format!("/proc/{pid}/root")).unwrap_or(false) || zombie(pid);
     eventually("the first process ends with its creator", Duration::from_secs(20), gone);
     assert_eq!(oci.status("died"), "stopped");
