@@ -16,10 +16,11 @@ use super::become_program::{
     streams, surroundings,
 };
 use super::clone;
+use super::explain::explain_process;
 use super::plan::forbid_nodes;
 use super::process::{ProcessPlan, Streams, setup};
 use super::report::{At, Channel, Done, Packet, Step};
-use super::sandbox::{Container, explain_process, send, try_wait};
+use super::sandbox::{Container, send, try_wait};
 use super::sys;
 use super::terminal::{self, Place};
 use crate::{Error, ExecChild, ExitStatus, Result, Stdio};

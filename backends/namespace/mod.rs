@@ -10,6 +10,7 @@ mod capabilities;
 mod clone;
 mod copy_up;
 mod exec;
+mod explain;
 mod gate;
 mod hooks;
 mod init;
@@ -201,7 +202,7 @@ fn create(id: &ContainerId, bundle: &Bundle, io: Stdio, cgroup: &Cgroup) -> Resu
     let ready = sandbox::until_ready(
         &ours,
         &mut heard,
-        |failure| sandbox::explain(&plan, &bundle.spec, failure),
+        |failure| explain::explain(&plan, &bundle.spec, failure),
         |pid| plan.hooks.as_ref().map_or(Ok(()), |hooks| hooks.run_outside(pid)),
     );
     if two_steps {
