@@ -15,6 +15,7 @@ mod gate;
 mod hooks;
 mod init;
 mod known;
+mod namespaces;
 mod plan;
 mod process;
 mod report;
@@ -56,7 +57,7 @@ impl Backend for Namespace {
     /// refuses in spite of it is said by [`Backend::create`].
     fn probe(&self, host: &Host) -> Probe<Isolation> {
         const CAP_SYS_ADMIN: u64 = 1 << 21;
-        let has = plan::kernel_has;
+        let has = namespaces::kernel_has;
         for (name, option) in [("mnt", "NAMESPACES"), ("pid", "PID_NS"), ("uts", "UTS_NS"), ("ipc", "IPC_NS")] {
             if !has(name) {
                 return Probe::unavailable(
