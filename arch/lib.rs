@@ -15,6 +15,7 @@ pub mod mount;
 pub mod pretend;
 pub mod probe;
 pub mod process;
+pub mod program;
 pub mod root_dir;
 pub mod signal;
 mod sys;

@@ -16,14 +16,18 @@ pub const FACILITIES: &[&str] = &[
     "clone3",
     "close_range",
     "copy_file_range",
+    "deferred-remove",
+    "devtmpfs",
     "fuse",
     "fuse-passthrough",
     "iptables-legacy",
     "iptables-nft",
+    "lvm",
     "memfd",
     "mmsg",
     "mount-api",
     "nft",
+    "nowait",
     "openat2",
     "overlay",
     "overlay-lowerdir+",
@@ -37,6 +41,7 @@ pub const FACILITIES: &[&str] = &[
     "statx",
     "userns",
     "wal",
+    "zfs",
 ];
 
 static WITHOUT: OnceLock<Vec<String>> = OnceLock::new();

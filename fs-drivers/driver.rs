@@ -78,12 +78,13 @@ pub struct LayerOptions {
 }
 
 impl LayerOptions {
-    /// For drivers without limits: `remedy` says what has to be different.
-    pub(crate) fn refuse_size(&self, driver: &str, remedy: &str) -> Result<()> {
+    /// For drivers without limits.
+    pub(crate) fn refuse_size(&self, driver: &str) -> Result<()> {
         match self.size {
             None => Ok(()),
             Some(_) => Err(crate::Error::Unsupported(format!(
-                "--storage-opt size: the storage driver {driver} cannot limit a layer here ({remedy})"
+                "--storage-opt size: the storage driver {driver} cannot limit a layer here (the drivers btrfs and zfs can, \
+                 each on its file system)"
             ))),
         }
     }
@@ -121,6 +122,12 @@ pub trait Driver: Send + Sync {
 
     /// Deletes what interrupted removals left (renamed-away folders). Safe at any time.
     fn sweep(&self) -> Result<()>;
+
+    /// Removes what is kept beside the layers and outside of the driver's folder, before that folder goes: called when no
+    /// layer is left. Idempotent.
+    fn dismantle(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// The form in which this driver's layers say what they hide.
     fn whiteouts(&self) -> Whiteouts;
@@ -185,6 +192,8 @@ pub struct Entry {
     /// Tries the driver for real in a scratch folder below `root`. The detail is what was found
     /// (`native diff, d_type, ...`).
     pub probe: fn(root: &Path) -> Probe<Vec<String>>,
+    /// As `probe`, when nobody asked for this driver: it may want to be named first.
+    pub unasked: fn(root: &Path) -> Probe<Vec<String>>,
     /// Opens (and creates) the driver's folder `root/NAME`.
     pub open: fn(root: &Path) -> Result<Box<dyn Driver>>,
     /// What choosing this driver costs the user, said once and loudly when it was not asked for.

@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use berth_arch::mount::Mount;
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
 use crate::error::At;
@@ -62,7 +62,7 @@ impl Folder {
     pub(crate) fn create_in(&self, id: &LayerId, name: &str, mode: Mode) -> Result<()> {
         let inner = format!("{id}/{name}");
         rustix::fs::mkdirat(&self.fd, &inner, mode)
-            .and_then(|()| rustix::fs::chmodat(&self.fd, &inner, mode, rustix::fs::AtFlags::empty()))
+            .and_then(|()| rustix::fs::chmodat(&self.fd, &inner, mode, AtFlags::empty()))
             .at("create", self.path.join(inner))
     }
 
@@ -107,17 +107,26 @@ impl Folder {
 
     /// Renames the layer's folder away, then deletes it. One that is not there is removed.
     pub(crate) fn remove(&self, id: &LayerId) -> Result<()> {
+        self.remove_after(id, &|_| Ok(()))
+    }
+
+    /// As [`Folder::remove`], with `release` called with the new name before the folder is deleted: for what a layer has
+    /// elsewhere. On its error the folder stays for the next sweep.
+    pub(crate) fn remove_after(&self, id: &LayerId, release: &dyn Fn(&str) -> Result<()>) -> Result<()> {
         let aside = format!("{REMOVED}{id}");
+        let delete = || release(&aside).and_then(|()| self.delete(OsStr::new(&aside)));
         let renamed = match rustix::fs::renameat(&self.fd, id.as_str(), &self.fd, &aside) {
             // What an earlier removal of the same name left.
             Err(Errno::EXIST | Errno::NOTEMPTY) => {
-                self.delete(OsStr::new(&aside))?;
+                delete()?;
                 rustix::fs::renameat(&self.fd, id.as_str(), &self.fd, &aside)
             }
             other => other,
         };
         match renamed {
-            Ok(()) => self.delete(OsStr::new(&aside)),
+            Ok(()) => delete(),
+            // An earlier removal may have come to that only.
+            Err(Errno::NOENT) if rustix::fs::statat(&self.fd, &aside, AtFlags::SYMLINK_NOFOLLOW).is_ok() => delete(),
             Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error).at("remove", self.layer_path(id)),
         }
@@ -133,12 +142,27 @@ impl Folder {
     }
 
     pub(crate) fn sweep(&self) -> Result<()> {
+        self.sweep_after(&|_, _| Ok(true))
+    }
+
+    /// As [`Folder::sweep`], with `release` called with a folder's name and that of its layer; false if it has to stay.
+    pub(crate) fn sweep_after(&self, release: &dyn Fn(&str, &str) -> Result<bool>) -> Result<()> {
         for name in self.names()? {
-            if name.to_bytes().starts_with(REMOVED.as_bytes()) {
+            if let Some(aside) = name.to_str().ok()
+                && let Some(layer) = aside.strip_prefix(REMOVED)
+                && release(aside, layer)?
+            {
                 self.delete(tree::os(&name))?;
             }
         }
         Ok(())
+    }
+
+    /// What interrupted removals left: the folder's name now, and whose it was.
+    pub(crate) fn removed(&self) -> Result<Vec<(std::ffi::OsString, LayerId)>> {
+        let names = self.names()?;
+        let id = |name: &std::ffi::CString| name.to_str().ok()?.strip_prefix(REMOVED)?.parse().ok();
+        Ok(names.iter().filter_map(|name| Some((tree::os(name).to_owned(), id(name)?))).collect())
     }
 
     fn names(&self) -> Result<Vec<std::ffi::CString>> {

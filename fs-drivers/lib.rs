@@ -17,12 +17,14 @@ mod folder;
 mod full;
 pub mod fuse;
 mod ground;
+pub mod lvm;
 pub mod mount;
 mod overlay;
 pub mod registry;
 mod stacked;
 mod tree;
 mod vfs;
+mod zfs;
 
 pub use driver::{Access, Change, ChangeKind, Differ, Driver, Entry, LayerId, LayerOptions, Usage, Whiteouts};
 pub use error::{Error, Result};

@@ -13,8 +13,15 @@ use crate::{Driver, Entry, Error, Result, tree};
 pub const ORDER: &[&str] = &["overlay", "btrfs", "zfs", "aufs", "lvm", "fuse", "vfs"];
 
 /// Those that there are, in [`ORDER`].
-pub const DRIVERS: &[Entry] =
-    &[crate::overlay::ENTRY, crate::btrfs::ENTRY, crate::aufs::ENTRY, crate::fuse::ENTRY, crate::vfs::ENTRY];
+pub const DRIVERS: &[Entry] = &[
+    crate::overlay::ENTRY,
+    crate::btrfs::ENTRY,
+    crate::zfs::ENTRY,
+    crate::aufs::ENTRY,
+    crate::lvm::ENTRY,
+    crate::fuse::ENTRY,
+    crate::vfs::ENTRY,
+];
 
 /// A driver, opened, and why it is this one.
 pub struct Selection {
@@ -57,7 +64,7 @@ pub fn select(root: &Path, explicit: Option<&str>, remembered: Option<&str>) -> 
     }
     let mut refused = Vec::new();
     for entry in DRIVERS {
-        match (entry.probe)(root) {
+        match (entry.unasked)(root) {
             Probe::Available { .. } => return opened(root, entry, refused, true),
             Probe::Unavailable { reason, hint } => refused.push(Refused { name: entry.name, reason, hint }),
         }
@@ -81,6 +88,7 @@ pub fn retire(root: &Path, name: &str) -> Result<()> {
         driver.remove(id)?;
     }
     driver.sweep()?;
+    driver.dismantle()?;
     drop(driver);
     let parent = rustix::fs::open(root, tree::DIRECTORY, rustix::fs::Mode::empty()).at("open", root)?;
     tree::remove_tree(parent.as_fd(), entry.name.as_ref()).at("remove", &path)

@@ -132,13 +132,17 @@ without! {
     no_clone3: "clone3"
     no_close_range: "close_range"
     no_copy_file_range: "copy_file_range"
+    no_deferred_removal: "deferred-remove"
+    no_nodes_of_the_kernel: "devtmpfs"
     no_fuse: "fuse"
     no_fuse_passthrough: "fuse-passthrough"
     no_iptables_legacy: "iptables-legacy"
     no_iptables_over_nf_tables: "iptables-nft"
+    no_lvm: "lvm"
     no_messages_in_groups: "mmsg"
     no_mount_api: "mount-api"
     no_nf_tables: "nft"
+    no_reads_without_waiting: "nowait"
     no_openat2: "openat2"
     no_overlay: "overlay"
     no_layers_one_by_one: "overlay-lowerdir+"
@@ -151,6 +155,7 @@ without! {
     no_statx: "statx"
     no_userns: "userns"
     no_wal: "wal"
+    no_zfs: "zfs"
 }
 
 /// What comes after overlay, one by one.

@@ -56,9 +56,13 @@ impl MountInfo {
     }
 }
 
-/// The mounts that this process sees, in the order they were made.
+/// The mounts that this thread sees (before Linux 3.17: its process), in the order they were made.
 pub fn mounts() -> io::Result<Vec<MountInfo>> {
-    Ok(parse_mounts(&crate::kernel_file::read("/proc/self/mountinfo")?).collect())
+    let table = match crate::kernel_file::read("/proc/thread-self/mountinfo") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => crate::kernel_file::read("/proc/self/mountinfo"),
+        other => other,
+    };
+    Ok(parse_mounts(&table?).collect())
 }
 
 /// Lines that are not understood are left out.

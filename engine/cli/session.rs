@@ -25,6 +25,9 @@ pub(crate) struct Globals {
     /// Storage driver for this call (runs the engine in this process)
     #[arg(long, value_name = "NAME", global = true)]
     pub(crate) storage_driver: Option<String>,
+    /// Option of the storage driver (KEY=VALUE, kept with the state)
+    #[arg(long = "storage-opt", id = "driver-opt", value_name = "KEY=VALUE")]
+    pub(crate) storage_options: Vec<String>,
     /// Log what the engine does
     #[arg(short = 'D', long, global = true)]
     pub(crate) debug: bool,
@@ -57,8 +60,14 @@ impl Globals {
             root: self.root.clone(),
             file: self.config.clone(),
             storage_driver: self.storage_driver.clone(),
+            storage_options: self.storage_options.clone(),
             isolation: None,
         })?)
+    }
+
+    /// What only an engine in this process can keep to.
+    fn chooses_storage(&self) -> bool {
+        self.storage_driver.is_some() || !self.storage_options.is_empty()
     }
 
     fn named_host(&self) -> Option<String> {
@@ -78,14 +87,14 @@ impl Globals {
 fn connector(globals: &Globals) -> anyhow::Result<Connector> {
     if let Some(host) = globals.named_host() {
         anyhow::ensure!(
-            globals.storage_driver.is_none(),
-            "--storage-driver chooses for an engine in this process, and the engine at {host} was named; name one of them"
+            !globals.chooses_storage(),
+            "--storage-driver and --storage-opt are for an engine in this process, and the engine at {host} was named; name one of them"
         );
         return Ok(Connector::Endpoint(host.parse::<Endpoint>()?));
     }
     let config = globals.engine_config()?;
     let socket = config.paths.socket();
-    if globals.storage_driver.is_none() && std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+    if !globals.chooses_storage() && std::os::unix::net::UnixStream::connect(&socket).is_ok() {
         return Ok(Connector::Endpoint(Endpoint::Unix(socket)));
     }
     let engine = Arc::new(Engine::open(config)?);

@@ -16,7 +16,7 @@ pub struct EngineConfig {
     /// The storage driver, or several in order of preference, separated by commas; `None`: what the state was made
     /// with, else the best that works.
     pub storage_driver: Option<String>,
-    /// What `--storage-opt` is for containers that do not say.
+    /// What `--storage-opt` is for containers that do not say, and options of storage drivers.
     pub storage_options: BTreeMap<String, String>,
     /// The isolation backend for containers that name none, or several; `None`: the strongest that works.
     pub isolation: Option<String>,
@@ -97,6 +97,8 @@ pub struct Overrides {
     /// `--config`: this file instead of the usual ones. It must exist.
     pub file: Option<PathBuf>,
     pub storage_driver: Option<String>,
+    /// `--storage-opt`, `KEY=VALUE` each.
+    pub storage_options: Vec<String>,
     pub isolation: Option<String>,
 }
 
@@ -150,6 +152,13 @@ impl EngineConfig {
         if overrides.storage_driver.is_some() {
             config.storage_driver.clone_from(&overrides.storage_driver);
         }
+        for option in &overrides.storage_options {
+            let (key, value) = option
+                .split_once('=')
+                .ok_or_else(|| Error::invalid(format!("storage option {option}: KEY=VALUE is wanted")))?;
+            config.storage_options.insert(key.to_owned(), value.to_owned());
+        }
+        storage::check(&config.storage_options)?;
         if overrides.isolation.is_some() {
             config.isolation.clone_from(&overrides.isolation);
         }
@@ -187,8 +196,7 @@ fn parse(text: &str, path: &Path) -> Result<File> {
         Error::invalid(format!("{} line {line}: {}{}", path.display(), error.message(), nearest(error.message())))
     };
     let file: File = toml::from_str(text).map_err(invalid)?;
-    storage::layer_options(None, &file.storage_options)
-        .map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
+    storage::check(&file.storage_options).map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
     for folder in [&file.root, &file.run].into_iter().flatten() {
         if !folder.is_absolute() {
             let folder = folder.display();

@@ -53,11 +53,14 @@ impl Engine {
 
     fn storage_choice(&self) -> Choice {
         let root = &self.paths().state;
+        let picked = self.storage().name;
         let candidates: Vec<Finding> = DRIVERS
             .iter()
-            .map(|entry| finding(entry.name, entry.caution.unwrap_or_default(), (entry.probe)(root).map(Value::from)))
+            .map(|entry| {
+                let probe = if entry.name == picked { entry.probe } else { entry.unasked };
+                finding(entry.name, entry.caution.unwrap_or_default(), probe(root).map(Value::from))
+            })
             .collect();
-        let picked = self.storage().name;
         let why = if self.asks_for_driver() {
             "it was asked for"
         } else if first_available(&candidates) == Some(picked) {

@@ -45,7 +45,7 @@ impl Engine {
 
     /// Without a hold for a caller that has one.
     pub(crate) fn with(config: EngineConfig, store: Arc<Store>, hold: Option<Hold>) -> Result<Self> {
-        let chosen = storage::open(&store, config.storage_driver.as_deref())?;
+        let chosen = storage::open(&store, config.storage_driver.as_deref(), &config.storage_options)?;
         Self::on(config, store, chosen, hold)
     }
 
@@ -70,6 +70,7 @@ impl Engine {
         };
         if engine.storage.unusable.is_none() {
             engine.sweep_unsettled()?;
+            engine.scrub_after_boot();
         }
         // Without a daemon, the next command is who notices that a firewall's reload took the rules away.
         if let Err(error) = engine.heal_networks() {

@@ -19,7 +19,7 @@ use crate::stacked::{self, DIFF};
 use crate::tree;
 use crate::{Access, Change, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
-pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, open, caution: None };
+pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, caution: None };
 
 const NAME: &str = "aufs";
 
@@ -47,7 +47,7 @@ impl Driver for Aufs {
     }
 
     fn prepare(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()> {
-        options.refuse_size(NAME, "the driver btrfs can, on a btrfs file system")?;
+        options.refuse_size(NAME)?;
         self.folder.create(id)?;
         stacked::create(&self.folder, id, parents).inspect_err(|_| {
             let _ = self.folder.remove(id);

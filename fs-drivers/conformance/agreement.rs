@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags};
 
 use super::bed::{assert_same, scratch, snapshot};
-use super::{Bed, each};
+use super::{Bed, each, one_file};
 
 /// A sequence that is the same on every machine (xorshift).
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn next(&mut self, below: u64) -> u64 {
+    pub(super) fn next(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -83,7 +83,7 @@ fn step(root: &Path, open: &mut Open, dice: &mut Dice) -> io::Result<u64> {
     }
 }
 
-fn said(answer: &io::Result<u64>) -> String {
+pub(super) fn said(answer: &io::Result<u64>) -> String {
     match answer {
         Ok(value) => value.to_string(),
         Err(error) => error.raw_os_error().map_or_else(|| error.to_string(), |code| code.to_string()),
@@ -125,7 +125,67 @@ fn a_union_of_our_own_does_what_a_plain_directory_does() {
     each(|bed| {
         if bed.driver.name() == "fuse" {
             (1..=30).for_each(|seed| agree(bed, seed));
+            (1..=30).for_each(|seed| one_file::agree(bed, seed));
         }
+    });
+}
+
+/// The same for as long as one likes, from a seed of the clock: `BERTH_AGREE_SECONDS=600 cargo test -p berth-fs-drivers
+/// random_work -- --ignored`.
+#[test]
+#[ignore = "takes as long as it is told to"]
+fn random_work_leaves_what_it_leaves_in_a_plain_directory() {
+    let seconds = std::env::var("BERTH_AGREE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let entry = crate::registry::DRIVERS.iter().find(|entry| entry.name == "fuse").unwrap();
+    let start = std::time::Instant::now();
+    let mut seed = clock % 1_000_000 * 10_000;
+    while start.elapsed().as_secs() < seconds {
+        let bed = Bed::new(entry, scratch());
+        for _ in 0..10 {
+            seed += 1;
+            agree(&bed, seed);
+            one_file::agree(&bed, seed);
+        }
+    }
+    eprintln!("seeds up to {seed}");
+}
+
+#[test]
+fn a_copy_keeps_its_number_by_every_name_and_after_a_remount() {
+    each(|bed| {
+        if bed.driver.name() != "fuse" {
+            return;
+        }
+        bed.layer("a", &[], |root| {
+            fs::create_dir(root.join("old")).unwrap();
+            for name in ["moved", "linked", "old/inner"] {
+                fs::write(root.join(name), name).unwrap();
+            }
+        });
+        let numbers = |root: &Path, names: [&str; 3]| {
+            let told = names.map(|name| fs::symlink_metadata(root.join(name)).unwrap().ino());
+            // As listings have them.
+            for (name, number) in names.iter().zip(told) {
+                let path = root.join(name);
+                let mut listed = fs::read_dir(path.parent().unwrap()).unwrap().map(Result::unwrap);
+                let entry = listed.find(|entry| entry.path() == path).unwrap();
+                assert_eq!(std::os::unix::fs::DirEntryExt::ino(&entry), number, "{name}");
+            }
+            told
+        };
+        let later = ["new/moved", "new/linked", "new/old/inner"];
+        bed.prepare("b", &["a"]).unwrap();
+        let before = bed.write("b", &["a"], |root| {
+            let before = numbers(root, ["moved", "linked", "old/inner"]);
+            fs::create_dir(root.join("new")).unwrap();
+            fs::rename(root.join("moved"), root.join("new/moved")).unwrap();
+            fs::hard_link(root.join("linked"), root.join("new/linked")).unwrap();
+            fs::rename(root.join("old"), root.join("new/old")).unwrap();
+            assert_eq!(numbers(root, later), before);
+            before
+        });
+        assert_eq!(bed.read("b", &["a"], |root| numbers(root, later)), before);
     });
 }
 

@@ -53,7 +53,8 @@ fn what_gnu_tar_writes_comes_out_as_it_went_in_and_is_written_again() {
             bed.read(&name, &[], |root| {
                 let blocks = fs::metadata(root.join("sparse")).unwrap();
                 assert_eq!(blocks.len(), 50 << 20, "{format}");
-                assert!(!format.contains("sparse") || blocks.blocks() < 100, "{format}: {}", blocks.blocks());
+                // A block of the file system may be as large as ZFS's 128 KiB.
+                assert!(!format.contains("sparse") || blocks.blocks() * 512 < 1 << 20, "{format}: {}", blocks.blocks());
                 assert_eq!(fs::metadata(root.join("plain")).unwrap().nlink(), 3, "{format}");
             });
         }
@@ -92,7 +93,7 @@ fn gnu_tar_reads_back_what_is_packed() {
         "tar -xpf ../a.tar --xattrs --xattrs-include=* --numeric-owner 2>../errors; ! grep -v 'time stamp' ../errors",
     ) {
         assert_same(&snapshot(tree.path()), &snapshot(&target));
-        assert!(fs::metadata(target.join("sparse")).unwrap().blocks() < 100);
+        assert!(fs::metadata(target.join("sparse")).unwrap().blocks() * 512 < 1 << 20);
     }
     let script = "import tarfile\nt=tarfile.open('a.tar')\nassert t.getmember('sparse').size==50<<20\nassert len(t.getnames())>20";
     shell(outside.path(), &format!("python3 -c \"{script}\""));

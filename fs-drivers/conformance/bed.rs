@@ -18,6 +18,11 @@ pub(super) struct Bed {
 /// Names the one driver to try, which has to work.
 const ONLY: &str = "BERTH_TEST_DRIVER";
 
+/// Whether the tests are about this driver: not if they are those of another one alone.
+pub(super) fn is_meant(driver: &str) -> bool {
+    std::env::var(ONLY).map_or(true, |only| only == driver)
+}
+
 /// Runs `behaviour` on every driver that works here, and on the file systems that are made for it.
 pub(super) fn each(behaviour: impl Fn(&Bed) + Sync) {
     if let Ok(only) = std::env::var(ONLY) {
@@ -215,4 +220,21 @@ pub(super) fn path_of(root: &RootDir) -> PathBuf {
 /// The directory of a layer, where it shows without being mounted.
 pub(super) fn directory(bed: &Bed, name: &str) -> Option<PathBuf> {
     bed.driver.directory(&id(name)).unwrap()
+}
+
+/// Makes a file of so many bytes that do not compress, on the disk.
+pub(super) fn fill(path: &Path, bytes: usize) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path)?;
+    let mut state = 88_172_645_463_325_252_u64;
+    let block: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    })
+    .take(bytes)
+    .collect();
+    file.write_all(&block)?;
+    file.sync_all()
 }

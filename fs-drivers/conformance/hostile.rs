@@ -62,7 +62,8 @@ fn outside(bed: &Bed) -> Vec<String> {
 #[test]
 fn names_that_lead_out_are_refused() {
     each(|bed| {
-        bed.prepare("h", &[]).unwrap();
+        // Mounted once, so that the place for that is there.
+        bed.layer("h", &[], |_| {});
         let before = outside(bed);
         bed.driver.remove(&id("h")).unwrap();
         for name in ["../x", "a/../../x", "a/..", "..", "/../x"] {
@@ -267,5 +268,33 @@ fn a_whiteout_is_nothing_that_a_hard_link_could_name() {
         refused(bed, &archive, "its hard link's target gone does not exist");
         let archive = [entry("d/", b'5', "", b""), entry("link", b'1', "d", b"")].concat();
         refused(bed, &archive, "its hard link's target d is a directory");
+    });
+}
+
+/// Guards against an archive that makes and removes snapshots.
+#[test]
+fn where_a_file_system_shows_snapshots_nothing_is_unpacked() {
+    each(|bed| {
+        if bed.driver.name() != "zfs" {
+            return;
+        }
+        for name in [".zfs", ".zfs/snapshot/x", ".wh..zfs", ".wh..zfs/x"] {
+            refused(bed, &entry(name, b'5', "", b""), "where ZFS shows snapshots");
+        }
+        bed.unpack("a", &[], &entry("below/.zfs/snapshot/x", b'5', "", b"")).unwrap();
+        // By way of a link it is made, and is the layer's own.
+        bed.driver.commit(&id("a")).unwrap();
+        let link =
+            [entry("l", b'2', ".zfs/snapshot", b""), entry("l/sealed", b'5', "", b""), entry("f", b'0', "", b"x")];
+        bed.prepare("b", &["a"]).unwrap();
+        let root = open_contents(&*bed.driver, &id("b"), &[id("a")], Access::ReadWrite).unwrap();
+        let _ = unpack(link.concat().as_slice(), root, bed.driver.whiteouts(), UnpackOptions::default());
+        bed.write("b", &["a"], |root| fs::write(root.join("g"), "x").unwrap());
+        bed.driver.commit(&id("b")).unwrap();
+        bed.layer("c", &["b", "a"], |root| assert!(root.join("g").exists() && root.join("below").exists()));
+        for name in ["c", "b", "a"] {
+            bed.driver.remove(&id(name)).unwrap();
+        }
+        assert_eq!(bed.driver.list().unwrap(), []);
     });
 }

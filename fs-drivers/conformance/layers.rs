@@ -309,3 +309,37 @@ fn holes_of_equal_files_are_not_read() {
         assert_eq!(bed.changes("b", &["a"]), [""; 0]);
     });
 }
+
+/// What that costs is told (`--nocapture`), and not judged: machines differ.
+#[test]
+fn a_layer_on_fifty_others_shows_them_all_and_comes_and_goes() {
+    each(|bed| {
+        let names: Vec<String> = (0..50).map(|number| format!("n{number}")).collect();
+        let above = |count: usize| names[..count].iter().rev().map(String::as_str).collect::<Vec<_>>();
+        for (number, name) in names.iter().enumerate() {
+            bed.prepare(name, &above(number)).unwrap();
+            bed.contents(name, &above(number), |root| fs::write(root.join(name), name).unwrap());
+        }
+        let parents = above(names.len());
+        let mut took = Vec::new();
+        for round in 0..7 {
+            let top = id(&format!("top{round}"));
+            let start = std::time::Instant::now();
+            bed.prepare(top.as_str(), &parents).unwrap();
+            let mounts = bed.driver.mounts(&top, &ids(&parents), Access::ReadWrite).unwrap();
+            let made = start.elapsed();
+            assert!(!mounts.is_empty());
+            if round == 0 {
+                let shown = bed.read(top.as_str(), &parents, |root| fs::read_dir(root).unwrap().count());
+                assert_eq!(shown, 50);
+            }
+            let start = std::time::Instant::now();
+            bed.driver.remove(&top).unwrap();
+            took.push(made + start.elapsed());
+            assert!(!bed.driver.list().unwrap().contains(&top));
+        }
+        took.sort_unstable();
+        let milliseconds = |index: usize| took[index].as_secs_f64() * 1e3;
+        eprintln!("cost of {}: {:.2} ms, at least {:.2}", bed.driver.name(), milliseconds(3), milliseconds(0));
+    });
+}

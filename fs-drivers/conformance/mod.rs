@@ -8,13 +8,16 @@ mod archives;
 mod attributes;
 pub(crate) mod bed;
 mod crash;
+mod datasets;
 mod elsewhere;
 mod files;
 mod ground;
 mod hostile;
 mod layers;
+mod one_file;
 pub(crate) mod properties;
 mod removal;
 mod subvolumes;
+mod thin;
 
 use bed::{Bed, each};

@@ -118,3 +118,19 @@ fn a_state_keeps_its_driver_and_refusals_say_why() {
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(names.iter().all(|name| known.iter().any(|known| name == known)), "{names:?}");
 }
+
+#[test]
+fn a_driver_whose_layers_have_gone_elsewhere_leaves_nothing() {
+    each(|bed| {
+        bed.layer("1", &[], |root| fs::write(root.join("f"), "x").unwrap());
+        bed.driver.commit(&id("1")).unwrap();
+        bed.layer("a", &["1"], |root| fs::write(root.join("g"), "x").unwrap());
+        bed.driver.commit(&id("a")).unwrap();
+        bed.layer("10", &["a", "1"], |root| fs::create_dir(root.join("d")).unwrap());
+        let folder = bed.root().join(bed.driver.name());
+        for _ in 0..2 {
+            registry::retire(bed.root(), bed.driver.name()).unwrap();
+            assert!(!folder.exists());
+        }
+    });
+}

@@ -17,15 +17,25 @@ use rustix::fs::FileType;
 use crate::tree::{self, Meta, next_data};
 use crate::{Change, ChangeKind};
 
+/// What one tree has to do with the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kinship {
+    None,
+    /// It began as the other, on a file system of its own, in which every inode has kept its number: one that has its number
+    /// and the time of its last change still is what it was.
+    Clone,
+}
+
 /// Calls `visit` with each change from `lower` (nothing if `None`) to `upper`.
 pub(super) fn compare(
     lower: Option<&Path>,
     upper: &Path,
+    kinship: Kinship,
     visit: &mut dyn FnMut(Change<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let lower = lower.map(RootDir::open).transpose()?;
     let upper = RootDir::open(upper)?;
-    Comparison { lower, upper, touched: None, path: PathBuf::new(), pending: Vec::new(), visit }.run()
+    Comparison { lower, upper, kinship, touched: None, path: PathBuf::new(), pending: Vec::new(), visit }.run()
 }
 
 /// As [`compare`], of open directories, leaving out what is known not to differ.
@@ -36,7 +46,8 @@ pub(crate) fn compare_open(
     visit: &mut dyn FnMut(Change<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let (lower, upper) = (lower.map(RootDir::from_fd), RootDir::from_fd(upper));
-    Comparison { lower, upper, touched, path: PathBuf::new(), pending: Vec::new(), visit }.run()
+    let kinship = Kinship::None;
+    Comparison { lower, upper, kinship, touched, path: PathBuf::new(), pending: Vec::new(), visit }.run()
 }
 
 /// What may differ between a tree and a snapshot of it, in which every inode has kept its number.
@@ -54,6 +65,7 @@ pub(crate) struct Touched {
 struct Comparison<'a> {
     lower: Option<RootDir>,
     upper: RootDir,
+    kinship: Kinship,
     touched: Option<&'a Touched>,
     path: PathBuf,
     /// Directories above that have not been reported: they are when something below them is.
@@ -149,7 +161,8 @@ impl Comparison<'_> {
         // A file that got another name is packed with it, or the two would come out as two files.
         let linked = !up.is_dir() && up.nlink > down.nlink;
         let same = !linked
-            && same((lower.directory.as_fd(), &lower.name, &down), (upper.directory.as_fd(), &upper.name, &up))?;
+            && (self.is_kept(&down, &up)
+                || same((lower.directory.as_fd(), &lower.name, &down), (upper.directory.as_fd(), &upper.name, &up))?);
         if !same {
             self.report(ChangeKind::Modified)?;
         }
@@ -169,6 +182,12 @@ impl Comparison<'_> {
     fn is_untouched(&self, down: &Meta, up: &Meta) -> bool {
         self.touched
             .is_some_and(|touched| (up.dev, up.ino) == (touched.dev, down.ino) && !touched.inodes.contains(&up.ino))
+    }
+
+    /// Whether the inode above is the one below, and nothing of it was changed.
+    fn is_kept(&self, down: &Meta, up: &Meta) -> bool {
+        let marks = |meta: &Meta| (meta.ino, meta.ctime, meta.mtime, meta.mode, meta.size);
+        self.kinship == Kinship::Clone && marks(down) == marks(up)
     }
 
     fn report(&mut self, kind: ChangeKind) -> io::Result<()> {

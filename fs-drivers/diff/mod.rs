@@ -13,9 +13,10 @@ mod tar;
 mod unpack;
 
 pub use changes::changes;
+pub(crate) use changes::compare_kin;
 #[cfg(test)]
 pub(crate) use changes::compare_whole;
-pub(crate) use compare::{Touched, compare_open, same};
+pub(crate) use compare::{Kinship, Touched, compare_open, same};
 pub use pack::{Packed, pack, pack_changes, pack_path, pack_tree};
 pub use split::assemble;
 pub use unpack::{FilesOptions, UnpackOptions, Unpacked, unpack, unpack_files};

@@ -7,11 +7,13 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod activation;
+mod linger;
 mod options;
 mod probe;
 mod server;
 mod thread;
 mod union;
+mod workers;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,7 @@ use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage,
 pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
     probe: probe::probe,
+    unasked: probe::probe,
     open,
     caution: Some("fuse serves every file through a process: it takes no more space than overlay and is slower"),
 };
@@ -47,7 +50,7 @@ impl Driver for Fuse {
     }
 
     fn prepare(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()> {
-        options.refuse_size(NAME, "the driver btrfs can, on a btrfs file system")?;
+        options.refuse_size(NAME)?;
         self.layered.prepare(id, parents)
     }
 

@@ -1,4 +1,4 @@
-//! Who answers the kernel: threads over one device, in a process of their own for a container.
+//! Who answers the kernel: a thread over one device and its helpers, in a process of their own for a container.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -21,9 +21,6 @@ pub const ROLE: &str = "berth-fuse";
 /// What a server says when the layers are open; everything else is why they are not.
 pub(super) const READY: u8 = 0;
 
-/// One may wait for the disk while the others go on.
-const THREADS: usize = 4;
-
 pub(super) fn open<'a>(base: &Path, words: impl IntoIterator<Item = &'a str>) -> io::Result<Served> {
     let base = rustix::fs::open(base, tree::DIRECTORY, Mode::empty())?;
     Ok(Served::new(Union::open(&base, &Options::parse(words))?))
@@ -31,9 +28,9 @@ pub(super) fn open<'a>(base: &Path, words: impl IntoIterator<Item = &'a str>) ->
 
 /// Answers until the last mount is gone.
 pub(super) fn serve(served: Served, device: OwnedFd) -> io::Result<()> {
+    served.linger_on(rustix::io::fcntl_dupfd_cloexec(&device, 3)?);
     let mut config = Config::default();
     config.acl = SessionACL::All;
-    config.n_threads = Some(THREADS);
     Session::from_fd(served, device, SessionACL::All, config)?.run()
 }
 

@@ -11,15 +11,16 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use berth_arch::mount::{Mount, Prepared, make_rprivate};
+use berth_arch::mount::{Mount, Prepared, make_rprivate, umount_detach};
 use berth_arch::root_dir::RootDir;
 use rustix::mount::MountFlags;
 
 use crate::error::At;
 use crate::fuse::{Activation, Starting};
+use crate::lvm::{self, Held};
 use crate::{Access, Driver, Error, LayerId, Result};
 
-pub use private::in_private_namespace;
+pub use private::{in_private_namespace, part_with_mounts};
 
 /// Shows `mounts` below an empty directory and calls `f` with it. The path is good in the thread that `f` runs in
 /// and in threads that it starts, and only until it returns. A single bind mount is shown by its own path, without
@@ -34,19 +35,20 @@ pub fn with_mounted<T: Send>(mounts: &[Mount], f: impl FnOnce(&Path) -> T + Send
     let base = mounts.first().and_then(|mount| mount.base.as_deref());
     let place = place(base)?;
     // Outside of the namespace: threads that serve a mount would keep it.
-    let (mounts, servers) = activate(mounts)?;
+    let Active { mounts, servers, devices } = activate(mounts)?;
     in_private_namespace(move || {
         make_rprivate("/").at("make mounts private below", "/")?;
         let root = empty_directory(&place)?;
         for mount in &mounts {
-            let target = below(&root, &mount.target);
-            let name = CString::new(target.as_os_str().as_bytes())
-                .map_err(|_| Error::InvalidArgument(format!("mount target {}", target.display())))?;
-            let ready = Prepared::new(mount).at("mount", &target)?;
-            ready.perform(&name).at("mount", &target)?;
+            perform(mount, &below(&root, &mount.target))?;
         }
         servers.into_iter().for_each(Starting::mounted);
-        Ok(f(&root))
+        let value = f(&root);
+        if !devices.is_empty() {
+            // Now, and not a moment after the thread's end: its file system is written out and closed when this returns.
+            let _ = umount_detach(&root);
+        }
+        Ok(value)
     })?
 }
 
@@ -59,21 +61,36 @@ pub fn open_contents(driver: &dyn Driver, id: &LayerId, parents: &[LayerId], acc
     }
 }
 
-/// What the kernel can mount, and who serves it where that is us.
-fn activate(mounts: &[Mount]) -> Result<(Vec<Mount>, Vec<Starting>)> {
-    let mut servers = Vec::new();
-    let mut ready = Vec::new();
+/// Makes a mount that needs nothing more.
+pub fn perform(mount: &Mount, target: &Path) -> Result<()> {
+    let name = CString::new(target.as_os_str().as_bytes())
+        .map_err(|_| Error::InvalidArgument(format!("mount target {}", target.display())))?;
+    Prepared::new(mount).and_then(|ready| Ok(ready.perform(&name)?)).at("mount", target)
+}
+
+/// What the kernel can mount, who serves it where that is us, and devices that are there as long as somebody has them.
+#[derive(Default)]
+struct Active {
+    mounts: Vec<Mount>,
+    servers: Vec<Starting>,
+    devices: Vec<Held>,
+}
+
+fn activate(mounts: &[Mount]) -> Result<Active> {
+    let mut active = Active::default();
     for mount in mounts {
-        match Activation::of(mount)? {
-            Some(activation) => {
-                let (mount, starting) = activation.in_threads()?;
-                ready.push(mount);
-                servers.push(starting);
-            }
-            None => ready.push(mount.clone()),
+        if let Some(activation) = Activation::of(mount)? {
+            let (mount, starting) = activation.in_threads()?;
+            active.mounts.push(mount);
+            active.servers.push(starting);
+        } else if let Some((mount, device)) = lvm::activate(mount)? {
+            active.mounts.push(mount);
+            active.devices.push(device);
+        } else {
+            active.mounts.push(mount.clone());
         }
     }
-    Ok((ready, servers))
+    Ok(active)
 }
 
 fn below(root: &Path, target: &Path) -> PathBuf {

@@ -5,6 +5,7 @@
 use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
 
+use crate::error::At;
 use crate::{Error, Result};
 
 /// Runs `f` in a thread of its own in a new mount namespace, with its own working directory. A panic goes on in
@@ -23,11 +24,23 @@ pub fn in_private_namespace<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T> 
     })
 }
 
+/// Parts the calling process, which has one thread, from the mounts of the others: theirs still arrive, its own are seen by
+/// nobody but its children.
+pub fn part_with_mounts() -> Result<()> {
+    // SAFETY: the flag does not touch the descriptor table, and no other thread shares what is unshared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.map_err(refused)?;
+    berth_arch::mount::make_rslave("/").at("make mounts slaves below", "/")
+}
+
 fn enter() -> Result<()> {
     // SAFETY: neither flag touches the descriptor table. The thread was just started for this, so that no other
     // code relies on its working directory, root and mounts being those of the process.
     let answer = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS) };
-    answer.map_err(|error| match error {
+    answer.map_err(refused)
+}
+
+fn refused(error: Errno) -> Error {
+    match error {
         Errno::PERM => Error::Unavailable(
             "make a mount namespace: not permitted; run as root, or let berth enter a user namespace".to_owned(),
         ),
@@ -35,5 +48,5 @@ fn enter() -> Result<()> {
             Error::Unavailable("make a mount namespace: the kernel has none (CONFIG_NAMESPACES)".to_owned())
         }
         error => Error::Unavailable(format!("make a mount namespace: {error}")),
-    })
+    }
 }

@@ -21,7 +21,7 @@ use crate::error::At;
 use crate::stacked::{self, DIFF, Layered, WORK};
 use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
-pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, open, caution: None };
+pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, caution: None };
 
 const NAME: &str = "overlay";
 /// As [`WORK`] of a read-only mount: the layer may be mounted for writing at the same time.
@@ -78,7 +78,7 @@ impl Driver for Overlay {
     }
 
     fn prepare(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()> {
-        options.refuse_size(NAME, "the driver btrfs can, on a btrfs file system")?;
+        options.refuse_size(NAME)?;
         self.layered.prepare(id, parents)
     }
 

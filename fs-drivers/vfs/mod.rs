@@ -17,6 +17,7 @@ use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result,
 pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
     probe,
+    unasked: probe,
     open,
     caution: Some(
         "vfs copies every file of the image for each layer and container: slow, and where the file system cannot share blocks \
@@ -96,7 +97,7 @@ impl Driver for Vfs {
     }
 
     fn prepare(&self, id: &LayerId, parents: &[LayerId], options: &LayerOptions) -> Result<()> {
-        options.refuse_size(NAME, "the driver btrfs can, on a btrfs file system")?;
+        options.refuse_size(NAME)?;
         self.folder.create(id)?;
         self.fill(id, parents).inspect_err(|_| {
             let _ = self.folder.remove(id);

@@ -15,10 +15,10 @@ fn whatever_a_killed_engine_was_doing_no_layer_is_broken_and_none_is_left() {
     let world = World::bare(Mode::Embedded);
     let script = r#"
         RANDOM=SEED
-        # A call that is killed within its first 300 ms, and a check of all layers after it.
+        # A call that is killed within its first 200 ms, and a check of all layers after it.
         killed() {
             driver=$1
-            limit=0.$(printf %03d $((RANDOM % 300)))
+            limit=0.$(printf %03d $((RANDOM % 200)))
             local killed=0
             b_of=$(root $driver)
             timeout -s KILL $limit berth --root "$b_of" --storage-driver $driver "${@:2}" >said 2>&1 </dev/null || killed=$?
@@ -62,7 +62,7 @@ fn whatever_a_killed_engine_was_doing_no_layer_is_broken_and_none_is_left() {
         let words: Vec<_> = line.split(' ').collect();
         let [_, _, calls, _, killed, _, layers] = words[..] else { panic!("{driver}: {text}") };
         let [calls, killed, layers] = [calls, killed, layers].map(|word| word.parse::<u64>().unwrap());
-        assert!(calls >= kills && killed * 5 >= calls && layers == 0, "{line}");
+        assert!(calls >= kills && killed * 10 >= calls && layers == 0, "{line}");
     }
     assert_eq!(text.lines().filter(|line| *line == "3000").count(), DRIVERS.len(), "{text}");
 }

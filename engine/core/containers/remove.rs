@@ -124,6 +124,11 @@ impl Engine {
                     .execute([&container.id])?;
                 Ok::<_, Error>(())
             })?;
+            // A power cut must not bring the record back without the files. What is thrown away need not wait for the disk: the
+            // first engine after a boot looks for it.
+            if !container.auto_remove() {
+                self.store().sync()?;
+            }
         }
         // A monitor that died while it started may have left a sandbox.
         if let Ok(state) = self.written_state(container) {

@@ -1,8 +1,9 @@
-//! `--storage-opt`: what is asked of a container's writable layer.
+//! `--storage-opt`: what is asked of a container's writable layer, and of the storage driver.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
-use berth_fs_drivers::LayerOptions;
+use berth_fs_drivers::{LayerOptions, lvm};
 
 use super::log::bytes;
 use crate::{Error, Result};
@@ -13,7 +14,13 @@ pub(crate) fn layer_options(
     defaults: &BTreeMap<String, String>,
 ) -> Result<LayerOptions> {
     let mut options = LayerOptions::default();
-    for (key, value) in defaults.iter().chain(asked.into_iter().flatten()) {
+    if let Some(key) = asked.into_iter().flat_map(HashMap::keys).find(|key| lvm::is_option(key)) {
+        return Err(Error::invalid(format!(
+            "storage option {key} is for the whole state: set it in berth.toml ([storage-options]), or before the command"
+        )));
+    }
+    let defaults = defaults.iter().filter(|(key, _)| !lvm::is_option(key));
+    for (key, value) in defaults.chain(asked.into_iter().flatten()) {
         match key.to_ascii_lowercase().as_str() {
             "size" => {
                 let size = bytes(value).ok_or_else(|| {
@@ -26,6 +33,17 @@ pub(crate) fn layer_options(
         }
     }
     Ok(options)
+}
+
+/// Refuses what means nothing to the engine or to the driver that it names.
+pub(crate) fn check(options: &BTreeMap<String, String>) -> Result<()> {
+    layer_options(None, options)?;
+    Ok(lvm::check(options, bytes)?)
+}
+
+/// Hands the driver what is meant for it, before it is tried or opened.
+pub(crate) fn configure_driver(state: &Path, options: &BTreeMap<String, String>) -> Result<()> {
+    Ok(lvm::configure(state, options, bytes)?)
 }
 
 #[cfg(test)]
@@ -45,5 +63,16 @@ mod tests {
         for (key, value) in [("size", "much"), ("size", "-1"), ("colour", "red")] {
             assert!(asked(key, value).is_err(), "{key}={value}");
         }
+    }
+
+    #[test]
+    fn options_of_a_driver_are_the_state_s_and_no_container_s() {
+        let driver = BTreeMap::from([("lvm.pool".to_owned(), "vg/pool".to_owned())]);
+        check(&driver).unwrap();
+        assert_eq!(layer_options(None, &driver).unwrap().size, None);
+        let asked = HashMap::from([("lvm.pool".to_owned(), "vg/pool".to_owned())]);
+        assert!(layer_options(Some(&asked), &BTreeMap::new()).unwrap_err().to_string().contains("berth.toml"));
+        assert!(check(&BTreeMap::from([("lvm.colour".to_owned(), "red".to_owned())])).is_err());
+        assert!(check(&BTreeMap::from([("colour".to_owned(), "red".to_owned())])).is_err());
     }
 }

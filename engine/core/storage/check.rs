@@ -2,14 +2,42 @@
 
 use berth_api::check::{Finding, StorageCheck};
 use berth_image::{Damaged, OnProgress, Reference};
+use berth_monitor::state::boot_id;
 
 use crate::containers::record::Phase;
-use crate::{Container, Engine, Error, Result};
+use crate::{Container, Engine, Error, RemoveOptions, Result};
 
 const DAMAGED: &str = "damaged";
 const LEFT_OVER: &str = "left over";
 
+/// The row of `meta` with the boot in which the layers were last gone through.
+const BOOT: &str = "boot";
+
 impl Engine {
+    /// Once a boot: the one before may have ended with a power cut, which can take a layer's record and leave its files, and the
+    /// files of a container that was to be removed at its end and leave its record.
+    pub(crate) fn scrub_after_boot(&self) {
+        let scrub = || -> Result<()> {
+            let boot = boot_id();
+            if self.store().read(|connection| super::get(connection, BOOT))?.as_deref() == Some(boot.as_str()) {
+                return Ok(());
+            }
+            for container in self.containers()?.iter().filter(|container| container.auto_remove()) {
+                let state = self.state(container)?;
+                let files = container.layer.map(|number| self.images().container_usage(number));
+                let gone = matches!(files, Some(Err(berth_image::Error::Driver(berth_fs_drivers::Error::NotFound(_)))));
+                if !self.reap_left_over(container, &state) && gone && !state.status.is_up() {
+                    self.remove(&container.id, RemoveOptions::default())?;
+                }
+            }
+            self.images().scrub()?;
+            self.store().write(|transaction| super::set(transaction, BOOT, &boot))
+        };
+        if let Err(error) = scrub() {
+            tracing::warn!("remove what an unclean stop may have left of layers: {error}");
+        }
+    }
+
     /// With `repair`, images with damaged layers are removed, unless a container stands on them, and what is left over
     /// goes. Reads everything: takes as long as `save` of all images.
     pub fn check_storage(&self, repair: bool, progress: &mut OnProgress<'_>) -> Result<StorageCheck> {

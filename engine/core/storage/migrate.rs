@@ -11,9 +11,8 @@ use berth_api::check::StorageMigration;
 use berth_fs_drivers::registry;
 use berth_image::{ImageStore, OnProgress};
 use berth_store::Store;
-use berth_store::rusqlite::{Connection, OptionalExtension, Transaction};
 
-use super::{Hold, KEY, names};
+use super::{Hold, KEY, forget, get, names, set};
 use crate::containers::record::Phase;
 use crate::settings::storage::layer_options;
 use crate::{Engine, EngineConfig, Error, Result};
@@ -189,22 +188,4 @@ fn note(store: &Store, to: &str, done: &HashSet<i64>) -> Result<()> {
     let numbers = done.iter().map(i64::to_string);
     let text = std::iter::once(to.to_owned()).chain(numbers).collect::<Vec<_>>().join(" ");
     store.write(|transaction| set(transaction, COPYING, &text))
-}
-
-fn get(connection: &Connection, key: &str) -> Result<Option<String>> {
-    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
-    Ok(statement.query_row([key], |row| row.get(0)).optional()?)
-}
-
-fn set(transaction: &Transaction<'_>, key: &str, value: &str) -> Result<()> {
-    transaction.execute(
-        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        [key, value],
-    )?;
-    Ok(())
-}
-
-fn forget(transaction: &Transaction<'_>, key: &str) -> Result<()> {
-    transaction.execute("DELETE FROM meta WHERE key = ?1", [key])?;
-    Ok(())
 }

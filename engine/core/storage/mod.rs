@@ -7,6 +7,7 @@ mod check;
 mod hold;
 mod migrate;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,9 +16,10 @@ use berth_arch::mount::Mount;
 use berth_fs_drivers::registry::{self, DRIVERS, ORDER, Refused, Selection};
 use berth_fs_drivers::{Access, Differ, Driver, LayerId, LayerOptions, Usage, Whiteouts};
 use berth_store::Store;
-use berth_store::rusqlite::OptionalExtension;
+use berth_store::rusqlite::{Connection, OptionalExtension, Transaction};
 
 pub(crate) use self::hold::Hold;
+use crate::settings::storage::configure_driver;
 use crate::{Error, Result};
 
 /// The row of `meta` that keeps the driver's name.
@@ -41,11 +43,22 @@ pub struct Storage {
     pub unusable: Option<String>,
 }
 
-/// `wanted`: a name or several in order of preference, separated by commas; none and `auto` leave it to us.
-pub(crate) fn open(store: &Store, wanted: Option<&str>) -> Result<(Arc<dyn Driver>, Storage)> {
+/// `wanted`: a name or several in order of preference, separated by commas; none and `auto` leave it to us. `options` are the
+/// configuration's.
+pub(crate) fn open(
+    store: &Store,
+    wanted: Option<&str>,
+    options: &BTreeMap<String, String>,
+) -> Result<(Arc<dyn Driver>, Storage)> {
+    let configured = configure_driver(&store.paths().state, options);
     let names = names(wanted.unwrap_or_default())?;
     let remembered = made_with(store)?;
-    let Some(made_with) = remembered.as_deref() else { return settle(store, &names, None) };
+    let made_with = match (remembered.as_deref(), configured) {
+        (Some(made_with), Ok(())) => made_with,
+        (Some(made_with), Err(error)) if has_layers(store)? => return refusing(made_with, error.to_string()),
+        (_, Err(error)) => return Err(error),
+        (None, Ok(())) => return settle(store, &names, None),
+    };
     let state = store.paths().state.display();
     if names.is_empty() || names.contains(&made_with) {
         return match registry::select(&store.paths().state, None, Some(made_with)) {
@@ -87,7 +100,7 @@ fn settle(store: &Store, names: &[&'static str], old: Option<&str>) -> Result<(A
         };
         Ok::<_, Error>(transaction.query_row("SELECT value FROM meta WHERE key = ?1", [KEY], |row| row.get(0))?)
     })?;
-    if kept == selection.name { Ok(taken(selection)) } else { open(store, Some(&names.join(","))) }
+    if kept == selection.name { Ok(taken(selection)) } else { open(store, Some(&names.join(",")), &BTreeMap::new()) }
 }
 
 fn choose(store: &Store, names: &[&'static str]) -> Result<Selection> {
@@ -142,7 +155,7 @@ fn exists(name: &str) -> bool {
 /// may have been made long ago.
 pub(crate) fn passed_over(root: &Path, picked: &str, asked: bool) -> Vec<Refused> {
     let before = DRIVERS.iter().take_while(|entry| entry.name != picked);
-    let reason = |entry: &'static berth_fs_drivers::Entry| match (entry.probe)(root) {
+    let reason = |entry: &'static berth_fs_drivers::Entry| match (entry.unasked)(root) {
         Probe::Unavailable { reason, hint } => Refused { name: entry.name, reason, hint },
         Probe::Available { .. } if asked => {
             Refused { name: entry.name, reason: format!("works here; {picked} was asked for"), hint: None }
@@ -207,14 +220,26 @@ pub(crate) fn moving(store: &Store) -> Result<(Arc<dyn Driver>, Storage)> {
 }
 
 fn made_with(store: &Store) -> Result<Option<String>> {
-    store.read(|connection| {
-        Ok::<_, Error>(
-            connection
-                .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
-                .query_row([KEY], |row| row.get(0))
-                .optional()?,
-        )
-    })
+    store.read(|connection| get(connection, KEY))
+}
+
+/// A row of `meta`.
+fn get(connection: &Connection, key: &str) -> Result<Option<String>> {
+    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+    Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+}
+
+fn set(transaction: &Transaction<'_>, key: &str, value: &str) -> Result<()> {
+    transaction.execute(
+        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        [key, value],
+    )?;
+    Ok(())
+}
+
+fn forget(transaction: &Transaction<'_>, key: &str) -> Result<()> {
+    transaction.execute("DELETE FROM meta WHERE key = ?1", [key])?;
+    Ok(())
 }
 
 fn refusing(made_with: &str, reason: String) -> Result<(Arc<dyn Driver>, Storage)> {
@@ -293,9 +318,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(berth_store::Paths::within(folder.path())).unwrap();
         let absent = ORDER.iter().find(|name| !exists(name)).copied().unwrap_or("btrfs");
-        let (driver, storage) = open(&store, Some(&format!("{absent},vfs"))).unwrap();
+        let (driver, storage) = open(&store, Some(&format!("{absent},vfs")), &BTreeMap::new()).unwrap();
         assert_eq!((driver.name(), storage.refused[0].name), ("vfs", absent));
-        assert!(open(&store, Some(absent)).is_err());
+        assert!(open(&store, Some(absent), &BTreeMap::new()).is_err());
     }
 
     #[test]
@@ -322,17 +347,17 @@ mod tests {
     fn layers_of_one_driver_are_not_given_to_another() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(berth_store::Paths::within(folder.path())).unwrap();
-        drop(open(&store, Some("vfs")).unwrap());
+        drop(open(&store, Some("vfs"), &BTreeMap::new()).unwrap());
         store
             .write(|transaction| {
                 transaction.execute("INSERT INTO layers (state) VALUES ('valid')", [])?;
                 Ok::<_, Error>(())
             })
             .unwrap();
-        let (driver, storage) = open(&store, Some("overlay")).unwrap();
+        let (driver, storage) = open(&store, Some("overlay"), &BTreeMap::new()).unwrap();
         let reason = storage.unusable.unwrap();
         assert!(reason.contains("was made with vfs, which keeps no images and no containers there"), "{reason}");
         assert!(driver.list().unwrap_err().to_string().contains("leave overlay out"));
-        assert!(open(&store, None).unwrap().1.unusable.is_none());
+        assert!(open(&store, None, &BTreeMap::new()).unwrap().1.unusable.is_none());
     }
 }

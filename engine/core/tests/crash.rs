@@ -71,6 +71,23 @@ pub(crate) fn a_killed_engine_leaves_what_the_next_one_cleans_up() {
     check_and_clear(&machine);
 }
 
+/// A power cut can take the record of a layer whose files had reached the disk.
+pub(crate) fn after_a_boot_layers_without_a_record_are_removed() {
+    let machine = Machine::new();
+    let root = machine.folder.path();
+    let stray: berth_fs_drivers::LayerId = "zzz".parse().unwrap();
+    machine.engine.driver().prepare(&stray, &[], &Default::default()).unwrap();
+    let layers = || machine.engine.driver().list().unwrap();
+    machine::open(root);
+    assert!(layers().contains(&stray), "nobody booted");
+    let reboot = "UPDATE meta SET value = 'another' WHERE key = 'boot'";
+    let rows = machine.engine.store().write(|transaction| Ok::<_, Error>(transaction.execute(reboot, [])?)).unwrap();
+    assert_eq!(rows, 1);
+    let before = layers().len();
+    machine::open(root);
+    assert_eq!((layers().contains(&stray), layers().len()), (false, before - 1));
+}
+
 pub(crate) fn a_container_without_monitor_is_recorded_as_killed() {
     let machine = Machine::new();
     let id = machine.create(&[], HostConfig::default());

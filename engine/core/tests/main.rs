@@ -17,6 +17,7 @@ const PLAIN: &[Test] = &[
     ("a_name_has_one_owner", lifecycle::a_name_has_one_owner),
     ("engines_side_by_side_make_and_remove_without_errors", crash::engines_side_by_side_make_and_remove_without_errors),
     ("a_killed_engine_leaves_what_the_next_one_cleans_up", crash::a_killed_engine_leaves_what_the_next_one_cleans_up),
+    ("after_a_boot_layers_without_a_record_are_removed", crash::after_a_boot_layers_without_a_record_are_removed),
     ("a_container_without_monitor_is_recorded_as_killed", crash::a_container_without_monitor_is_recorded_as_killed),
     ("a_loss_that_cannot_be_noted_is_told", crash::a_loss_that_cannot_be_noted_is_told),
     ("a_reboot_is_told_from_a_killed_monitor", crash::a_reboot_is_told_from_a_killed_monitor),

@@ -1,11 +1,14 @@
 //! Starting the container, the first time and again.
 
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use berth_arch::mount::Mount;
+use berth_arch::mount::{Mount, umount_detach};
 use berth_backends::{Bundle, Error as BackendError, Lent, Stdio};
 use berth_fs_drivers::fuse::{Activation, Waiting};
+use berth_fs_drivers::lvm::{self, Held};
+use berth_fs_drivers::mount::{part_with_mounts, perform};
 use oci_spec::runtime::Spec;
 
 use super::streams::Connected;
@@ -67,12 +70,18 @@ impl Monitor {
         let limits = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let limit = limits.and_then(|limits| limits.memory().as_ref()).and_then(|memory| memory.limit());
         self.memory = if limit.is_some_and(|limit| limit > 0) { Memory::ToBeWatched } else { Memory::Unwatched };
-        let (rootfs, lent, servers) = activate(&self.config.rootfs)?;
-        let bundle = Bundle { mount_point: self.config.mount_point.clone(), rootfs, lent, spec, standalone: None };
+        let Active { mounts, lent, servers, devices } = activate(&self.config.rootfs, &self.config.mount_point)?;
+        let bundle = Bundle {
+            mount_point: self.config.mount_point.clone(),
+            rootfs: mounts,
+            lent: Lent::new(lent),
+            spec,
+            standalone: None,
+        };
         let created = self.backend.create(&self.config.id, &bundle, io).map_err(|error| refusal(&error))?;
         drop(bundle);
-        // The container's are the only mounts from now on, and the servers end with them.
-        drop(servers);
+        // The container's are the only mounts from now on: the servers end with them, and the devices go.
+        drop((servers, devices));
         let sandbox = self.sandbox.insert(created);
 
         self.state = State {
@@ -118,27 +127,67 @@ impl Monitor {
     }
 }
 
-/// Starts the servers of mounts that need one, each of which is a process of its own: an engine's or a monitor's end is none of
-/// theirs. What is left of them is collected like any other child.
-fn activate(rootfs: &[Mount]) -> Result<(Vec<Mount>, Lent, Vec<Waiting>), Refusal> {
-    let (mut mounts, mut lent) = (Vec::new(), Vec::new());
-    let mut servers = Vec::new();
-    for mount in rootfs {
-        let activated = Activation::of(mount).and_then(|activation| {
-            activation.map(|activation| activation.in_process(Path::new("/proc/self/exe"))).transpose()
-        });
-        match activated {
-            Ok(None) => mounts.push(mount.clone()),
-            Ok(Some((mount, starting, _))) => {
-                mounts.push(mount);
-                let (device, waiting) = starting.lend();
-                lent.push(device);
-                servers.push(waiting);
-            }
-            Err(error) => return Err(Refusal { kind: RefusalKind::Failed, message: error.to_string() }),
+/// What the kernel can mount, and what has to be there until it has.
+#[derive(Default)]
+struct Active {
+    mounts: Vec<Mount>,
+    lent: Vec<OwnedFd>,
+    servers: Vec<Waiting>,
+    devices: Vec<Placed>,
+}
+
+/// A device's file system at a place in the monitor's own mounts, where a container binds it from: its control group does not let it open
+/// devices, and mount(2) does.
+struct Placed {
+    place: PathBuf,
+    _device: Held,
+}
+
+impl Placed {
+    fn new(mount: &Mount, device: Held, place: &Path) -> berth_fs_drivers::Result<Self> {
+        part_with_mounts()?;
+        perform(mount, place)?;
+        Ok(Self { place: place.to_owned(), _device: device })
+    }
+
+    fn bind(&self) -> Mount {
+        Mount {
+            fstype: "bind".to_owned(),
+            source: self.place.clone(),
+            target: "/".into(),
+            options: Vec::new(),
+            base: None,
         }
     }
-    Ok((mounts, Lent::new(lent), servers))
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        let _ = umount_detach(&self.place);
+    }
+}
+
+/// Starts the servers of mounts that need one, each of which is a process of its own: an engine's or a monitor's end is none of
+/// theirs. What is left of them is collected like any other child. Makes the devices of mounts that need one.
+fn activate(rootfs: &[Mount], place: &Path) -> Result<Active, Refusal> {
+    let failed = |error: berth_fs_drivers::Error| Refusal { kind: RefusalKind::Failed, message: error.to_string() };
+    let mut active = Active::default();
+    for mount in rootfs {
+        if let Some(activation) = Activation::of(mount).map_err(failed)? {
+            let (mount, starting, _) = activation.in_process(Path::new("/proc/self/exe")).map_err(failed)?;
+            let (device, waiting) = starting.lend();
+            active.mounts.push(mount);
+            active.lent.push(device);
+            active.servers.push(waiting);
+        } else if let Some((mount, device)) = lvm::activate(mount).map_err(failed)? {
+            let placed = Placed::new(&mount, device, place).map_err(failed)?;
+            active.mounts.push(placed.bind());
+            active.devices.push(placed);
+        } else {
+            active.mounts.push(mount.clone());
+        }
+    }
+    Ok(active)
 }
 
 fn exit_code(kind: RefusalKind) -> i32 {

@@ -23,7 +23,7 @@ struct Last {
 }
 
 pub(super) struct Places {
-    root: RootDir,
+    pub(super) root: RootDir,
     pub(super) whiteouts: Whiteouts,
     /// The directory that the last entry went into; archives are mostly sorted.
     last: Option<Last>,

@@ -14,6 +14,7 @@ use crate::Whiteouts;
 use crate::diff::{OPAQUE, WHITEOUT};
 use crate::stacked::AUFS_NAME_MAX;
 use crate::tree::{self, Meta};
+use crate::zfs;
 
 impl Places {
     /// Hides `name` of the layers below.
@@ -62,8 +63,12 @@ impl Places {
         Ok(())
     }
 
-    /// Why AUFS cannot have `path`, if it cannot.
+    /// Why the driver cannot have `path` in a layer, if it cannot.
     pub(super) fn reserved(&self, path: &[u8]) -> Option<&'static str> {
+        let first = path.split(|&byte| byte == b'/').next().unwrap_or_default();
+        if zfs::is_control(&self.root, first.strip_prefix(WHITEOUT).unwrap_or(first)) {
+            return Some("that is where ZFS shows snapshots in the root of a layer; another storage driver takes it");
+        }
         if self.whiteouts != Whiteouts::Aufs {
             return None;
         }

@@ -46,13 +46,11 @@ impl Union {
         {
             let nodes = self.nodes();
             let place = nodes.place(&self.layers, id)?;
-            let meta = place.meta()?;
-            let is_link = meta.kind() == FileType::Symlink;
             if changes.uid.is_some() || changes.gid.is_some() {
                 place.chown(changes.uid, changes.gid)?;
             }
             if let Some(mode) = changes.mode {
-                if is_link {
+                if place.meta()?.kind() == FileType::Symlink {
                     return Err(Errno::OPNOTSUPP.into());
                 }
                 place.chmod(mode)?;
@@ -61,11 +59,12 @@ impl Union {
                 let file = place.open(OFlags::WRONLY | OFlags::NONBLOCK)?;
                 rustix::fs::ftruncate(&file, size)?;
             }
-            if changes.kills_ids && meta.kind() == FileType::RegularFile {
-                let mode = place.meta()?.mode;
-                if let Some(mode) = without_ids(mode) {
-                    place.chmod(mode)?;
-                }
+            if changes.kills_ids
+                && let meta = place.meta()?
+                && meta.kind() == FileType::RegularFile
+                && let Some(mode) = without_ids(meta.mode)
+            {
+                place.chmod(mode)?;
             }
             if changes.atime.is_some() || changes.mtime.is_some() {
                 let times =

@@ -234,6 +234,7 @@ impl Union {
                     let place = self.layers.place(UPPER, &nodes.path(directory)?)?;
                     let times = place.meta()?.timestamps();
                     self.layers.set_opaque(&place)?;
+                    self.layers.set_copies(&place)?;
                     place.set_times(&times)?;
                 }
             }

@@ -5,7 +5,8 @@ use std::io;
 use rustix::fs::Stat;
 
 use super::Union;
-use super::layers::UPPER;
+use super::layers::{Place, UPPER};
+use super::listing::Entry;
 use super::nodes::{Nodes, Stack};
 use crate::tree::Meta;
 
@@ -23,14 +24,15 @@ impl Found {
     }
 
     pub(super) fn is_dir(&self) -> bool {
-        matches!(self.stack, Stack::Directory(_))
+        self.stack.is_dir()
     }
 }
 
 impl Union {
-    /// What `name` is in the directory at `path`, which the layers `above` have.
-    pub(super) fn find(&self, above: &[u16], path: &[u8], name: &[u8]) -> io::Result<Option<Found>> {
-        let mut found: Option<(u16, Stat)> = None;
+    /// What `name` is in the directory at `path`, which the layers `above` have. `copies`: some of what the upper one has there
+    /// may be copied up.
+    fn find(&self, above: &[u16], copies: bool, path: &[u8], name: &[u8]) -> io::Result<Option<Found>> {
+        let mut found: Option<(u16, Place<'_>, Stat)> = None;
         let mut stack = Vec::new();
         for (depth, &layer) in above.iter().enumerate() {
             let place = self.layers.place_in(layer, path, name)?;
@@ -45,26 +47,33 @@ impl Union {
             }
             if !meta.is_dir() {
                 if found.is_none() {
-                    found = Some((layer, stat));
+                    found = Some((layer, place, stat));
                 }
                 break;
             }
-            found.get_or_insert((layer, stat));
             stack.push(layer);
-            if depth + 1 < above.len() && self.layers.is_opaque(&place) {
+            let is_last = depth + 1 == above.len() || self.layers.is_opaque(&place);
+            found.get_or_insert((layer, place, stat));
+            if is_last {
                 break;
             }
         }
-        let Some((layer, stat)) = found else { return Ok(None) };
-        let stack = if stack.is_empty() { Stack::File(layer) } else { Stack::directory(stack) };
-        self.identify(layer, path, name, stat, stack).map(Some)
+        let Some((layer, place, stat)) = found else { return Ok(None) };
+        let stack = match stack.as_slice() {
+            [] => Stack::File(layer),
+            [UPPER] if !self.layers.has_copies(&place) => Stack::Own,
+            _ => Stack::directory(stack),
+        };
+        Ok(Some(self.identify(layer, copies, &place, stat, stack)))
     }
 
-    /// As [`Self::find`] for a name that is no directory, and that `layer` is the topmost to have.
-    pub(super) fn find_in(&self, layer: u16, path: &[u8], name: &[u8]) -> io::Result<Option<Found>> {
-        match self.layers.place_in(layer, path, name)?.stat() {
+    /// As [`Self::find_below`] for a name that is no directory, and that `layer` is the topmost to have.
+    pub(super) fn find_in(&self, nodes: &Nodes, layer: u16, parent: u64, name: &[u8]) -> io::Result<Option<Found>> {
+        let place = self.layers.place_in(layer, &nodes.path(parent)?, name)?;
+        match place.stat() {
             Ok(stat) if !Meta::from(stat).is_dir() => {
-                self.identify(layer, path, name, stat, Stack::File(layer)).map(Some)
+                let copies = nodes.get(parent)?.stack != Stack::Own;
+                Ok(Some(self.identify(layer, copies, &place, stat, Stack::File(layer))))
             }
             Ok(_) => Ok(None),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
@@ -72,16 +81,18 @@ impl Union {
         }
     }
 
-    fn identify(&self, layer: u16, path: &[u8], name: &[u8], stat: Stat, stack: Stack) -> io::Result<Found> {
-        let meta = Meta::from(stat);
-        let mut found = Found { id: self.layers.number(layer, &meta), stat, stack };
-        if layer == UPPER
-            && self.layers.has_lower()
-            && let Some(origin) = self.layers.origin(&self.layers.place_in(layer, path, name)?)
-        {
-            found.id = origin;
+    fn identify(&self, layer: u16, copies: bool, place: &Place<'_>, stat: Stat, stack: Stack) -> Found {
+        let origin = if copies && layer == UPPER { self.layers.origin(place) } else { None };
+        Found { id: origin.unwrap_or_else(|| self.layers.number(layer, &stat.into())), stat, stack }
+    }
+
+    /// The number that a listed entry is known by.
+    pub(super) fn number_of_entry(&self, nodes: &Nodes, parent: u64, name: &[u8], entry: &Entry) -> io::Result<u64> {
+        if entry.layer != UPPER || matches!(name, b"." | b"..") || nodes.get(parent)?.stack == Stack::Own {
+            return Ok(entry.id);
         }
-        Ok(found)
+        let place = self.layers.place_in(UPPER, &nodes.path(parent)?, name)?;
+        Ok(self.layers.origin(&place).unwrap_or(entry.id))
     }
 
     /// What the kernel asks for: found, and counted as given.
@@ -98,7 +109,8 @@ impl Union {
 
     pub(super) fn find_below(&self, nodes: &Nodes, parent: u64, name: &[u8]) -> io::Result<Option<Found>> {
         let path = nodes.path(parent)?;
-        self.find(nodes.get(parent)?.stack.layers()?, &path, name)
+        let stack = &nodes.get(parent)?.stack;
+        self.find(stack.layers()?, *stack != Stack::Own, &path, name)
     }
 
     /// What the layers below the upper one have at a name.
@@ -106,6 +118,6 @@ impl Union {
         let path = nodes.path(parent)?;
         let layers = nodes.get(parent)?.stack.layers()?;
         let lower = layers.strip_prefix(&[UPPER]).unwrap_or(layers);
-        Ok(!lower.is_empty() && self.find(lower, &path, name)?.is_some())
+        Ok(!lower.is_empty() && self.find(lower, false, &path, name)?.is_some())
     }
 }

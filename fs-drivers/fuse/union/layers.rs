@@ -235,11 +235,6 @@ impl Layers {
         self.roots.len() as u16
     }
 
-    /// Whether files may have come from elsewhere than the upper layer.
-    pub(super) fn has_lower(&self) -> bool {
-        self.roots.len() > 1
-    }
-
     pub(super) fn top(&self) -> &OwnedFd {
         &self.roots[0]
     }
@@ -320,6 +315,15 @@ impl Layers {
             Ok(8) => Some(u64::from_le_bytes(value)),
             _ => None,
         }
+    }
+
+    /// Whether something in a directory of the upper layer alone is a copy.
+    pub(super) fn has_copies(&self, place: &Place<'_>) -> bool {
+        place.get_attribute(OsStr::new(&self.own("berth.copies")), &mut [0; 2]).is_ok()
+    }
+
+    pub(super) fn set_copies(&self, place: &Place<'_>) -> io::Result<()> {
+        place.set_attribute(OsStr::new(&self.own("berth.copies")), b"y", 0)
     }
 
     /// Links and devices cannot have it in a user namespace, and do without.

@@ -9,7 +9,7 @@ use super::Union;
 use super::layers::UPPER;
 use super::nodes::{Nodes, ROOT};
 
-/// Gets the name, number, layer and kind of each entry.
+/// Gets the name, number in its layer, layer and kind of each entry.
 type Visit<'a> = &'a mut dyn FnMut(&[u8], u64, u16, fuser::FileType);
 
 /// A directory as it was when it was opened or rewound. Names lie in one piece of memory, as there may be very many.
@@ -22,10 +22,11 @@ pub(super) struct Listing {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
+    /// Where the file is; see [`Union::number_of_entry`].
     pub(super) id: u64,
     start: u32,
     length: u16,
-    layer: u16,
+    pub(super) layer: u16,
     pub(super) kind: fuser::FileType,
 }
 
@@ -112,24 +113,20 @@ impl Union {
         visit: Visit<'_>,
     ) -> io::Result<()> {
         let mut kind = entry.file_type();
-        let place = self.layers.place_in(layer, path, name)?;
         // What may be a whiteout, or is not told.
         let doubtful = match kind {
             FileType::RegularFile => self.layers.hides_by_files(layer),
             kind => matches!(kind, FileType::CharacterDevice | FileType::Unknown),
         };
         if doubtful {
+            let place = self.layers.place_in(layer, path, name)?;
             let Some(meta) = place.find()? else { return Ok(()) };
             if self.layers.is_whiteout(&place, &meta) {
                 return Ok(());
             }
             kind = meta.kind();
         }
-        let mut id = self.layers.number_of_entry(layer, entry.ino());
-        if layer == UPPER && self.layers.has_lower() {
-            id = self.layers.origin(&place).unwrap_or(id);
-        }
-        visit(name, id, layer, file_type(kind));
+        visit(name, self.layers.number_of_entry(layer, entry.ino()), layer, file_type(kind));
         Ok(())
     }
 }

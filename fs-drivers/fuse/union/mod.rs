@@ -2,13 +2,15 @@
 //!
 //! `layers.rs` has the folders and what is kept about files in them, `nodes.rs` what the kernel knows, `find.rs` looks names
 //! up, `copy_up.rs` brings files into the upper layer, `names.rs` and `rename.rs` change directories, `attributes.rs` files,
-//! `handles.rs` has what is open. `filesystem.rs` answers the kernel's requests with these.
+//! `handles.rs` has what is open. `filesystem.rs` takes the kernel's requests, and `service.rs` (files), `directories.rs` and
+//! `replies.rs` answer them with these.
 //!
 //! Locks: `nodes` is held while paths are put together and used, for writing by whatever changes names. It is never waited
 //! for with `handles` held. `copying` is taken first.
 
 mod attributes;
 mod copy_up;
+mod directories;
 mod filesystem;
 mod find;
 mod handles;
@@ -17,6 +19,8 @@ mod listing;
 mod names;
 mod nodes;
 mod rename;
+mod replies;
+mod service;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -26,7 +30,7 @@ use rustix::io::Errno;
 
 pub(super) use self::filesystem::Served;
 use self::handles::Handles;
-use self::layers::Layers;
+use self::layers::{Layers, UPPER};
 use self::nodes::{Nodes, Stack};
 use super::options::Options;
 
@@ -65,7 +69,29 @@ impl Union {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_writable(&self) -> bool {
+        self.layers.is_writable()
+    }
+
+    fn is_volatile(&self) -> bool {
+        self.layers.volatile
+    }
+
+    fn file_system(&self) -> io::Result<rustix::fs::StatVfs> {
+        Ok(rustix::fs::fstatvfs(self.layers.top())?)
+    }
+
+    /// Whether it can be changed as it is. Nodes that are not known are nobody's.
+    fn is_upper(&self, id: u64) -> bool {
+        self.nodes().find(id).is_none_or(|node| node.stack.top() == UPPER)
+    }
+
+    /// Whether all that is in the directory can be.
+    fn is_upper_alone(&self, id: u64) -> bool {
+        self.nodes().find(id).is_none_or(|node| node.stack.layers().is_ok_and(|layers| *layers == [UPPER]))
+    }
+
     fn writable(&self) -> io::Result<()> {
-        if self.layers.is_writable() { Ok(()) } else { Err(Errno::ROFS.into()) }
+        if self.is_writable() { Ok(()) } else { Err(Errno::ROFS.into()) }
     }
 }

@@ -14,6 +14,7 @@ use super::copy_up::rename;
 use super::find::Found;
 use super::layers::{Place, UPPER};
 use super::nodes::{Nodes, Stack};
+use super::rename::At;
 
 /// What is to be made.
 pub(super) enum New<'a> {
@@ -35,8 +36,7 @@ impl Union {
     /// Makes `name`; of a regular file: open as asked for.
     pub(super) fn make(
         &self,
-        parent: u64,
-        name: &[u8],
+        At { parent, name }: At<'_>,
         new: &New<'_>,
         maker: &Maker,
     ) -> io::Result<(Found, Option<OwnedFd>)> {
@@ -45,41 +45,51 @@ impl Union {
         let path = nodes.path(parent)?;
         let target = self.layers.place_in(UPPER, &path, name)?;
         let above = self.layers.place(UPPER, &path)?;
-        let whiteout = match target.find()? {
-            Some(meta) if self.layers.is_whiteout(&target, &meta) => true,
-            Some(_) => return Err(Errno::EXIST.into()),
-            None => false,
-        };
-        let is_dir = matches!(new, New::Directory);
-        // What is made aside does not inherit the directory's default ACL.
-        let file = if whiteout && above.get_attribute(OsStr::new("system.posix_acl_default"), &mut []).is_err() {
-            let fresh = self.layers.fresh()?;
-            let made = make_at(&fresh, new, maker, &above, true).and_then(|file| {
-                if is_dir {
-                    self.layers.set_opaque(&fresh)?;
-                }
-                self.replace_whiteout(&fresh, &target, is_dir)?;
-                Ok(file)
-            });
-            made.inspect_err(|_| drop(self.layers.remove_aside(&fresh)))?
-        } else {
-            if whiteout {
-                target.unlink()?;
+        let file = match make_at(&target, new, maker, &above, false) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                self.make_over_whiteout(&target, new, maker, &above)?
             }
-            let file = make_at(&target, new, maker, &above, false)?;
-            if whiteout && is_dir {
-                self.layers.set_opaque(&target)?;
-            }
-            file
+            made => made?,
         };
         let stat = target.stat()?;
         let id = self.layers.number(UPPER, &stat.into());
         let stack = match new {
-            New::Directory => Stack::directory([UPPER]),
+            New::Directory => Stack::Own,
             _ => Stack::File(UPPER),
         };
         nodes.give(id, parent, name, &stack);
         Ok((Found { id, stat, stack }, file))
+    }
+
+    fn make_over_whiteout(
+        &self,
+        target: &Place<'_>,
+        new: &New<'_>,
+        maker: &Maker,
+        above: &Place<'_>,
+    ) -> io::Result<Option<OwnedFd>> {
+        if !self.layers.is_whiteout(target, &target.meta()?) {
+            return Err(Errno::EXIST.into());
+        }
+        let is_dir = matches!(new, New::Directory);
+        // What is made aside does not inherit the directory's default ACL.
+        if above.get_attribute(OsStr::new("system.posix_acl_default"), &mut []).is_ok() {
+            target.unlink()?;
+            let file = make_at(target, new, maker, above, false)?;
+            if is_dir {
+                self.layers.set_opaque(target)?;
+            }
+            return Ok(file);
+        }
+        let fresh = self.layers.fresh()?;
+        let made = make_at(&fresh, new, maker, above, true).and_then(|file| {
+            if is_dir {
+                self.layers.set_opaque(&fresh)?;
+            }
+            self.replace_whiteout(&fresh, target, is_dir)?;
+            Ok(file)
+        });
+        made.inspect_err(|_| drop(self.layers.remove_aside(&fresh)))
     }
 
     /// Puts what was made aside over a whiteout.
@@ -107,6 +117,7 @@ impl Union {
         self.copy_up_directory(&mut nodes, parent)?;
         let source = nodes.place(&self.layers, id)?;
         let target = self.layers.place_in(UPPER, &nodes.path(parent)?, name)?;
+        self.note_copy(&mut nodes, id, &source, parent)?;
         match target.find()? {
             Some(meta) if self.layers.is_whiteout(&target, &meta) => {
                 let fresh = self.layers.fresh()?;
@@ -121,11 +132,27 @@ impl Union {
         Ok(Found { id, stat: target.stat()?, stack })
     }
 
+    /// Before a directory gets another name of `id`, which is at `place` now: see [`Stack::Own`].
+    pub(super) fn note_copy(&self, nodes: &mut Nodes, id: u64, place: &Place<'_>, parent: u64) -> io::Result<()> {
+        if nodes.get(parent)?.stack != Stack::Own || self.layers.number(UPPER, &place.meta()?) == id {
+            return Ok(());
+        }
+        let directory = self.layers.place(UPPER, &nodes.path(parent)?)?;
+        self.layers.set_copies(&directory)?;
+        nodes.set_stack(parent, Stack::directory([UPPER]));
+        Ok(())
+    }
+
     pub(super) fn unlink(&self, parent: u64, name: &[u8]) -> io::Result<()> {
         self.writable()?;
-        self.part_links(parent, name)?;
         let mut nodes = self.nodes_mut();
-        let found = self.find_below(&nodes, parent, name)?.ok_or(Errno::NOENT)?;
+        let mut found = self.find_below(&nodes, parent, name)?.ok_or(Errno::NOENT)?;
+        if found.is_linked_below() {
+            drop(nodes);
+            self.part_links(parent, name)?;
+            nodes = self.nodes_mut();
+            found = self.find_below(&nodes, parent, name)?.ok_or(Errno::NOENT)?;
+        }
         if found.is_dir() {
             return Err(Errno::ISDIR.into());
         }
@@ -135,16 +162,15 @@ impl Union {
         }
         self.let_go(&mut nodes, parent, name, &found)?;
         let target = self.layers.place_in(UPPER, &nodes.path(parent)?, name)?;
-        match (target.find()?.is_some(), below) {
-            (true, false) => target.unlink()?,
-            (false, _) => self.layers.make_whiteout(&target)?,
+        match (found.stack.top() == UPPER, below) {
+            (true, false) => target.unlink(),
+            (false, _) => self.layers.make_whiteout(&target),
             (true, true) => {
                 let fresh = self.layers.fresh()?;
                 self.layers.make_whiteout(&fresh)?;
-                rename(&fresh, &target).inspect_err(|_| drop(fresh.unlink()))?;
+                rename(&fresh, &target).inspect_err(|_| drop(fresh.unlink()))
             }
         }
-        Ok(())
     }
 
     /// Before a name goes that is one of several of a lower file: all of them are brought up, so that those that stay know how

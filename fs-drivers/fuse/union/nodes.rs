@@ -31,6 +31,8 @@ pub(super) enum Stack {
     File(u16),
     /// A directory: topmost first.
     Directory(Thin),
+    /// A directory of the upper layer alone, in which nothing is a copy: the numbers of files are their own.
+    Own,
 }
 
 /// Layers behind one pointer: a node in a table of hundreds of thousands is as large as its largest kind.
@@ -43,6 +45,10 @@ impl Stack {
         Self::Directory(Thin(Box::new(layers.into())))
     }
 
+    pub(super) fn is_dir(&self) -> bool {
+        !matches!(self, Self::File(_))
+    }
+
     /// Whether several layers make up the directory.
     pub(super) fn is_merged(&self) -> bool {
         matches!(self, Self::Directory(layers) if layers.0.len() > 1)
@@ -52,6 +58,7 @@ impl Stack {
         match self {
             Self::File(layer) => *layer,
             Self::Directory(layers) => layers.0[0],
+            Self::Own => UPPER,
         }
     }
 
@@ -59,6 +66,7 @@ impl Stack {
         match self {
             Self::File(_) => Err(Errno::NOTDIR.into()),
             Self::Directory(layers) => Ok(&layers.0),
+            Self::Own => Ok(&[UPPER]),
         }
     }
 }
@@ -198,7 +206,7 @@ impl Nodes {
             let node = self.nodes.get_mut(&id).expect("just listed");
             node.stack = match &node.stack {
                 Stack::File(_) => Stack::File(UPPER),
-                Stack::Directory(_) => Stack::directory([UPPER]),
+                _ => Stack::directory([UPPER]),
             };
         }
     }

@@ -75,9 +75,11 @@ impl Union {
         let (old, new) = (place(&nodes, from)?, place(&nodes, to)?);
         // Where the layers below may have a directory of that name, it is not to be mixed with them.
         self.separate(&nodes, source, to, &old)?;
+        self.note_copy(&mut nodes, source.id, &old, to.parent)?;
         if exchanges {
             let target = target.ok_or(Errno::NOENT)?;
             self.separate(&nodes, target, from, &new)?;
+            self.note_copy(&mut nodes, target.id, &new, from.parent)?;
             exchange(&old, &new)?;
             nodes.moved(source.id, to.parent, to.name);
             nodes.moved(target.id, from.parent, from.name);

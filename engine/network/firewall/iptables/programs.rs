@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use berth_arch::program::{find, first_line};
+
 use super::Variant;
 use crate::{Error, Result};
 
@@ -14,15 +16,12 @@ pub(super) struct Programs {
     save: PathBuf,
 }
 
-/// Distributions put them where ordinary users' PATH does not look.
-const FOLDERS: &[&str] = &["/usr/sbin", "/sbin", "/usr/local/sbin"];
-
 impl Programs {
     pub(super) fn find(variant: Variant, v6: bool) -> Option<Self> {
         let stem = if v6 { "ip6tables" } else { "iptables" };
-        let own = look_for(&format!("{stem}-{}-restore", variant.word()));
+        let own = find(&format!("{stem}-{}-restore", variant.word()));
         let restore =
-            own.or_else(|| look_for(&format!("{stem}-restore")).filter(|path| Variant::of(path) == Some(variant)))?;
+            own.or_else(|| find(&format!("{stem}-restore")).filter(|path| Variant::of(path) == Some(variant)))?;
         let name = restore.file_name()?.to_str()?.replace("-restore", "-save");
         let save = restore.with_file_name(name);
         save.exists().then_some(Self { restore, save })
@@ -66,20 +65,6 @@ fn feed(program: &Path, arguments: &[&str], input: &str) -> Result<(), String> {
     }
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
     if output.status.success() { Ok(()) } else { Err(first_line(&output.stderr)) }
-}
-
-fn first_line(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given").to_owned()
-}
-
-fn look_for(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(FOLDERS.iter().map(PathBuf::from))
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
 }
 
 impl Variant {
