@@ -17,6 +17,7 @@ pub mod probe;
 pub mod process;
 pub mod program;
 pub mod root_dir;
+pub mod signal;
 mod sys;
 
 pub use host::Host;

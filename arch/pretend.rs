@@ -23,6 +23,7 @@ pub const FACILITIES: &[&str] = &[
     "iptables-legacy",
     "iptables-nft",
     "lvm",
+    "memfd",
     "mmsg",
     "mount-api",
     "nft",

@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use berth_arch::{Host, Probe};
-use oci_spec::runtime::{LinuxResources, Process};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -41,8 +41,9 @@ pub trait Backend {
     fn create(&self, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<Box<dyn Sandbox>>;
 
     /// Finds a container that another process created, from what [`Sandbox::saved`] returned then. What it
-    /// returns can signal, list, freeze, measure, update and delete; only the creator can wait.
-    fn load(&self, id: &ContainerId, saved: &SavedSandbox) -> Result<Box<dyn Sandbox>>;
+    /// returns can signal, list, freeze, measure, update and delete; with the specification of the container it can
+    /// also start one that was left at its gate, and exec. Only the creator can wait.
+    fn load(&self, id: &ContainerId, saved: &SavedSandbox, spec: Option<&Spec>) -> Result<Box<dyn Sandbox>>;
 }
 
 /// Where a program's streams go. Descriptors are handed over to the child.
@@ -69,6 +70,14 @@ pub struct SavedSandbox {
     pub start_time: u64,
     /// Absolute cgroup directories, one a hierarchy (one in all on v2; none without cgroups).
     pub cgroups: Vec<std::path::PathBuf>,
+    /// Whether rules about devices are in force. If not, programs that are started later are kept from making nodes, too.
+    #[serde(default)]
+    pub devices_enforced: bool,
+    /// Of a [`crate::Standalone`] container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<std::path::PathBuf>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_keyring: bool,
 }
 
 /// How a program ended.
@@ -84,8 +93,13 @@ pub trait Sandbox {
     /// Lets the program run. Not idempotent. [`crate::Error::Exec`] tells "not found" from "cannot run".
     fn start(&mut self) -> Result<()>;
 
-    /// Runs another program inside. Returns when it runs, or with [`crate::Error::Exec`].
-    fn exec(&mut self, process: &Process, io: Stdio) -> Result<Box<dyn ExecChild>>;
+    /// Lets go of a [`crate::Standalone`] container: from now on it outlives this process, and waits at its gate for the
+    /// `start` of whoever has loaded it. Until then it ends with its creator.
+    fn leave(&mut self) -> Result<()>;
+
+    /// Runs another program inside, which has `preserved` as its descriptors from 3 on. Returns when it runs, or with
+    /// [`crate::Error::Exec`]. It ends with this process, unless the container is a standalone one.
+    fn exec(&mut self, process: &Process, io: Stdio, preserved: Vec<OwnedFd>) -> Result<Box<dyn ExecChild>>;
 
     /// The init process as the host sees it.
     fn pid(&self) -> i32;

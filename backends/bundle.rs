@@ -67,6 +67,25 @@ pub struct Bundle {
     /// Descriptors that the mounts of `rootfs` name.
     pub lent: Lent,
     pub spec: Spec,
+    /// For a container that is to do without its creator.
+    pub standalone: Option<Standalone>,
+}
+
+/// How a container is made that one process creates and another one starts, and that outlives both: the OCI command
+/// line's. Without it a container ends with its creator.
+#[derive(Debug, Clone)]
+pub struct Standalone {
+    /// The OCI bundle's folder, for the state that hooks are told.
+    pub folder: PathBuf,
+    /// Where the container waits for its start: a socket that the backend makes, in a folder that only the owner of the
+    /// container may enter. It is there for as long as the program has not been started.
+    pub gate: PathBuf,
+    /// Descriptors that the program has from 3 on.
+    pub preserved: Lent,
+    /// The programs stay in the caller's session keyring.
+    pub keep_keyring: bool,
+    /// The root is moved over the host's instead of being exchanged with it (for hosts that run from an initramfs).
+    pub no_pivot: bool,
 }
 
 /// Descriptors for whoever makes the mounts, and for nobody after that: as long as one is open, the kernel waits for the

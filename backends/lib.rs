@@ -20,8 +20,9 @@ pub const SUBPATH: &str = "X-berth.subpath=";
 pub use backend::{
     Backend, Entry, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Sample, Sandbox, SavedSandbox, Stats, Stdio,
 };
-pub use bundle::{Bundle, ContainerId, Lent};
+pub use bundle::{Bundle, ContainerId, Lent, Standalone};
 pub use cgroup::MemoryWatch;
 pub use error::{Error, Result};
-pub use protected::protected_program;
+pub use namespace::{Known, known, run_hooks};
+pub use protected::{protected_program, sealed_program};
 pub use registry::{BACKENDS, Refused, Selection, by_name, check_names, select};

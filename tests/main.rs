@@ -27,6 +27,8 @@ mod lifecycle;
 mod networks;
 /// What the command line sends, prints and refuses about networks and ports, beside what Docker's does.
 mod networks_cli;
+/// The OCI runtime command line: its verbs on bundles, and under Podman and Docker.
+mod oci;
 /// `berth run`: exit codes, streams, and every flag's effect seen from inside.
 mod run;
 /// Storage drivers: which is taken where, and what is said of the others.

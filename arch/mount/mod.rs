@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 pub use info::{MountInfo, find_mount, mounts, parse_mounts};
+pub use options::words;
 pub use perform::Prepared;
 
 /// A mount to be made. Paths may exceed what fits a page of options: `base` is entered first, so that the

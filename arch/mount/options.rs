@@ -76,6 +76,12 @@ const PROPAGATION: &[(&str, Propagation)] = &[
     ("unbindable", Propagation::UNBINDABLE),
 ];
 
+/// Every word that is not left to the file system.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    let others = ["bind", "defaults", "rbind", "remount", "rro"];
+    FLAGS.iter().map(|(word, ..)| *word).chain(PROPAGATION.iter().map(|(word, _)| *word)).chain(others)
+}
+
 pub(super) fn parse(mount: &Mount) -> Parsed {
     let mut parsed = Parsed { bind: mount.fstype == "bind", ..Parsed::default() };
     for word in mount.options.iter().flat_map(|option| split(option)) {

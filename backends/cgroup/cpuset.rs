@@ -32,13 +32,19 @@ pub(super) fn apply(groups: &Groups, limits: &LinuxCpu, warnings: &mut Warnings)
 }
 
 /// A v1 cpuset takes no process before it has processors and nodes: copies both from its parent, unless they
-/// are there already.
+/// are there already. So does the parent, which another process may have made just now.
 pub(super) fn inherit(dir: &Path) -> std::io::Result<()> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        if files::read(dir, file)?.trim().is_empty() {
-            files::write(dir, file, files::read(parent, file)?.trim())?;
+        if !files::read(dir, file)?.trim().is_empty() {
+            continue;
         }
+        let mut above = files::read(parent, file)?;
+        if above.trim().is_empty() {
+            inherit(parent)?;
+            above = files::read(parent, file)?;
+        }
+        files::write(dir, file, above.trim())?;
     }
     Ok(())
 }

@@ -124,8 +124,15 @@ fn apply_v1(group: &Group, rules: &[Rule], warnings: &mut Warnings) -> Result<bo
     let first = rules.first().filter(|rule| is_everything(rule));
     let mut refused = None;
     if first.is_none_or(|rule| !rule.allow) {
-        if let Err(error) = files::write(&group.dir, "devices.deny", "a") {
-            return Err(files::refused(&group.dir, "devices.deny", "a", error));
+        match files::write(&group.dir, "devices.deny", "a") {
+            Ok(()) => {}
+            // It takes CAP_SYS_ADMIN of the host itself (security/device_cgroup.c). In a user namespace no nodes can be
+            // made that would be of use.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                warnings.say(format!("Device rules are not enforced by cgroups: {error}."));
+                return Ok(false);
+            }
+            Err(error) => return Err(files::refused(&group.dir, "devices.deny", "a", error)),
         }
     } else if let Err(error) = files::write(&group.dir, "devices.allow", "a") {
         refused = Some(("a".to_owned(), error));

@@ -25,7 +25,7 @@ fn sleeping(place: &Place) -> Box<dyn Sandbox> {
 
 fn exec(sandbox: &mut dyn Sandbox, process: Value) -> Result<(String, String, i32), Error> {
     let (io, ends) = kit::pipes();
-    let mut child = sandbox.exec(&kit::process(process), io)?;
+    let mut child = sandbox.exec(&kit::process(process), io, Vec::new())?;
     let (output, errors) = ends.read();
     Ok((output, errors, wait(child.as_mut())))
 }
@@ -72,7 +72,7 @@ fn exec_reads_its_input_and_gives_its_exit_code() {
     let mut sandbox = sleeping(&place);
     let (io, mut ends) = kit::pipes();
     let process = kit::process(kit::process_value(&["sh", "-c", "cat; exit 41"]));
-    let mut child = sandbox.exec(&process, io).unwrap();
+    let mut child = sandbox.exec(&process, io, Vec::new()).unwrap();
     ends.write("through\0and through");
     assert_eq!(ends.read().0, "through\0and through");
     assert_eq!(wait(child.as_mut()), 41);
@@ -98,7 +98,7 @@ fn exec_has_a_terminal_of_the_containers() {
     let mut sandbox = sleeping(&place);
     let process = kit::process(kit::process_value(&["sh", "-c", "tty; stty size; echo -n done"]));
     let io = berth_backends::Stdio::Terminal { size: Some((101, 42)) };
-    let mut child = sandbox.exec(&process, io).unwrap();
+    let mut child = sandbox.exec(&process, io, Vec::new()).unwrap();
     let output = kit::read_terminal(child.take_terminal().unwrap());
     assert_eq!(output, "/dev/pts/0\r\n42 101\r\ndone");
     assert_eq!(wait(child.as_mut()), 0);

@@ -159,7 +159,13 @@ pub(crate) fn id() -> ContainerId {
 }
 
 pub(crate) fn bundle(place: &Place, value: Value) -> Bundle {
-    Bundle { mount_point: place.mount_point(), rootfs: Vec::new(), lent: Default::default(), spec: spec(value) }
+    Bundle {
+        mount_point: place.mount_point(),
+        rootfs: Vec::new(),
+        lent: Default::default(),
+        spec: spec(value),
+        standalone: None,
+    }
 }
 
 /// A container that has been created, with pipes.

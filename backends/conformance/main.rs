@@ -10,13 +10,14 @@ mod measure;
 mod raw;
 mod restrictions;
 mod root;
+mod standalone;
 
 use std::process::{Command, ExitCode, Output};
 
 /// A name and what it does; a panic is a failure.
 type Test = (&'static str, fn());
 
-const TESTS: &[&[Test]] = &[lifecycle::TESTS, exec::TESTS, root::TESTS, restrictions::TESTS];
+const TESTS: &[&[Test]] = &[lifecycle::TESTS, exec::TESTS, root::TESTS, restrictions::TESTS, standalone::TESTS];
 
 /// What is pretended to be absent in each round.
 const ROUNDS: &[&str] =

@@ -211,7 +211,7 @@ fn exec_enters_a_user_namespace() {
     let (io, ends) = kit::pipes();
     let process =
         kit::process(kit::process_value(&["sh", "-c", "id -u; readlink /proc/self/ns/user; touch /x; stat -c %u /x"]));
-    let mut child = sandbox.exec(&process, io).unwrap();
+    let mut child = sandbox.exec(&process, io, Vec::new()).unwrap();
     let (output, errors) = ends.read();
     kit::until("the program ends", || child.try_wait().unwrap());
     let user = fs::read_link(format!("/proc/{}/ns/user", sandbox.pid())).unwrap();
@@ -273,9 +273,9 @@ fn a_terminal_is_the_console_and_controls() {
 fn what_is_not_supported_is_refused_clearly() {
     let place = Place::new();
     let mut value = kit::spec_value(&place, &["true"]);
-    value["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "time" }));
+    value["linux"]["intelRdt"] = json!({});
     let error = kit::run(&place, value).unwrap_err().to_string();
-    assert!(error.contains("makes no time namespaces"), "{error}");
+    assert!(error.contains("does not do linux.intelRdt"), "{error}");
     let mut value = kit::spec_value(&place, &["true"]);
     value["hooks"] = json!({ "prestart": [{ "path": "/bin/true" }] });
     let error = kit::run(&place, value).unwrap_err().to_string();

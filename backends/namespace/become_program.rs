@@ -4,7 +4,7 @@
 use std::ffi::{CStr, c_ulong};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result};
 use rustix::process::{Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -14,9 +14,6 @@ use super::process::{ProcessPlan, Streams};
 use super::report::{At, Channel, Done, Failure, Step};
 use super::sys;
 use super::terminal::Terminal;
-
-/// Where the channel is when everything above it is closed.
-const CHANNEL: i32 = 3;
 
 /// A clean slate, right after the clone.
 pub(super) fn clean_slate(dumpable: bool) -> Done {
@@ -112,7 +109,8 @@ pub(super) fn limits(plan: &ProcessPlan, channel: &Channel) -> Done {
 }
 
 pub(super) fn surroundings(plan: &ProcessPlan) -> Done {
-    match sys::join_session_keyring() {
+    let joined = if plan.keep_keyring { Ok(()) } else { sys::join_session_keyring() };
+    match joined {
         // Without keyrings, or with the quota used up, the program has none of ours either: they are not inherited
         // by a session of its own.
         Ok(()) | Err(Errno::NOSYS | Errno::PERM | Errno::ACCESS | Errno::DQUOT) => {}
@@ -149,10 +147,12 @@ fn last_steps(plan: &ProcessPlan, channel: &Channel) -> Done {
         enter_directory(plan).at(Step::WorkingDirectory)?;
     }
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
-    // Taking another identity has cleared it. A creator that ended before is seen by its end of the channel.
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    if channel.is_abandoned() {
-        sys::exit(1);
+    if !plan.outlives {
+        // Taking another identity has cleared it. A creator that ended before is seen by its end of the channel.
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        if channel.is_abandoned() {
+            sys::exit(1);
+        }
     }
     if plan.no_new_privileges {
         seccomp(plan)?;
@@ -166,13 +166,65 @@ pub(super) fn list_descriptors(proc: BorrowedFd<'_>, path: &CStr) -> Option<Owne
     rustix::fs::openat(proc, path, flags, Mode::empty()).ok()
 }
 
-/// Only the program's streams and the channel are left open, so that no name below /proc/self/fd leads out.
-pub(super) fn close_rest(channel: &Channel, listed: Option<OwnedFd>) -> Done<Channel> {
-    // Out of the way of the channel's number.
-    let listed = listed.and_then(|list| rustix::io::fcntl_dupfd_cloexec(list, CHANNEL + 1).ok());
-    let low = sys::install_cloexec(channel.as_fd(), CHANNEL).at(Step::Streams)?;
-    let _ = sys::close_from(CHANNEL + 1, listed);
-    Ok(Channel::from_fd(low))
+/// What is needed until the program runs: the channel, the gate and /dev/null.
+pub(super) type Kept<T> = [Option<T>; 3];
+
+/// Only the program's own descriptors and what is to be kept are left open, so that no name below /proc/self/fd leads
+/// out. What is kept closes on exec.
+pub(super) fn close_rest(
+    plan: &ProcessPlan,
+    keep: Kept<BorrowedFd<'_>>,
+    listed: Option<OwnedFd>,
+) -> Done<Kept<OwnedFd>> {
+    // First out of the way of the numbers that are given out.
+    let above = plan.first_closed(plan.preserved.len());
+    let listed = listed.and_then(|list| rustix::io::fcntl_dupfd_cloexec(list, above).ok());
+    let mut moved = [None, None, None];
+    for (place, fd) in moved.iter_mut().zip(keep) {
+        *place = fd.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, above)).transpose().at(Step::Streams)?;
+    }
+    let mut next = 3;
+    for fd in &plan.preserved {
+        sys::install(fd.as_fd(), next).at(Step::Streams)?;
+        next += 1;
+    }
+    let mut kept = [None, None, None];
+    for (place, fd) in kept.iter_mut().zip(&moved) {
+        if let Some(fd) = fd {
+            *place = Some(sys::install_cloexec(fd.as_fd(), next).at(Step::Streams)?);
+            next += 1;
+        }
+    }
+    // Closed by the next step, all at once.
+    std::mem::forget(moved);
+    let _ = sys::close_from(next, listed);
+    Ok(kept)
+}
+
+/// Looks for the program without running it: who creates a container that another process starts is told what is
+/// missing. What only shows when it runs is said at the start.
+pub(super) fn find(plan: &ProcessPlan) -> Done {
+    let mut errno = Errno::NOENT;
+    for candidate in &plan.candidates {
+        // Below the working directory, which has not been entered.
+        if candidate.to_bytes().first() != Some(&b'/') {
+            return Ok(());
+        }
+        match executable(candidate) {
+            Ok(()) => return Ok(()),
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(other) => errno = other,
+        }
+    }
+    Err(errno).at(Step::Exec)
+}
+
+fn executable(path: &CStr) -> Result<()> {
+    rustix::fs::access(path, Access::EXEC_OK)?;
+    match FileType::from_raw_mode(rustix::fs::stat(path)?.st_mode) {
+        FileType::Directory => Err(Errno::ACCESS),
+        _ => Ok(()),
+    }
 }
 
 fn enter_directory(plan: &ProcessPlan) -> Result<()> {

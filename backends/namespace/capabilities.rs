@@ -3,7 +3,7 @@
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
 
 /// In the kernel's order, from 0.
-const NUMBERS: [Capability; 41] = [
+pub(super) const NUMBERS: [Capability; 41] = [
     Capability::Chown,
     Capability::DacOverride,
     Capability::DacReadSearch,

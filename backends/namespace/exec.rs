@@ -12,17 +12,17 @@ use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 
 use super::become_program::{
-    clean_slate, close_rest, enter_groups, label, limits, list_descriptors, oom_score, run as run_program, streams,
-    surroundings,
+    Kept, clean_slate, close_rest, enter_groups, label, limits, list_descriptors, oom_score, run as run_program,
+    streams, surroundings,
 };
 use super::clone;
+use super::explain::explain_process;
 use super::plan::forbid_nodes;
 use super::process::{ProcessPlan, Streams, setup};
 use super::report::{At, Channel, Done, Packet, Step};
-use super::sandbox::{describe_process, send, try_wait};
+use super::sandbox::{Container, send, try_wait};
 use super::sys;
 use super::terminal::{self, Place};
-use crate::cgroup::Cgroup;
 use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
 
 /// A program that was started by exec.
@@ -75,21 +75,26 @@ const KINDS: &[(&str, c_int)] = &[
     ("cgroup", libc::CLONE_NEWCGROUP),
     ("ipc", libc::CLONE_NEWIPC),
     ("uts", libc::CLONE_NEWUTS),
+    ("time", libc::CLONE_NEWTIME),
     ("net", libc::CLONE_NEWNET),
     ("pid", libc::CLONE_NEWPID),
     ("mnt", libc::CLONE_NEWNS),
 ];
 
 pub(super) fn run(
-    init: &Process,
-    cgroup: &Cgroup,
+    container: &Container,
     spec: &Spec,
     process: &oci_spec::runtime::Process,
     io: Stdio,
+    preserved: Vec<OwnedFd>,
 ) -> Result<Box<dyn ExecChild>> {
+    let Container { init, cgroup, .. } = container;
     let mut process = ProcessPlan::new(process, spec, io)?;
+    process.preserve(preserved)?;
+    process.outlives = container.gate.is_some();
+    process.keep_keyring = container.keep_keyring;
     // The container's own start has said it.
-    forbid_nodes(&mut process, spec, cgroup, &mut Vec::new());
+    forbid_nodes(&mut process, spec, container.devices_enforced, &mut Vec::new());
     let plan = Plan { process, groups: cgroup.entry_fds_beside(init.pid())?, namespaces: namespaces(init)? };
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
     let first = clone::spawn(0, None, |_| {
@@ -105,6 +110,7 @@ pub(super) fn run(
     let _ = process::wait(first);
     // Held until here, for the child had to copy them.
     process.streams = Streams::Terminal { size: None };
+    process.preserved.clear();
     Ok(Box::new(Child { process: answer?, terminal, status: None }))
 }
 
@@ -117,7 +123,7 @@ fn until_running(channel: &Channel, plan: &ProcessPlan, terminal: &mut Option<Ow
             Packet::Child(pid) => child = Some(pid),
             Packet::Terminal(fd) => *terminal = Some(fd),
             Packet::Failed(failed) => failure = Some(failed),
-            Packet::Ready | Packet::Warning(_) => {}
+            Packet::Ready | Packet::Hooks | Packet::Warning(_) => {}
         }
     }
     match (child, failure) {
@@ -126,10 +132,7 @@ fn until_running(channel: &Channel, plan: &ProcessPlan, terminal: &mut Option<Ow
             if let Some(pid) = child {
                 clone::end(pid);
             }
-            Err(match failure.step {
-                Step::Exec => plan.exec_error(failure.errno),
-                _ => Error::Setup { step: describe_process(plan, failure), source: failure.errno.into() },
-            })
+            Err(explain_process(plan, failure))
         }
         (None, None) => Err(Error::NotFound("container: it ended while a program was started in it".into())),
     }
@@ -191,12 +194,16 @@ fn enter(plan: &Plan, channel: &Channel) -> Done {
 
 fn second(plan: &Plan, proc: BorrowedFd<'_>, channel: &Channel) {
     match prepare(&plan.process, proc, channel) {
-        Ok(channel) => channel.fail(run_program(&plan.process, &channel)),
+        Ok([Some(channel), ..]) => {
+            let channel = Channel::from_fd(channel);
+            channel.fail(run_program(&plan.process, &channel));
+        }
+        Ok(_) => {}
         Err(failure) => channel.fail(failure),
     }
 }
 
-fn prepare(plan: &ProcessPlan, proc: BorrowedFd<'_>, channel: &Channel) -> Done<Channel> {
+fn prepare(plan: &ProcessPlan, proc: BorrowedFd<'_>, channel: &Channel) -> Done<Kept<OwnedFd>> {
     let _ = rustix::process::setsid();
     label(plan, proc, c"self/attr/exec")?;
     let terminal = match plan.streams {
@@ -213,5 +220,5 @@ fn prepare(plan: &ProcessPlan, proc: BorrowedFd<'_>, channel: &Channel) -> Done<
     // Closed by the next step, all at once.
     std::mem::forget(terminal);
     let listed = list_descriptors(proc, c"self/fd");
-    close_rest(channel, listed)
+    close_rest(plan, [Some(channel.as_fd()), None, None], listed)
 }

@@ -4,10 +4,11 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::become_program::{
-    clean_slate, close_rest, enter_groups, label, limits, list_descriptors, oom_score, run, streams, surroundings,
-    write_file,
+    Kept, clean_slate, close_rest, enter_groups, find, label, limits, list_descriptors, oom_score, run, streams,
+    surroundings, write_file,
 };
 use super::clone::Entered;
+use super::gate;
 use super::plan::Plan;
 use super::process::Streams;
 use super::report::{At, Channel, Done, Step};
@@ -47,14 +48,39 @@ pub(super) fn mapped(plan: &Plan, channel: &Channel) {
 }
 
 fn finish(plan: &Plan, channel: &Channel, root: Done<OwnedFd>) {
-    match root.and_then(|root| prepare(plan, channel, root)) {
-        Ok(channel) => channel.fail(run(&plan.process, &channel)),
-        Err(failure) => channel.fail(failure),
+    let (channel, gate, null) = match root.and_then(|root| prepare(plan, channel, root)) {
+        Ok([Some(channel), gate, null]) => (Channel::from_fd(channel), gate, null),
+        Ok(_) => return,
+        Err(failure) => return channel.fail(failure),
+    };
+    if gate.is_some()
+        && let Err(failure) = find(&plan.process)
+    {
+        return channel.fail(failure);
     }
+    // A creator that has ended: there is nobody to run for.
+    if channel.ready().and_then(|()| channel.wait_for_go()).is_err() {
+        return;
+    }
+    let channel = match gate.map(gate::wait) {
+        None => channel,
+        Some(Ok(starter)) => starter,
+        Some(Err(_)) => return,
+    };
+    let hooked = match (&plan.hooks, &null) {
+        (Some(hooks), Some(null)) => hooks.start_container(null),
+        _ => Ok(()),
+    };
+    channel.fail(match hooked {
+        Ok(()) => run(&plan.process, &channel),
+        Err(failure) => failure,
+    });
 }
 
-fn prepare(plan: &Plan, channel: &Channel, root: OwnedFd) -> Done<Channel> {
+fn prepare(plan: &Plan, channel: &Channel, root: OwnedFd) -> Done<Kept<OwnedFd>> {
     names(plan)?;
+    // Before the label: programs that are run from here on would have it.
+    hooks(plan, channel)?;
     label(&plan.process, rustix::fs::CWD, c"/proc/self/attr/exec")?;
     let inside = Root { directory: root.as_fd(), openat2: plan.root.openat2 };
     let terminal = open_terminal(plan, inside, channel)?;
@@ -64,16 +90,23 @@ fn prepare(plan: &Plan, channel: &Channel, root: OwnedFd) -> Done<Channel> {
     streams(&plan.process, terminal.as_ref())?;
     limits(&plan.process, channel)?;
     surroundings(&plan.process)?;
-    let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _, 0);
+    if !plan.process.outlives {
+        let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _, 0);
+    }
     // Closed by the next step, all at once.
     std::mem::forget((root, terminal));
-    let channel = close_rest(channel, listed)?;
-    channel.ready().at(Step::Clone)?;
-    // The creator has ended: there is nobody to run for.
-    if channel.wait_for_go().is_err() {
-        sys::exit(1);
+    let gate = plan.gate.as_ref().map(AsFd::as_fd);
+    let null = plan.hooks.as_ref().map(|hooks| hooks.null().as_fd());
+    close_rest(&plan.process, [Some(channel.as_fd()), gate, null], listed)
+}
+
+/// Those that are due before the root changes: the creator's, then the container's own.
+fn hooks(plan: &Plan, channel: &Channel) -> Done {
+    let Some(hooks) = &plan.hooks else { return Ok(()) };
+    if hooks.before_pivot() {
+        channel.hooks().and_then(|()| channel.wait_for_go()).at(Step::CreateContainerHook)?;
     }
-    Ok(channel)
+    hooks.create_container()
 }
 
 /// The number 0 of the user namespace. The change of identity hides this process's files in /proc from itself,

@@ -10,7 +10,12 @@ mod capabilities;
 mod clone;
 mod copy_up;
 mod exec;
+mod explain;
+mod gate;
+mod hooks;
 mod init;
+mod known;
+mod namespaces;
 mod plan;
 mod process;
 mod report;
@@ -25,7 +30,10 @@ mod tree;
 use berth_arch::kernel::cgroup::{Cgroups, Layout};
 use berth_arch::process::Process;
 use berth_arch::{Host, Probe, pretend};
+use oci_spec::runtime::Spec;
 
+pub use self::hooks::run_hooks;
+pub use self::known::{Known, known};
 use self::plan::Plan;
 use self::process::setup;
 use self::report::Channel;
@@ -49,7 +57,7 @@ impl Backend for Namespace {
     /// refuses in spite of it is said by [`Backend::create`].
     fn probe(&self, host: &Host) -> Probe<Isolation> {
         const CAP_SYS_ADMIN: u64 = 1 << 21;
-        let has = plan::kernel_has;
+        let has = namespaces::kernel_has;
         for (name, option) in [("mnt", "NAMESPACES"), ("pid", "PID_NS"), ("uts", "UTS_NS"), ("ipc", "IPC_NS")] {
             if !has(name) {
                 return Probe::unavailable(
@@ -93,12 +101,15 @@ impl Backend for Namespace {
                     let _ = cgroup.kill_all();
                     let _ = cgroup.delete();
                 }
+                if let Some(standalone) = &bundle.standalone {
+                    let _ = std::fs::remove_file(&standalone.gate);
+                }
                 Err(error)
             }
         }
     }
 
-    fn load(&self, id: &ContainerId, saved: &SavedSandbox) -> Result<Box<dyn Sandbox>> {
+    fn load(&self, id: &ContainerId, saved: &SavedSandbox, spec: Option<&Spec>) -> Result<Box<dyn Sandbox>> {
         if saved.backend != NAME {
             return Err(Error::InvalidArgument(format!(
                 "container {id}: backend {} made it, not {NAME}",
@@ -114,6 +125,10 @@ impl Backend for Namespace {
             warnings: Vec::new(),
             terminal: None,
             status: None,
+            spec: spec.cloned(),
+            gate: saved.gate.clone(),
+            devices_enforced: saved.devices_enforced,
+            keep_keyring: saved.keep_keyring,
             creator: None,
         }))
     }
@@ -146,21 +161,26 @@ impl Made {
         // The child has its own copies of the streams: as long as ours are open, a pipe does not end.
         self.plan.let_go();
         self.warnings.splice(0..0, cgroup.warnings().iter().cloned());
+        let standalone = bundle.standalone.as_ref();
         Container {
             name: id.to_string(),
             init: self.init,
+            devices_enforced: cgroup.devices_enforced(),
             cgroup,
             warnings: self.warnings,
             terminal: self.terminal,
             status: None,
-            creator: Some(Creator { waiting: Some((self.channel, self.plan)), spec: bundle.spec.clone() }),
+            spec: Some(bundle.spec.clone()),
+            gate: standalone.map(|standalone| standalone.gate.clone()),
+            keep_keyring: standalone.is_some_and(|standalone| standalone.keep_keyring),
+            creator: Some(Creator { waiting: Some((self.channel, self.plan)) }),
         }
     }
 }
 
-fn create(_id: &ContainerId, bundle: &Bundle, io: Stdio, cgroup: &Cgroup) -> Result<Made> {
+fn create(id: &ContainerId, bundle: &Bundle, io: Stdio, cgroup: &Cgroup) -> Result<Made> {
     let mut warnings = Vec::new();
-    let mut plan = Plan::new(bundle, cgroup, io, &mut warnings)?;
+    let mut plan = Plan::new(id, bundle, cgroup, io, &mut warnings)?;
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
     let group = sandbox::borrow(&plan.group);
     let first = if plan.namespaces.in_two_steps() {
@@ -178,12 +198,16 @@ fn create(_id: &ContainerId, bundle: &Bundle, io: Stdio, cgroup: &Cgroup) -> Res
     let first = first.map_err(setup("clone into new namespaces"))?;
     drop(theirs);
     plan.root.lent.clear();
-    let mut heard = Heard::default();
-    let ready = sandbox::until_ready(&ours, &mut heard, |failure| sandbox::describe(&plan, failure));
-    if plan.namespaces.in_two_steps() {
+    let two_steps = plan.namespaces.in_two_steps();
+    let mut heard = Heard { child: (!two_steps).then_some(first), ..Heard::default() };
+    let ready = sandbox::until_ready(
+        &ours,
+        &mut heard,
+        |failure| explain::explain(&plan, &bundle.spec, failure),
+        |pid| plan.hooks.as_ref().map_or(Ok(()), |hooks| hooks.run_outside(pid)),
+    );
+    if two_steps {
         let _ = berth_arch::process::wait(first);
-    } else {
-        heard.child = Some(first);
     }
     let Some(pid) = heard.child else { return Err(ready.err().unwrap_or_else(sandbox::killed)) };
     let init = ready.and_then(|()| Process::open(pid, None).map_err(setup("open the container's first process")));

@@ -1,23 +1,25 @@
 //! Everything that can be computed before the clone: the child finds numbers, descriptors and C strings, and makes
 //! system calls with them.
 
-use std::ffi::{CString, OsStr, c_int, c_ulong};
-use std::fs::File;
+use std::ffi::{CString, OsStr, c_ulong};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use berth_arch::mount::{Mount, Prepared};
 use berth_arch::pretend;
-use oci_spec::runtime::{Hooks, Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
 
 use super::actions::{self, Planned, c_string};
 use super::capabilities::Sets;
+use super::gate;
+use super::hooks::Hooks;
+use super::namespaces::Namespaces;
 use super::process::{ProcessPlan, Streams, setup};
 use super::resolve::file_system;
 use super::rootfs;
 use crate::cgroup::Cgroup;
-use crate::{Bundle, Error, Result, Stdio};
+use crate::{Bundle, ContainerId, Error, Result, Standalone, Stdio};
 
 pub(super) struct Plan {
     pub(super) process: ProcessPlan,
@@ -31,30 +33,9 @@ pub(super) struct Plan {
     pub(super) domainname: Option<Vec<u8>>,
     /// Files below /proc/sys and what is written to them.
     pub(super) sysctls: Vec<(CString, Vec<u8>)>,
-}
-
-/// Which namespaces are new and which are another container's.
-#[derive(Default)]
-pub(super) struct Namespaces {
-    /// CLONE_NEW* for the clone.
-    pub(super) new: c_int,
-    /// Made by the child, after it has joined its groups.
-    pub(super) new_cgroup: bool,
-    /// Joined by the child.
-    pub(super) join: Vec<(OwnedFd, c_int)>,
-    /// Joined before the clone: a process cannot change its own pid namespace.
-    pub(super) join_pid: Option<OwnedFd>,
-    pub(super) user: Option<User>,
-}
-
-/// The user namespace.
-pub(super) enum User {
-    /// With the text of its uid_map and gid_map (user_namespaces(7)).
-    New {
-        users: Vec<u8>,
-        groups: Vec<u8>,
-    },
-    Join(OwnedFd),
+    pub(super) hooks: Option<Hooks>,
+    /// Where a standalone container waits for its start.
+    pub(super) gate: Option<OwnedFd>,
 }
 
 pub(super) struct RootPlan {
@@ -82,17 +63,31 @@ pub(super) struct RootPlan {
 }
 
 impl Plan {
-    pub(super) fn new(bundle: &Bundle, cgroup: &Cgroup, io: Stdio, warnings: &mut Vec<String>) -> Result<Self> {
+    pub(super) fn new(
+        id: &ContainerId,
+        bundle: &Bundle,
+        cgroup: &Cgroup,
+        io: Stdio,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
         let spec = &bundle.spec;
         let process = spec.process().as_ref();
         let process = process.ok_or_else(|| Error::InvalidArgument("specification: it has no process".into()))?;
         let namespaces = Namespaces::new(spec, warnings)?;
-        refuse_unsupported(spec)?;
+        refuse_unsupported(spec, bundle.standalone.is_some())?;
         refuse_host_settings(spec, &namespaces)?;
         let mut process = ProcessPlan::new(process, spec, io)?;
-        forbid_nodes(&mut process, spec, cgroup, warnings);
+        forbid_nodes(&mut process, spec, cgroup.devices_enforced(), warnings);
+        let mut hooks = None;
+        if let Some(standalone) = &bundle.standalone {
+            hooks = Hooks::new(id, spec, standalone)?;
+            process.preserve(standalone.preserved.take())?;
+            process.outlives = true;
+            process.keep_keyring = standalone.keep_keyring;
+        }
         Ok(Self {
             process,
+            hooks,
             root: RootPlan::new(bundle, cgroup, namespaces.user.is_some())?,
             namespaces,
             groups: entries(cgroup)?,
@@ -100,6 +95,12 @@ impl Plan {
             hostname: name(spec.hostname()),
             domainname: name(spec.domainname()),
             sysctls: sysctls(spec)?,
+            gate: match &bundle.standalone {
+                Some(Standalone { gate, .. }) => {
+                    Some(gate::listen(gate).map_err(setup(format!("listen on {}", gate.display())))?)
+                }
+                None => None,
+            },
         })
     }
 }
@@ -108,6 +109,9 @@ impl Plan {
     /// Closes what was for the child; what is left is for messages.
     pub(super) fn let_go(&mut self) {
         self.process.streams = Streams::Terminal { size: None };
+        self.process.preserved.clear();
+        self.hooks = None;
+        self.gate = None;
         self.groups.clear();
         self.group = None;
         self.namespaces = Namespaces::default();
@@ -115,11 +119,11 @@ impl Plan {
 }
 
 /// Without the control group that denies devices, a container that can make nodes has the host's disks.
-pub(super) fn forbid_nodes(process: &mut ProcessPlan, spec: &Spec, cgroup: &Cgroup, warnings: &mut Vec<String>) {
+pub(super) fn forbid_nodes(process: &mut ProcessPlan, spec: &Spec, enforced: bool, warnings: &mut Vec<String>) {
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let rules = resources.and_then(|resources| resources.devices().as_ref());
     let asked = rules.is_some_and(|rules| rules.iter().any(|rule| !rule.allow()));
-    if !asked || cgroup.devices_enforced() {
+    if !asked || enforced {
         return;
     }
     if process.capabilities.as_mut().is_some_and(Sets::take_mknod) {
@@ -134,98 +138,6 @@ pub(super) fn forbid_nodes(process: &mut ProcessPlan, spec: &Spec, cgroup: &Cgro
 /// Files by which a process joins the container's groups; none on a host without.
 fn entries(cgroup: &Cgroup) -> Result<Vec<OwnedFd>> {
     if cgroup.paths().is_empty() { Ok(Vec::new()) } else { cgroup.entry_fds() }
-}
-
-impl Namespaces {
-    fn new(spec: &Spec, warnings: &mut Vec<String>) -> Result<Self> {
-        let mut namespaces = Self::default();
-        let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-        for namespace in listed.into_iter().flatten() {
-            let (kind, name) = kind(namespace.typ())?;
-            let Some(path) = namespace.path() else {
-                match kind {
-                    libc::CLONE_NEWUSER => namespaces.user = Some(new_user(spec)?),
-                    _ => namespaces.add(kind, name, warnings)?,
-                }
-                continue;
-            };
-            let file = File::open(path).map_err(setup(format!("open the {name} namespace {}", path.display())))?;
-            match kind {
-                libc::CLONE_NEWPID => namespaces.join_pid = Some(file.into()),
-                libc::CLONE_NEWUSER => namespaces.user = Some(User::Join(file.into())),
-                _ => namespaces.join.push((file.into(), kind)),
-            }
-        }
-        if namespaces.new & libc::CLONE_NEWNS == 0 {
-            return Err(Error::Unavailable(
-                "the namespace backend makes containers with a mount namespace of their own only: \
-                 add the namespace \"mount\""
-                    .into(),
-            ));
-        }
-        Ok(namespaces)
-    }
-
-    /// Whether the container has one that is not the host's.
-    fn has(&self, kind: c_int) -> bool {
-        self.new & kind != 0
-            || self.join.iter().any(|(_, joined)| *joined == kind)
-            || (kind == libc::CLONE_NEWUSER && self.user.is_some())
-    }
-
-    /// Whether a first process has to prepare the ground for the one that becomes the program.
-    pub(super) fn in_two_steps(&self) -> bool {
-        self.user.is_some() || self.join_pid.is_some()
-    }
-
-    fn add(&mut self, kind: c_int, name: &str, warnings: &mut Vec<String>) -> Result<()> {
-        let present = kernel_has(name);
-        match (kind, present) {
-            (libc::CLONE_NEWCGROUP, true) => self.new_cgroup = true,
-            (libc::CLONE_NEWCGROUP, false) => warnings.push(
-                "this kernel has no cgroup namespaces (they come with Linux 4.6): \
-                 the container sees the names of the host's control groups"
-                    .into(),
-            ),
-            (_, true) => self.new |= kind,
-            (_, false) => {
-                return Err(Error::Unavailable(format!(
-                    "the namespace backend cannot make a {name} namespace: this kernel has none; \
-                     use a kernel with namespaces, or another backend"
-                )));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether the kernel has a kind of namespace. Before 3.8, /proc does not show those of mounts and processes, which
-/// are older: the clone will say.
-pub(super) fn kernel_has(name: &str) -> bool {
-    let shown = |name: &str| Path::new("/proc/self/ns").join(name).exists();
-    shown(name) || (matches!(name, "mnt" | "pid") && !shown("mnt"))
-}
-
-fn new_user(spec: &Spec) -> Result<User> {
-    if pretend::without("userns") || !Path::new("/proc/self/ns/user").exists() {
-        return Err(Error::Unavailable(
-            "the namespace backend cannot map users: this kernel has no user namespaces; \
-             leave out the mapping, or use a kernel built with CONFIG_USER_NS"
-                .into(),
-        ));
-    }
-    let linux = spec.linux().as_ref();
-    let users = map(linux.and_then(|linux| linux.uid_mappings().as_ref()));
-    let groups = map(linux.and_then(|linux| linux.gid_mappings().as_ref()));
-    if users.is_empty() || groups.is_empty() {
-        return Err(Error::InvalidArgument("specification: a user namespace needs uidMappings and gidMappings".into()));
-    }
-    Ok(User::New { users, groups })
-}
-
-fn map(mappings: Option<&Vec<LinuxIdMapping>>) -> Vec<u8> {
-    let line = |one: &LinuxIdMapping| format!("{} {} {}\n", one.container_id(), one.host_id(), one.size());
-    mappings.into_iter().flatten().map(line).collect::<String>().into_bytes()
 }
 
 /// The host's number for `id` inside; itself without mappings.
@@ -258,23 +170,6 @@ impl<'s> Owners<'s> {
     }
 }
 
-fn kind(kind: LinuxNamespaceType) -> Result<(c_int, &'static str)> {
-    Ok(match kind {
-        LinuxNamespaceType::Mount => (libc::CLONE_NEWNS, "mnt"),
-        LinuxNamespaceType::Cgroup => (libc::CLONE_NEWCGROUP, "cgroup"),
-        LinuxNamespaceType::Uts => (libc::CLONE_NEWUTS, "uts"),
-        LinuxNamespaceType::Ipc => (libc::CLONE_NEWIPC, "ipc"),
-        LinuxNamespaceType::User => (libc::CLONE_NEWUSER, "user"),
-        LinuxNamespaceType::Pid => (libc::CLONE_NEWPID, "pid"),
-        LinuxNamespaceType::Network => (libc::CLONE_NEWNET, "net"),
-        LinuxNamespaceType::Time => {
-            return Err(Error::Unavailable(
-                "the namespace backend makes no time namespaces: leave out the namespace \"time\"".into(),
-            ));
-        }
-    })
-}
-
 impl RootPlan {
     fn new(bundle: &Bundle, cgroup: &Cgroup, user: bool) -> Result<Self> {
         let spec = &bundle.spec;
@@ -291,7 +186,8 @@ impl RootPlan {
             "" | "slave" | "rslave" | "private" | "rprivate" => None,
             other => return Err(Error::InvalidArgument(format!("rootfsPropagation {other:?}"))),
         };
-        let pivot_root = !pretend::without("pivot_root");
+        let no_pivot = bundle.standalone.as_ref().is_some_and(|standalone| standalone.no_pivot);
+        let pivot_root = !no_pivot && !pretend::without("pivot_root");
         Ok(Self {
             mount_point: c_string(mount_point)?,
             porch: porch.map(c_string).transpose()?,
@@ -374,17 +270,16 @@ fn sysctls(spec: &Spec) -> Result<Vec<(CString, Vec<u8>)>> {
 }
 
 /// What the specification may ask for and this backend does not do.
-fn refuse_unsupported(spec: &Spec) -> Result<()> {
+fn refuse_unsupported(spec: &Spec, standalone: bool) -> Result<()> {
     let linux = spec.linux().as_ref();
     let process = spec.process().as_ref();
     let asked = |what: fn(&Linux) -> bool| linux.is_some_and(what);
     let some = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let found = [
-        ("hooks", spec.hooks().as_ref().is_some_and(|hooks| *hooks != Hooks::default())),
+        ("hooks", !standalone && spec.hooks().as_ref().is_some_and(|hooks| *hooks != Default::default())),
         ("linux.intelRdt", asked(|linux| linux.intel_rdt().is_some())),
         ("linux.netDevices", asked(|linux| linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()))),
         ("linux.memoryPolicy", asked(|linux| linux.memory_policy().is_some())),
-        ("linux.timeOffsets", asked(|linux| linux.time_offsets().as_ref().is_some_and(|all| !all.is_empty()))),
         ("linux.mountLabel", linux.is_some_and(|linux| some(linux.mount_label()))),
         ("process.scheduler", process.is_some_and(|process| process.scheduler().is_some())),
         ("process.execCPUAffinity", process.is_some_and(|process| process.exec_cpu_affinity().is_some())),

@@ -43,6 +43,11 @@ pub(super) struct ProcessPlan {
     pub(super) personality: Option<c_ulong>,
     pub(super) io_priority: Option<c_int>,
     pub(super) streams: Streams,
+    /// What the program has from 3 on.
+    pub(super) preserved: Vec<OwnedFd>,
+    /// The program's end is not that of this process.
+    pub(super) outlives: bool,
+    pub(super) keep_keyring: bool,
 }
 
 pub(super) enum Streams {
@@ -105,8 +110,24 @@ impl ProcessPlan {
                 class << 13 | priority.priority().clamp(0, 7) as c_int
             }),
             streams: Streams::new(io)?,
+            preserved: Vec::new(),
+            outlives: false,
+            keep_keyring: false,
             program,
         })
+    }
+
+    /// Has `preserved` installed from 3 on. They are moved out of the way of what is installed before them.
+    pub(super) fn preserve(&mut self, preserved: Vec<OwnedFd>) -> Result<()> {
+        let first = self.first_closed(preserved.len());
+        let moved = preserved.into_iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, first));
+        self.preserved = moved.collect::<rustix::io::Result<_>>().map_err(setup("duplicate a preserved descriptor"))?;
+        Ok(())
+    }
+
+    /// Above the program's own descriptors there are the channel, the gate and /dev/null for hooks.
+    pub(super) fn first_closed(&self, preserved: usize) -> i32 {
+        3 + preserved as i32 + 3
     }
 
     /// What the user is told when the program could not be executed, in the words that Docker uses.
@@ -148,7 +169,7 @@ fn candidates(program: &str, environment: &[String]) -> Result<Vec<CString>> {
     c_strings(entries.map(|entry| format!("{entry}/{program}")).collect(), "program")
 }
 
-fn c_strings(words: Vec<String>, what: &str) -> Result<Vec<CString>> {
+pub(super) fn c_strings(words: Vec<String>, what: &str) -> Result<Vec<CString>> {
     let c_string = |word: String| {
         CString::new(word).map_err(|error| {
             let word = String::from_utf8_lossy(&error.into_vec()).into_owned();

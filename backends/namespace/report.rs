@@ -21,6 +21,7 @@ pub(super) enum Step {
     Cgroup,
     Join,
     MapUsers,
+    TimeOffsets,
     Propagation,
     Rootfs,
     Action,
@@ -35,6 +36,8 @@ pub(super) enum Step {
     OomScore,
     Label,
     Keyring,
+    CreateContainerHook,
+    StartContainerHook,
     Personality,
     Priority,
     Streams,
@@ -47,11 +50,12 @@ pub(super) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 27] = [
+    const ALL: [Self; 30] = [
         Self::Clone,
         Self::Cgroup,
         Self::Join,
         Self::MapUsers,
+        Self::TimeOffsets,
         Self::Propagation,
         Self::Rootfs,
         Self::Action,
@@ -66,6 +70,8 @@ impl Step {
         Self::OomScore,
         Self::Label,
         Self::Keyring,
+        Self::CreateContainerHook,
+        Self::StartContainerHook,
         Self::Personality,
         Self::Priority,
         Self::Streams,
@@ -114,6 +120,8 @@ pub(super) enum Packet {
     Terminal(OwnedFd),
     /// The process that will run the program, if the one that was cloned first is not it.
     Child(i32),
+    /// The mounts are in place, and hooks of the creator are due; the child waits for [`Channel::go`].
+    Hooks,
     /// All is in place; the child waits for [`Channel::go`].
     Ready,
 }
@@ -123,6 +131,7 @@ const WARNING: i32 = 2;
 const TERMINAL: i32 = 3;
 const CHILD: i32 = 4;
 const READY: i32 = 5;
+const HOOKS: i32 = 6;
 
 type Words = [i32; 4];
 
@@ -164,6 +173,10 @@ impl Channel {
 
     pub(super) fn ready(&self) -> Result<()> {
         self.send([READY, 0, 0, 0])
+    }
+
+    pub(super) fn hooks(&self) -> Result<()> {
+        self.send([HOOKS, 0, 0, 0])
     }
 
     pub(super) fn terminal(&self, controlling: BorrowedFd<'_>) -> Result<()> {
@@ -252,6 +265,7 @@ fn decode([kind, a, b, c]: Words, descriptor: Option<OwnedFd>) -> Option<Packet>
         TERMINAL => descriptor.map(Packet::Terminal),
         CHILD => Some(Packet::Child(a)),
         READY => Some(Packet::Ready),
+        HOOKS => Some(Packet::Hooks),
         _ => None,
     }
 }

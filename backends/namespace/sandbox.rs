@@ -1,15 +1,19 @@
 //! A container of this backend, as its creator or another process holds it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use berth_arch::process::{self, Process};
 use oci_spec::runtime::Spec;
+use rustix::io::Errno;
 
 use super::exec;
+use super::explain::{explain, explain_process};
 use super::plan::Plan;
 use super::process::{ProcessPlan, setup};
 use super::report::{Channel, Failure, Packet, Step};
 use super::tree;
+use super::{gate, hooks};
 use crate::cgroup::Cgroup;
 use crate::{Error, ExecChild, ExitStatus, Freezer, Limiter, Result, Sandbox, SavedSandbox, Stats, Stdio};
 
@@ -20,36 +24,70 @@ pub(super) struct Container {
     pub(super) warnings: Vec<String>,
     pub(super) terminal: Option<OwnedFd>,
     pub(super) status: Option<ExitStatus>,
+    /// What further programs are run with; `None` if whoever loaded it had none.
+    pub(super) spec: Option<Spec>,
+    /// Of a standalone container.
+    pub(super) gate: Option<PathBuf>,
+    pub(super) devices_enforced: bool,
+    pub(super) keep_keyring: bool,
     /// What only the creator has.
     pub(super) creator: Option<Creator>,
 }
 
 pub(super) struct Creator {
-    /// Until the program runs.
+    /// Until the program runs, or is left to be started by others.
     pub(super) waiting: Option<(Channel, Plan)>,
-    pub(super) spec: Spec,
 }
 
 impl Sandbox for Container {
     fn start(&mut self) -> Result<()> {
         let waiting = self.creator.as_mut().and_then(|creator| creator.waiting.take());
-        let Some((channel, plan)) = waiting else {
-            return Err(Error::InvalidArgument(format!(
-                "start of container {}: it has been started, or another process created it",
-                self.name
-            )));
+        let answer = match (waiting, &self.gate) {
+            (Some((channel, plan)), _) => {
+                // A child that is gone says why in what it sent before.
+                let _ = channel.go();
+                let spec = self.spec.as_ref();
+                let explain = |failure| spec.map_or_else(killed, |spec| explain(&plan, spec, failure));
+                until_exec(&channel, &mut self.warnings, explain)
+            }
+            (None, Some(gate)) => {
+                let channel = self.enter(gate)?;
+                let mut warnings = Vec::new();
+                let answer = until_exec(&channel, &mut warnings, |failure| self.explain(failure));
+                self.warnings.append(&mut warnings);
+                answer
+            }
+            (None, None) => {
+                return Err(Error::InvalidArgument(format!(
+                    "start of container {}: it has been started, or another process created it",
+                    self.name
+                )));
+            }
         };
-        // A child that is gone says why in what it sent before.
-        let _ = channel.go();
-        let answer = until_exec(&channel, &plan.process, &mut self.warnings, |failure| describe(&plan, failure));
         if answer.is_err() {
             self.reap();
         }
         answer
     }
 
-    fn exec(&mut self, process: &oci_spec::runtime::Process, io: Stdio) -> Result<Box<dyn ExecChild>> {
-        let Some(creator) = &self.creator else {
+    fn leave(&mut self) -> Result<()> {
+        let waiting = self.creator.as_mut().and_then(|creator| creator.waiting.take());
+        let (Some((channel, _)), Some(_)) = (waiting, &self.gate) else {
+            return Err(Error::InvalidArgument(format!(
+                "leaving container {}: it is not a standalone one that waits for its start",
+                self.name
+            )));
+        };
+        channel.go().map_err(setup(format!("leave container {}", self.name)))
+    }
+
+    fn exec(
+        &mut self,
+        process: &oci_spec::runtime::Process,
+        io: Stdio,
+        preserved: Vec<OwnedFd>,
+    ) -> Result<Box<dyn ExecChild>> {
+        let Some(spec) = &self.spec else {
             return Err(Error::Unavailable(format!(
                 "exec in container {}: only the process that created it can; ask its monitor",
                 self.name
@@ -58,7 +96,7 @@ impl Sandbox for Container {
         if !self.init.is_alive() {
             return Err(Error::NotFound(format!("container {}: it is not running", self.name)));
         }
-        exec::run(&self.init, &self.cgroup, &creator.spec, process, io)
+        exec::run(self, spec, process, io, preserved)
     }
 
     fn pid(&self) -> i32 {
@@ -71,6 +109,9 @@ impl Sandbox for Container {
             pid: self.init.pid(),
             start_time: self.init.start_time(),
             cgroups: self.cgroup.paths().to_vec(),
+            devices_enforced: self.devices_enforced,
+            gate: self.gate.clone(),
+            keep_keyring: self.keep_keyring,
         }
     }
 
@@ -122,6 +163,9 @@ impl Sandbox for Container {
     fn delete(&mut self) -> Result<()> {
         self.kill_all()?;
         self.reap();
+        if let Some(gate) = &self.gate {
+            let _ = std::fs::remove_file(gate);
+        }
         if self.cgroup.paths().is_empty() { Ok(()) } else { self.cgroup.delete() }
     }
 
@@ -143,6 +187,33 @@ impl Sandbox for Container {
 }
 
 impl Container {
+    /// Takes the place of the creator of a container that was left at its gate.
+    fn enter(&self, gate: &Path) -> Result<Channel> {
+        let channel = gate::connect(gate).map_err(|errno| match errno {
+            Errno::NOENT => Error::InvalidArgument(format!("start of container {}: it has been started", self.name)),
+            Errno::CONNREFUSED => Error::NotFound(format!("container {}: it has ended", self.name)),
+            errno => setup(format!("connect to {}", gate.display()))(errno),
+        })?;
+        std::fs::remove_file(gate).map_err(setup(format!("remove {}", gate.display())))?;
+        let _ = channel.go();
+        Ok(channel)
+    }
+
+    /// What went wrong after the gate.
+    fn explain(&self, failure: Failure) -> Error {
+        let process = self.spec.as_ref().and_then(|spec| Some((spec, spec.process().as_ref()?)));
+        let Some((spec, process)) = process else {
+            return Error::Setup { step: format!("start container {}", self.name), source: failure.errno.into() };
+        };
+        match failure.step {
+            Step::CreateContainerHook | Step::StartContainerHook => hooks::explain(spec, failure),
+            _ => match ProcessPlan::new(process, spec, Stdio::Terminal { size: None }) {
+                Ok(plan) => explain_process(&plan, failure),
+                Err(error) => error,
+            },
+        }
+    }
+
     /// Waits for a process that has ended or is being killed, if it is a child.
     fn reap(&mut self) {
         if self.creator.is_some() && self.status.is_none() {
@@ -163,81 +234,16 @@ impl Drop for Container {
 /// Reads what the child says until its program runs.
 pub(super) fn until_exec(
     channel: &Channel,
-    process: &ProcessPlan,
     warnings: &mut Vec<String>,
-    describe: impl Fn(Failure) -> String,
+    explain: impl Fn(Failure) -> Error,
 ) -> Result<()> {
     loop {
         match channel.receive().map_err(setup("read what the container says"))? {
             None => return Ok(()),
-            Some(Packet::Failed(failure)) if failure.step == Step::Exec => {
-                return Err(process.exec_error(failure.errno));
-            }
-            Some(Packet::Failed(failure)) => {
-                return Err(Error::Setup { step: describe(failure), source: failure.errno.into() });
-            }
-            Some(Packet::Warning(failure)) => warnings.push(warning(failure, &describe)),
-            Some(Packet::Terminal(_) | Packet::Child(_) | Packet::Ready) => {}
+            Some(Packet::Failed(failure)) => return Err(explain(failure)),
+            Some(Packet::Warning(failure)) => warnings.push(explain(failure).to_string()),
+            Some(Packet::Terminal(_) | Packet::Child(_) | Packet::Hooks | Packet::Ready) => {}
         }
-    }
-}
-
-/// The words for what a child of `plan` was doing.
-pub(super) fn describe(plan: &Plan, failure: Failure) -> String {
-    let index = usize::from(failure.index);
-    match failure.step {
-        Step::Action => plan.root.actions.get(index).map_or_else(String::new, |planned| planned.action.describe()),
-        Step::Rootfs => match plan.root.mounts.get(index) {
-            Some((mount, target)) => {
-                format!("mount {} on {}", mount.source().to_string_lossy(), target.to_string_lossy())
-            }
-            None => format!("open the root {}", plan.root.mount_point.to_string_lossy()),
-        },
-        Step::Sysctl => match plan.sysctls.get(index) {
-            Some((path, value)) => {
-                format!("write {:?} to {}", String::from_utf8_lossy(value), path.to_string_lossy())
-            }
-            None => String::new(),
-        },
-        _ => describe_process(&plan.process, failure),
-    }
-}
-
-pub(super) fn describe_process(plan: &ProcessPlan, failure: Failure) -> String {
-    let index = usize::from(failure.index);
-    match failure.step {
-        Step::Clone => "clone the container's process".into(),
-        Step::Cgroup => "enter the control groups".into(),
-        Step::Join => "join a namespace".into(),
-        Step::MapUsers => "map users and groups".into(),
-        Step::Propagation => "change the propagation of mounts".into(),
-        Step::Terminal => "open a terminal on the container's /dev/pts".into(),
-        Step::Console => "bind the terminal on /dev/console".into(),
-        Step::Hostname => "set the host name".into(),
-        Step::Domainname => "set the domain name".into(),
-        Step::PivotRoot => "exchange the root".into(),
-        Step::Rlimit => match plan.rlimits.get(index) {
-            Some((resource, limit)) => format!(
-                "set the limit {resource:?} to {}:{}",
-                limit.current.map_or("unlimited".into(), |value| value.to_string()),
-                limit.maximum.map_or("unlimited".into(), |value| value.to_string())
-            ),
-            None => "set a limit".into(),
-        },
-        Step::Loopback => "set the loopback device up".into(),
-        Step::OomScore => "set oom_score_adj".into(),
-        Step::Label => "set the security label".into(),
-        Step::Keyring => "join a session keyring".into(),
-        Step::Personality => "set the personality".into(),
-        Step::Priority => "set the I/O priority".into(),
-        Step::Streams => "set up standard input, output and error".into(),
-        Step::WorkingDirectory => format!("enter the working directory {}", plan.directory.to_string_lossy()),
-        Step::Credentials => format!("become user {}:{}", plan.user.as_raw(), plan.group.as_raw()),
-        Step::Capabilities => "set capabilities".into(),
-        Step::NoNewPrivileges => "set no_new_privs".into(),
-        Step::Seccomp => "install the seccomp filter".into(),
-        Step::Action | Step::Rootfs | Step::Sysctl => "make the root".into(),
-        Step::Exec => format!("exec {:?}", plan.program),
     }
 }
 
@@ -280,27 +286,38 @@ pub(super) fn killed() -> Error {
     }
 }
 
-/// Reads what the child says until it waits for its start.
-pub(super) fn until_ready(channel: &Channel, heard: &mut Heard, describe: impl Fn(Failure) -> String) -> Result<()> {
-    let mut failure = None;
+/// Reads what the child says until it waits for its start. `hooks` are the creator's, for the process of that number.
+pub(super) fn until_ready(
+    channel: &Channel,
+    heard: &mut Heard,
+    explain: impl Fn(Failure) -> Error,
+    hooks: impl Fn(i32) -> Result<()>,
+) -> Result<()> {
+    let (mut failure, mut asked, mut ready) = (None, false, false);
     // After a failure to the end, for a second process may be heard before the first one names it.
     while let Some(packet) = channel.receive().map_err(setup("read what the container says"))? {
         match packet {
-            Packet::Ready => return Ok(()),
+            Packet::Ready => ready = true,
             Packet::Terminal(fd) => heard.terminal = Some(fd),
             Packet::Child(pid) => heard.child = Some(pid),
-            Packet::Warning(warned) => heard.warnings.push(warning(warned, &describe)),
+            Packet::Warning(warned) => heard.warnings.push(explain(warned).to_string()),
             Packet::Failed(failed) => failure = Some(failed),
+            Packet::Hooks => asked = true,
+        }
+        // Which process it is may be heard after what that says.
+        let Some(pid) = heard.child else { continue };
+        if ready {
+            return Ok(());
+        }
+        if std::mem::take(&mut asked) {
+            hooks(pid)?;
+            let _ = channel.go();
         }
     }
     Err(match failure {
-        Some(failure) => Error::Setup { step: describe(failure), source: failure.errno.into() },
+        Some(failure) => explain(failure),
         None => killed(),
     })
-}
-
-fn warning(failure: Failure, describe: impl Fn(Failure) -> String) -> String {
-    format!("{}: {}", describe(failure), std::io::Error::from(failure.errno))
 }
 
 /// For the descriptors that a parent lends.

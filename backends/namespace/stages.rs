@@ -12,7 +12,8 @@ use rustix::io::Result;
 use super::become_program::{clean_slate, enter_groups, oom_score, write_file};
 use super::clone::{self, Entered};
 use super::init;
-use super::plan::{Plan, User};
+use super::namespaces::User;
+use super::plan::Plan;
 use super::report::{At, Channel, Done, Step};
 use super::resolve::write_decimal;
 use super::rootfs::{self, Side};
@@ -41,8 +42,16 @@ fn join_pid(plan: &Plan) -> Done {
     }
 }
 
+/// For the processes that are cloned from here on.
+fn new_time(plan: &Plan) -> Done {
+    let Some(offsets) = &plan.namespaces.new_time else { return Ok(()) };
+    sys::unshare(libc::CLONE_NEWTIME).at(Step::TimeOffsets)?;
+    if offsets.is_empty() { Ok(()) } else { write_file(c"/proc/self/timens_offsets", offsets).at(Step::TimeOffsets) }
+}
+
 fn without_user(plan: &Plan, channel: &Channel, entered: Entered) -> Done {
     join_pid(plan)?;
+    new_time(plan)?;
     let flags = plan.namespaces.new | libc::CLONE_PARENT;
     // It inherits the groups, if the clone of this process entered them.
     let second = clone::spawn(flags, None, |_| init::main(plan, channel, entered)).at(Step::Clone)?;
@@ -62,6 +71,7 @@ fn with_user(plan: &Plan, user: &User, channel: &Channel, entered: Entered) -> D
         rustix::process::chdir(porch.as_c_str()).at(Step::Rootfs)?;
     }
     join_pid(plan)?;
+    new_time(plan)?;
     let mut flags = plan.namespaces.new | libc::CLONE_PARENT;
     match user {
         User::New { .. } => flags |= libc::CLONE_NEWUSER,

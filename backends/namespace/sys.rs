@@ -85,6 +85,12 @@ pub(super) fn reset_signals() {
     }
 }
 
+/// Writing to a pipe that nobody reads is an error and not a signal.
+pub(super) fn ignore_broken_pipes() {
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
 /// Makes `fd` the descriptor `number`, not close-on-exec.
 pub(super) fn install(fd: BorrowedFd<'_>, number: c_int) -> Result<()> {
     // SAFETY: 0, 1 and 2 belong to nobody in the child; plans see to it that no descriptor of theirs is among them.

@@ -22,6 +22,11 @@ pub use self::profile::parse_profile;
 
 use crate::Result;
 
+/// The architectures that a policy may name.
+pub fn architectures() -> Vec<oci_spec::runtime::Arch> {
+    policy::ARCHES.iter().map(|(arch, ..)| *arch).collect()
+}
+
 // SECCOMP_FILTER_FLAG_* (linux/seccomp.h).
 const FLAG_LOG: u32 = 2;
 const FLAG_SPEC_ALLOW: u32 = 4;

@@ -144,7 +144,7 @@ impl Engine {
             Error::Unavailable(format!("container {}: this program has no backend {}", container.id, saved.backend))
         })?;
         let id: ContainerId = container.id.parse()?;
-        backend.load(&id, saved).map_err(|error| match error {
+        backend.load(&id, saved, None).map_err(|error| match error {
             berth_backends::Error::NotFound(_) => stopped(),
             other => other.into(),
         })

@@ -336,6 +336,7 @@ fn help_flag() -> clap::Arg {
 fn root_command(typed: Typed<'_>) -> Command {
     let command = <Globals as clap::Args>::augment_args(Command::new("berth"))
         .about("A portable container engine")
+        .after_help("For other engines, `berth oci` is an OCI runtime; see `berth oci --help`.")
         .version(env!("CARGO_PKG_VERSION"))
         .disable_version_flag(true)
         .disable_help_subcommand(true)

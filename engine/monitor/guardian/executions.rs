@@ -74,7 +74,7 @@ impl Monitor {
                     .map_err(|error| refuse(RefusalKind::Failed, format!("make pipes: {error}")))?
             };
             let sandbox = self.sandbox.as_mut().ok_or_else(|| self_gone("execute"))?;
-            let mut child = sandbox.exec(&process, io).map_err(|error| refusal(&error))?;
+            let mut child = sandbox.exec(&process, io, Vec::new()).map_err(|error| refusal(&error))?;
             if terminal && let (Some(end), Some(streams)) = (child.take_terminal(), self.streams(streams)) {
                 streams
                     .connect_terminal(end, stdin && !detach)

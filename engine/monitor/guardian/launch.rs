@@ -71,8 +71,13 @@ impl Monitor {
         let limit = limits.and_then(|limits| limits.memory().as_ref()).and_then(|memory| memory.limit());
         self.memory = if limit.is_some_and(|limit| limit > 0) { Memory::ToBeWatched } else { Memory::Unwatched };
         let Active { mounts, lent, servers, devices } = activate(&self.config.rootfs, &self.config.mount_point)?;
-        let bundle =
-            Bundle { mount_point: self.config.mount_point.clone(), rootfs: mounts, lent: Lent::new(lent), spec };
+        let bundle = Bundle {
+            mount_point: self.config.mount_point.clone(),
+            rootfs: mounts,
+            lent: Lent::new(lent),
+            spec,
+            standalone: None,
+        };
         let created = self.backend.create(&self.config.id, &bundle, io).map_err(|error| refusal(&error))?;
         drop(bundle);
         // The container's are the only mounts from now on: the servers end with them, and the devices go.

@@ -9,7 +9,7 @@ use berth_backends::{
     Backend, Bundle, ContainerId, Error, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Result, Sandbox,
     SavedSandbox, Stats, Stdio,
 };
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{Process, Spec};
 
 pub(crate) fn find(name: &str) -> Option<&'static (dyn Backend + Sync)> {
     if name == "fake" { Some(&Fake) } else { berth_backends::by_name(name) }
@@ -35,7 +35,7 @@ impl Backend for Fake {
         Ok(Box::new(plain))
     }
 
-    fn load(&self, _: &ContainerId, _: &SavedSandbox) -> Result<Box<dyn Sandbox>> {
+    fn load(&self, _: &ContainerId, _: &SavedSandbox, _: Option<&Spec>) -> Result<Box<dyn Sandbox>> {
         Err(Error::NotFound("nothing is kept".to_owned()))
     }
 }
@@ -123,7 +123,11 @@ impl Sandbox for Plain {
         Ok(())
     }
 
-    fn exec(&mut self, process: &Process, io: Stdio) -> Result<Box<dyn ExecChild>> {
+    fn leave(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn exec(&mut self, process: &Process, io: Stdio, _: Vec<OwnedFd>) -> Result<Box<dyn ExecChild>> {
         let (command, terminal) = command(process, io);
         let mut child = Plain { command: Some(command), child: None, terminal, ended: None };
         child.run()?;
@@ -135,7 +139,15 @@ impl Sandbox for Plain {
     }
 
     fn saved(&self) -> SavedSandbox {
-        SavedSandbox { backend: "fake".to_owned(), pid: 0, start_time: 0, cgroups: Vec::new() }
+        SavedSandbox {
+            backend: "fake".to_owned(),
+            pid: 0,
+            start_time: 0,
+            cgroups: Vec::new(),
+            devices_enforced: false,
+            gate: None,
+            keep_keyring: false,
+        }
     }
 
     fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
