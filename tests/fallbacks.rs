@@ -139,6 +139,7 @@ without! {
     no_iptables_legacy: "iptables-legacy"
     no_iptables_over_nf_tables: "iptables-nft"
     no_lvm: "lvm"
+    no_files_in_memory: "memfd"
     no_messages_in_groups: "mmsg"
     no_mount_api: "mount-api"
     no_nf_tables: "nft"
