@@ -1,9 +1,11 @@
 //! A container that has been made, as its folder has it.
 //!
-//!     ROOT/ID/config.json    the specification that it was made with
-//!     ROOT/ID/state.json     the record below, written when the container is complete
-//!     ROOT/ID/gate           until its program has been started
-//!     ROOT/.locks/ID         while somebody changes it
+//! ```text
+//! ROOT/ID/config.json    the specification that it was made with
+//! ROOT/ID/state.json     the record below, written when the container is complete
+//! ROOT/ID/gate           until its program has been started
+//! ROOT/.locks/ID         while somebody changes it
+//! ```
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
