@@ -15,10 +15,10 @@ fn whatever_a_killed_engine_was_doing_no_layer_is_broken_and_none_is_left() {
     let world = World::bare(Mode::Embedded);
     let script = r#"
         RANDOM=SEED
-        # A call that is killed within its first 200 ms, and a check of all layers after it.
+        # A call that is killed within its first 60 ms, and a check of all layers after it.
         killed() {
             driver=$1
-            limit=0.$(printf %03d $((RANDOM % 200)))
+            limit=0.$(printf %03d $((RANDOM % 60)))
             local killed=0
             b_of=$(root $driver)
             timeout -s KILL $limit berth --root "$b_of" --storage-driver $driver "${@:2}" >said 2>&1 </dev/null || killed=$?
