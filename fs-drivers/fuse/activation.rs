@@ -6,13 +6,14 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use berth_arch::mount::Mount;
 use rustix::fs::{Mode, OFlags};
 
 use super::options::{Options, TYPE};
-use super::server;
+use super::{server, thread};
 use crate::error::At;
 use crate::{Error, Result};
 
@@ -58,23 +59,37 @@ impl Activation {
         Ok(Some(Self { mount: Mount { options, base: None, ..mount.clone() }, device, base, words }))
     }
 
-    /// Serves with threads of this process, once it is mounted: [`Starting::mounted`].
+    /// Serves with threads of this process, once it is mounted: [`Starting::mounted`]. They have descriptors of their own: if the
+    /// process is killed, the kernel sees the server's end although another thread still waits for its answer.
     pub fn in_threads(self) -> Result<(Mount, Starting)> {
-        let served =
-            server::open(&self.base, self.words.iter().map(String::as_str)).at("open the layers in", &self.base)?;
+        let Self { mount, device, base, words } = self;
         let (sender, receiver) = channel::<()>();
-        let device = rustix::io::fcntl_dupfd_cloexec(&self.device, 3).at("open", "/dev/fuse")?;
+        let (report, opened) = channel::<io::Result<()>>();
+        let lent = Arc::new(rustix::io::fcntl_dupfd_cloexec(&device, 3).at("open", "/dev/fuse")?);
+        let (theirs, folder) = (lent.clone(), base.clone());
+        let open = move || {
+            let device = thread::own_descriptors(&theirs)?;
+            // This process's copy is closed by who lent it, as this thread has another.
+            drop(theirs);
+            Ok((server::open(&folder, words.iter().map(String::as_str))?, device))
+        };
         std::thread::Builder::new()
             .name("fuse".to_owned())
-            .spawn(move || {
-                // Gone without a word: it is mounted or will never be.
-                let _ = receiver.recv();
-                if server::is_mounted(&device) {
-                    let _ = server::serve(served, device);
+            .spawn(move || match open() {
+                Ok((served, device)) => {
+                    let _ = report.send(Ok(()));
+                    // Gone without a word: it is mounted or will never be.
+                    let _ = receiver.recv();
+                    if server::is_mounted(&device) {
+                        let _ = server::serve(served, device);
+                    }
                 }
+                Err(error) => drop(report.send(Err(error))),
             })
             .map_err(|error| Error::Unavailable(format!("start a thread for a file system: {error}")))?;
-        let Self { mount, device, .. } = self;
+        let opened = opened.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that serves has ended")));
+        opened.at("open the layers in", &base)?;
+        drop(lent);
         Ok((mount, Starting { device, line: Line::Thread { _mounted: sender } }))
     }
 

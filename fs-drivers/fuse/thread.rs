@@ -3,9 +3,16 @@
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::fs::Mode;
 use rustix::thread::UnshareFlags;
+
+use crate::tree;
+
+/// Without /proc: as many descriptors are looked for.
+const MOST: RawFd = 4096;
 
 /// The umask of what this thread makes next. Threads share one, unless they part with the others first.
 pub(super) fn set_umask(mask: u32) {
@@ -17,6 +24,24 @@ pub(super) fn set_umask(mask: u32) {
         APART.set(parted.is_ok());
     }
     rustix::process::umask(Mode::from_raw_mode((mask & 0o777) as _));
+}
+
+/// Parts the calling thread from the descriptors of the process, and leaves it the standard ones and a copy of `device` alone: what
+/// it had of pipes and locks would keep them open.
+pub(super) fn own_descriptors(device: &OwnedFd) -> io::Result<OwnedFd> {
+    // SAFETY: the thread was started for this and has nothing of the process's descriptors but `device`, which is the same file
+    // in both tables.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FILES) }?;
+    let device = rustix::io::fcntl_dupfd_cloexec(device, 3)?;
+    let listed: Vec<RawFd> = match std::fs::read_dir(tree::descriptors()) {
+        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
+        Err(_) => (3..MOST).collect(),
+    };
+    for fd in listed.into_iter().filter(|&fd| fd > 2 && fd != device.as_raw_fd()) {
+        // SAFETY: of this thread's table, in which nobody owns it.
+        unsafe { libc::close(fd) };
+    }
+    Ok(device)
 }
 
 /// Large pieces of memory are the kernel's again as soon as they are free, and zero without being touched. glibc stops doing so

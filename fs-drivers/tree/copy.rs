@@ -150,7 +150,7 @@ fn chmod_itself(to: BorrowedFd<'_>, name: &OsStr, meta: &Meta) -> io::Result<()>
     if found.kind() != meta.kind() {
         return Err(io::Error::other("something else has taken its place"));
     }
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    let path = format!("{}/{}", super::descriptors(), std::os::fd::AsRawFd::as_raw_fd(&file));
     Ok(rustix::fs::chmod(path, meta.permissions())?)
 }
 

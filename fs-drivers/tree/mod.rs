@@ -113,6 +113,11 @@ pub(crate) fn timestamps(atime: (i64, u32), mtime: (i64, u32)) -> Timestamps {
     }
 }
 
+/// Where /proc lists the calling thread's descriptors: threads that serve a file system have their own.
+pub(crate) fn descriptors() -> String {
+    format!("/proc/self/task/{}/fd", rustix::thread::gettid().as_raw_nonzero())
+}
+
 pub(crate) const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 

@@ -53,6 +53,8 @@ fn is_mount_point(fd: &OwnedFd) -> io::Result<Option<bool>> {
 }
 
 fn mount_id(fd: &OwnedFd) -> Option<u64> {
-    let info = std::fs::read_to_string(Path::new("/proc/self/fdinfo").join(fd.as_raw_fd().to_string())).ok()?;
+    let info =
+        std::fs::read_to_string(Path::new(&format!("{}info", super::descriptors())).join(fd.as_raw_fd().to_string()))
+            .ok()?;
     info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }

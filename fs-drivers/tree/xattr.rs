@@ -35,7 +35,7 @@ pub(crate) fn is_kept(name: &[u8]) -> bool {
 /// No system call takes a directory, a name and "do not follow" for attributes; the descriptor's entry in /proc
 /// stands for the directory.
 fn path(dir: impl AsFd, name: &OsStr) -> CString {
-    let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
+    let mut path = format!("{}/{}/", super::descriptors(), dir.as_fd().as_raw_fd()).into_bytes();
     path.extend_from_slice(name.as_bytes());
     CString::new(path).expect("file names have no NUL")
 }

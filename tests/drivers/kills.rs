@@ -1,12 +1,9 @@
 //! Engines that are killed at any moment, on each driver: what they left is in order.
 
-use super::on_each_driver;
+use super::{DRIVERS, on_each_driver};
 use crate::support::image::busybox;
 use crate::support::random::Random;
 use crate::support::{Mode, World};
-
-/// Not fuse: an engine that is killed while it looks into a tree of its own serving can hang (docs/gaps.md).
-const DRIVERS: [&str; 3] = ["overlay", "btrfs", "vfs"];
 
 /// How many kills on each driver.
 fn kills() -> u64 {
@@ -29,7 +26,7 @@ fn whatever_a_killed_engine_was_doing_no_layer_is_broken_and_none_is_left() {
             calls=$((calls + 1))
             b $driver storage check >check 2>&1 || { echo "$driver after $limit s of ${*:2}"; cat check; exit 9; }
         }
-        for driver in overlay btrfs vfs; do
+        for driver in overlay btrfs fuse vfs; do
             kills=0 calls=0 n=0
             b $driver import box.tar box >&2
             b $driver run --name base --network none box sh -c 'mkdir /d; seq 3000 >/d/f; rm -r /home; ln /d/f /d/l' >&2

@@ -127,9 +127,9 @@ impl Place<'_> {
 
     fn attribute_path(&self) -> (CString, bool) {
         let (path, follow) = match self.pinned {
-            Some(fd) => (format!("/proc/self/fd/{fd}").into_bytes(), true),
+            Some(fd) => (format!("{}/{fd}", tree::descriptors()).into_bytes(), true),
             None => {
-                let mut path = format!("/proc/self/fd/{}/", self.as_fd().as_raw_fd()).into_bytes();
+                let mut path = format!("{}/{}/", tree::descriptors(), self.as_fd().as_raw_fd()).into_bytes();
                 path.extend_from_slice(self.name.as_bytes());
                 (path, false)
             }
@@ -201,7 +201,7 @@ impl Layers {
         let dev = Meta::of(first)?.dev;
         let work = open(options.work.as_ref().ok_or(Errno::INVAL)?)?;
         let writable = options.upper.is_some();
-        let descriptors = rustix::fs::open("/proc/self/fd", directory.difference(OFlags::NOFOLLOW), Mode::empty())?;
+        let descriptors = rustix::fs::open(tree::descriptors(), directory.difference(OFlags::NOFOLLOW), Mode::empty())?;
         let space = if options.user_xattr { "user.overlay." } else { "trusted.overlay." };
         let layers = Self {
             roots,
