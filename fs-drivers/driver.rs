@@ -196,6 +196,25 @@ pub struct Entry {
     pub unasked: fn(root: &Path) -> Probe<Vec<String>>,
     /// Opens (and creates) the driver's folder `root/NAME`.
     pub open: fn(root: &Path) -> Result<Box<dyn Driver>>,
+    /// The options of `[storage-options]` that are this driver's, if it has any.
+    pub options: Option<&'static DriverOptions>,
     /// What choosing this driver costs the user, said once and loudly when it was not asked for.
     pub caution: Option<&'static str>,
 }
+
+/// Options of a storage driver, which are the whole state's.
+pub struct DriverOptions {
+    /// What their names begin with.
+    pub prefix: &'static str,
+    /// Refuses what means nothing.
+    pub check: fn(&OptionPairs, ReadSize) -> Result<()>,
+    /// Writes down in the state folder what is asked of the driver, before it is tried or opened there. Nothing is written if
+    /// nothing is asked; what cannot be changed any more is refused.
+    pub configure: fn(&Path, &OptionPairs, ReadSize) -> Result<()>,
+}
+
+/// Names and values, of all drivers.
+pub type OptionPairs = std::collections::BTreeMap<String, String>;
+
+/// Reads a size as people write it.
+pub type ReadSize = fn(&str) -> Option<u64>;

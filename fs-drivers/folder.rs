@@ -158,11 +158,10 @@ impl Folder {
         Ok(())
     }
 
-    /// What interrupted removals left: the folder's name now, and whose it was.
-    pub(crate) fn removed(&self) -> Result<Vec<(std::ffi::OsString, LayerId)>> {
-        let names = self.names()?;
+    /// Layers whose removal was interrupted.
+    pub(crate) fn removed(&self) -> Result<Vec<LayerId>> {
         let id = |name: &std::ffi::CString| name.to_str().ok()?.strip_prefix(REMOVED)?.parse().ok();
-        Ok(names.iter().filter_map(|name| Some((tree::os(name).to_owned(), id(name)?))).collect())
+        Ok(self.names()?.iter().filter_map(id).collect())
     }
 
     fn names(&self) -> Result<Vec<std::ffi::CString>> {

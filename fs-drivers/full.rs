@@ -2,6 +2,11 @@
 
 use std::io::{self, ErrorKind};
 
+use crate::size::show;
+
+/// Less is as good as one.
+const BLOCK: u64 = 4096;
+
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
@@ -11,18 +16,7 @@ pub(crate) fn tell(error: io::Error, missing: u64) -> io::Error {
     if !is_full(&error) {
         return error;
     }
-    io::Error::new(error.kind(), format!("{error}: at least {} more are needed", amount(missing)))
-}
-
-/// As Docker writes sizes: `12.3MB`.
-fn amount(bytes: u64) -> String {
-    let mut units = ["kB", "MB", "GB", "TB", "PB"].iter();
-    // Less than a block is as good as one.
-    let (mut size, mut unit) = (bytes.max(4096) as f64 / 1000.0, units.next());
-    while size >= 1000.0 && units.len() > 0 {
-        (size, unit) = (size / 1000.0, units.next());
-    }
-    format!("{size:.1}{}", unit.copied().unwrap_or_default())
+    io::Error::new(error.kind(), format!("{error}: at least {} more are needed", show(missing.max(BLOCK))))
 }
 
 #[cfg(test)]

@@ -21,10 +21,14 @@ pub mod lvm;
 pub mod mount;
 mod overlay;
 pub mod registry;
+mod size;
 mod stacked;
 mod tree;
 mod vfs;
 mod zfs;
 
-pub use driver::{Access, Change, ChangeKind, Differ, Driver, Entry, LayerId, LayerOptions, Usage, Whiteouts};
+pub use driver::{
+    Access, Change, ChangeKind, Differ, Driver, DriverOptions, Entry, LayerId, LayerOptions, OptionPairs, ReadSize,
+    Usage, Whiteouts,
+};
 pub use error::{Error, Result};

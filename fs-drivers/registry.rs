@@ -6,7 +6,7 @@ use std::path::Path;
 use berth_arch::{Probe, pretend};
 
 use crate::error::At;
-use crate::{Driver, Entry, Error, Result, tree};
+use crate::{Driver, DriverOptions, Entry, Error, OptionPairs, ReadSize, Result, tree};
 
 /// Every driver of the design, in order of preference: what shares most and copies least first, what runs outside of
 /// the kernel late, full copies last.
@@ -71,6 +71,25 @@ pub fn select(root: &Path, explicit: Option<&str>, remembered: Option<&str>) -> 
     }
     let lines: Vec<_> = refused.iter().map(|r| line(r.name, &r.reason, r.hint.as_deref())).collect();
     Err(Error::Unavailable(format!("no storage driver works here:\n{}", lines.join("\n"))))
+}
+
+/// Whether a key of `[storage-options]` is a driver's.
+pub fn is_driver_option(key: &str) -> bool {
+    driver_options().any(|options| key.starts_with(options.prefix))
+}
+
+/// Refuses options of drivers that mean nothing.
+pub fn check_options(pairs: &OptionPairs, size: ReadSize) -> Result<()> {
+    driver_options().try_for_each(|options| (options.check)(pairs, size))
+}
+
+/// Hands each driver what is meant for it in the state folder `root`. See [`DriverOptions::configure`].
+pub fn configure(root: &Path, pairs: &OptionPairs, size: ReadSize) -> Result<()> {
+    driver_options().try_for_each(|options| (options.configure)(root, pairs, size))
+}
+
+fn driver_options() -> impl Iterator<Item = &'static DriverOptions> {
+    DRIVERS.iter().filter_map(|entry| entry.options)
 }
 
 /// Removes what the driver `name` keeps below `root`, layers too, and its folder. Idempotent.

@@ -65,6 +65,16 @@ pub fn mounts() -> io::Result<Vec<MountInfo>> {
     Ok(parse_mounts(&table?).collect())
 }
 
+/// A process that sees a mount which `is_it` says yes to, in whatever mount namespace: `process 12 (name)`.
+pub fn holder(is_it: impl Fn(&MountInfo) -> bool) -> Option<String> {
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let table = std::fs::read(entry.path().join("mountinfo")).ok()?;
+        let name = || std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        parse_mounts(&table).any(|mount| is_it(&mount)).then(|| format!("process {pid} ({})", name().trim_end()))
+    })
+}
+
 /// Lines that are not understood are left out.
 pub fn parse_mounts(table: &[u8]) -> impl Iterator<Item = MountInfo> {
     table.split(|&byte| byte == b'\n').filter_map(MountInfo::parse)

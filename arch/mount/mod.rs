@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
-pub use info::{MountInfo, find_mount, mounts, parse_mounts};
+pub use info::{MountInfo, find_mount, holder, mounts, parse_mounts};
 pub use options::words;
 pub use perform::Prepared;
 

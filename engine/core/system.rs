@@ -26,7 +26,7 @@ pub struct DiskUsage {
     /// Bytes of all image layers, each once.
     pub layers: u64,
     pub images: Vec<ImageUsage>,
-    /// What the storage driver keeps.
+    /// What the storage driver keeps, if that was asked for.
     pub storage: Vec<LayerUsage>,
     /// Bytes that are free where it keeps it; what root alone may take does not count.
     pub free: u64,
@@ -225,16 +225,17 @@ impl Engine {
         })
     }
 
-    /// `kinds`: `container`, `image`, ...; empty: all.
-    pub fn disk_usage(&self, kinds: &[String]) -> Result<DiskUsage> {
+    /// `kinds`: `container`, `image`, ...; empty: all. `layers`: what each takes on the disk, too, for which the driver looks at
+    /// every file.
+    pub fn disk_usage(&self, kinds: &[String], layers: bool) -> Result<DiskUsage> {
         let wanted = |kind: &str| kinds.is_empty() || kinds.iter().any(|wanted| wanted == kind);
         let mut usage = DiskUsage::default();
         if wanted("image") {
             let images = self.images().disk_usage()?;
             (usage.layers, usage.images) = (images.layers, images.images);
-            if self.storage().unusable.is_none() {
-                usage.storage = self.images().layer_usage()?;
-            }
+        }
+        if layers {
+            usage.storage = self.images().layer_usage()?;
             let room = rustix::fs::statvfs(&self.paths().state).map_err(|error| Error::Io {
                 action: "measure",
                 path: self.paths().state.clone(),

@@ -48,7 +48,9 @@ pub(crate) async fn disk_usage(call: Call) -> Result<Reply, Failure> {
     }
     let kinds_wanted = kinds.clone();
     let driver = call.engine.storage().name;
-    let usage = run(move || call.engine.disk_usage(&kinds)).await?;
+    // Docker's, from 1.52 on.
+    let verbose = call.query.flag("verbose");
+    let usage = run(move || call.engine.disk_usage(&kinds, verbose)).await?;
     let count =
         |id: &str| usage.containers.iter().filter(|container| container.image_id.as_deref() == Some(id)).count();
     let image = |found: &ImageUsage| {
@@ -69,19 +71,19 @@ pub(crate) async fn disk_usage(call: Call) -> Result<Reply, Failure> {
             "Containers": layer.containers,
         })
     };
-    Ok(reply::ok(&json!({
-        "Berth": {
-            "Driver": driver,
-            "Free": usage.free,
-            "Layers": usage.storage.iter().map(layer).collect::<Vec<_>>(),
-        },
+    let mut answer = json!({
         "LayersSize": usage.layers,
         "Images": usage.images.iter().map(image).collect::<Vec<_>>(),
         "Containers": if wants_containers { json!(usage.containers) } else { json!([]) },
         "Volumes": usage.volumes,
         "BuildCache": [],
         "BuilderSize": 0,
-    })))
+    });
+    if verbose {
+        let layers: Vec<_> = usage.storage.iter().map(layer).collect();
+        answer["Berth"] = json!({ "Driver": driver, "Free": usage.free, "Layers": layers });
+    }
+    Ok(reply::ok(&answer))
 }
 
 pub(crate) fn auth() -> Result<Reply, Failure> {

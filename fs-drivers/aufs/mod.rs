@@ -19,7 +19,8 @@ use crate::stacked::{self, DIFF};
 use crate::tree;
 use crate::{Access, Change, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
-pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, caution: None };
+pub(crate) const ENTRY: Entry =
+    Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, options: None, caution: None };
 
 const NAME: &str = "aufs";
 

@@ -28,7 +28,8 @@ use crate::folder::Folder;
 use crate::tree;
 use crate::{Access, Change, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
-pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, caution: None };
+pub(crate) const ENTRY: Entry =
+    Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, options: None, caution: None };
 
 const NAME: &str = "btrfs";
 const TREE: &str = "d";

@@ -54,7 +54,7 @@ fn a_full_pool_loses_no_layer_and_goes_on_after_a_removal() {
         assert!(error.raw_os_error().is_some_and(|code| errors.contains(&code)), "{error}");
         let refused = bed.prepare("c", &["a"]).unwrap_err();
         assert_eq!(refused.io_kind(), Some(io::ErrorKind::StorageFull));
-        let words = ["of 160 MiB for data are free", "less than 10 % (lvm.min_free_space)", "make room", "prune"];
+        let words = ["of 167.8MB for data are free", "less than 10 % (lvm.min_free_space)", "make room", "prune"];
         assert!(words.iter().all(|word| refused.to_string().contains(word)), "{refused}");
         assert_eq!(bed.driver.list().unwrap(), ids(&["a", "b"]));
         assert_eq!(bed.read("a", &[], snapshot), sealed);
@@ -121,7 +121,7 @@ fn a_layer_is_as_large_as_is_asked_for_and_never_smaller_than_its_image() {
         bed.driver.commit(&id("a")).unwrap();
         let sized = |size: u64| LayerOptions { size: Some(size) };
         let small = bed.driver.prepare(&id("b"), &ids(&["a"]), &sized(1 << 30)).unwrap_err().to_string();
-        assert!(small.contains("10 GiB here, or larger") && small.contains("lvm.size"), "{small}");
+        assert!(small.contains("10.7GB here, or larger") && small.contains("lvm.size"), "{small}");
         assert_eq!(bed.driver.list().unwrap(), ids(&["a"]));
         bed.driver.prepare(&id("b"), &ids(&["a"]), &sized(20 << 30)).unwrap();
         let bytes = |root: &Path| {

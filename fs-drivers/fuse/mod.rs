@@ -30,6 +30,7 @@ pub(crate) const ENTRY: Entry = Entry {
     probe: probe::probe,
     unasked: probe::probe,
     open,
+    options: None,
     caution: Some("fuse serves every file through a process: it takes no more space than overlay and is slower"),
 };
 

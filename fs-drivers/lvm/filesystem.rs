@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use berth_arch::program;
 use rustix::io::Errno;
 
 use super::control;
@@ -15,9 +16,6 @@ pub(super) enum FileSystem {
     Ext4,
     Xfs,
 }
-
-/// Where administrators' programs are, which need not be on a user's PATH.
-const PLACES: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// What the kernel makes of a new xfs is at least this large.
 pub(super) const SMALLEST_XFS: u64 = 300 << 20;
@@ -61,10 +59,10 @@ impl FileSystem {
 
     /// The program's path. Unavailable with the package's name.
     pub(super) fn find_maker(self) -> Result<PathBuf> {
-        let (program, package) = self.maker();
-        find(program).ok_or_else(|| {
+        let (name, package) = self.maker();
+        program::find(name).ok_or_else(|| {
             Error::Unavailable(format!(
-                "{program}, which makes {} file systems, is not installed: install {package}",
+                "{name}, which makes {} file systems, is not installed: install {package}",
                 self.name()
             ))
         })
@@ -120,18 +118,12 @@ impl FileSystem {
 
     /// As [`FileSystem::grow`], of one that is not mounted, where the kernel does not let us.
     pub(super) fn grow_offline(self, device: &Path) -> io::Result<()> {
-        match (self, find("resize2fs")) {
+        match (self, program::find("resize2fs")) {
             // Asks for a check of the whole otherwise.
             (Self::Ext4, Some(program)) => run(Command::new(program).arg("-f").arg(device)),
             _ => Err(Errno::PERM.into()),
         }
     }
-}
-
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(PLACES.iter().map(PathBuf::from));
-    folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 fn run(command: &mut Command) -> io::Result<()> {

@@ -37,16 +37,22 @@ use rustix::io::Errno;
 pub use self::activation::activate;
 use self::dm::Control;
 pub use self::held::Held;
-pub use self::options::{check, configure, is_option};
 use self::pool::Pool;
 use self::record::{Record, Totals};
 use self::settings::{Settings, Source};
 use crate::error::At;
 use crate::folder::Folder;
 use crate::mount::with_mounted;
-use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, Usage, Whiteouts};
+use crate::{Access, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, Usage, Whiteouts, size};
 
-pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, unasked: probe::unasked, open, caution: None };
+pub(crate) const ENTRY: Entry = Entry {
+    name: NAME,
+    probe: probe::probe,
+    unasked: probe::unasked,
+    open,
+    options: Some(&options::OPTIONS),
+    caution: None,
+};
 
 const NAME: &str = "lvm";
 
@@ -211,7 +217,7 @@ impl Lvm {
             return Err(Error::Unsupported(format!(
                 "--storage-opt size: a layer is as large as the file system of its image, {} here, or larger (for smaller ones, set \
                  {}size in berth.toml before the image is loaded)",
-                space::show(below.bytes),
+                size::show(below.bytes),
                 settings::PREFIX
             )));
         }

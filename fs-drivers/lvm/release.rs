@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use berth_arch::mount;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -44,7 +45,8 @@ pub(super) fn device(lvm: &Lvm, place: &str, name: &str) -> Result<()> {
         std::thread::sleep(PAUSE);
     }
     let number = node::control(lvm.path())?.info(&device).at("look for", &device)?.map(|info| info.device);
-    let user = number.and_then(user).unwrap_or_else(|| "another program".to_owned());
+    let number = number.map(|device| (rustix::fs::major(device), rustix::fs::minor(device)));
+    let user = mount::holder(|mount| Some(mount.device) == number).unwrap_or_else(|| "another program".to_owned());
     let busy = format!("device or resource busy: {user} has it mounted");
     Err(io::Error::new(io::ErrorKind::ResourceBusy, busy)).at("remove", lvm.path().join(name))
 }
@@ -57,17 +59,6 @@ fn give_back(lvm: &Lvm, dm: &dm::Control, pool: &Pool, record: &Record, name: &s
         let _ = control::discard(device, record.bytes);
     }
     Ok(())
-}
-
-/// Who sees a mount of the device.
-fn user(device: u64) -> Option<String> {
-    let number = format!(" {}:{} ", rustix::fs::major(device), rustix::fs::minor(device));
-    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let mounts = std::fs::read_to_string(entry.path().join("mountinfo")).ok()?;
-        let name = || std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        mounts.contains(&number).then(|| format!("process {pid} ({})", name().trim()))
-    })
 }
 
 /// Deletes what interrupted removals left. What is still in use is left to the next.

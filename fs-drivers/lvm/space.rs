@@ -8,6 +8,7 @@ use super::pool::{self, Pool};
 use super::settings::Source;
 use super::thin::{METADATA_BLOCK, PoolStatus};
 use crate::error::At;
+use crate::size::show;
 use crate::{Error, Result};
 
 /// Refuses a new layer where less than the floor of the pool is free. What is there stays, and can be removed.
@@ -41,16 +42,6 @@ pub(super) fn check(lvm: &Lvm, control: &Control, pool: &Pool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Bytes for people.
-pub(super) fn show(bytes: u64) -> String {
-    const UNITS: &[(&str, u64)] = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) if bytes.is_multiple_of(*unit) => format!("{} {name}", bytes / unit),
-        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
-        None => format!("{bytes} B"),
-    }
 }
 
 /// Docker's names where it has them.
@@ -89,17 +80,4 @@ pub(super) fn report(lvm: &Lvm) -> Vec<(&'static str, String)> {
         lines.push(("Data loop file", format!("{file} (slow, for trying it out: name a thin pool by lvm.pool)")));
     }
     lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_shown_in_the_largest_unit() {
-        assert_eq!(show(10 << 30), "10 GiB");
-        assert_eq!(show(1536), "1.5 KiB");
-        assert_eq!(show(12), "12 B");
-        assert_eq!(show(super::super::thin::BLOCK), "64 KiB");
-    }
 }

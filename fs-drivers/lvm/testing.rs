@@ -22,7 +22,7 @@ pub(crate) fn pool_name(root: &Path) -> String {
 
 pub(crate) fn configure(root: &Path, options: &[(&str, &str)]) -> crate::Result<()> {
     let pairs: BTreeMap<_, _> = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    super::configure(root, &pairs, |text| text.parse().ok())
+    crate::registry::configure(root, &pairs, |text| text.parse().ok())
 }
 
 /// Whether the layer has a device that can be used now.

@@ -21,7 +21,8 @@ use crate::error::At;
 use crate::stacked::{self, DIFF, Layered, WORK};
 use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
-pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, caution: None };
+pub(crate) const ENTRY: Entry =
+    Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, options: None, caution: None };
 
 const NAME: &str = "overlay";
 /// As [`WORK`] of a read-only mount: the layer may be mounted for writing at the same time.

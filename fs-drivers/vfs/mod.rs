@@ -19,6 +19,7 @@ pub(crate) const ENTRY: Entry = Entry {
     probe,
     unasked: probe,
     open,
+    options: None,
     caution: Some(
         "vfs copies every file of the image for each layer and container: slow, and where the file system cannot share blocks \
          (reflink) it takes the space each time",

@@ -28,7 +28,8 @@ use crate::mount::with_mounted;
 use crate::tree;
 use crate::{Access, Change, Differ, Driver, Entry, Error, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
-pub(crate) const ENTRY: Entry = Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, caution: None };
+pub(crate) const ENTRY: Entry =
+    Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, options: None, caution: None };
 
 const NAME: &str = "zfs";
 /// In a layer's folder: the name of its nearest parent, if it has one, and a newline.
@@ -247,25 +248,26 @@ impl Driver for Zfs {
         let prefix = format!("{base}/");
         let going = self.folder.removed()?;
         let datasets = text.lines().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok());
-        found.extend(datasets.filter(|id| going.iter().all(|(_, gone)| gone != id)));
+        found.extend(datasets.filter(|id| !going.contains(id)));
         found.sort_unstable();
         found.dedup();
         Ok(found)
     }
 
     fn sweep(&self) -> Result<()> {
-        for (aside, id) in self.folder.removed()? {
+        self.folder.sweep_after(&|aside, layer| {
+            let id: LayerId = layer.parse()?;
             // The dataset is the folder's of its own name, if there is one again.
             if self.folder.open_in(&id, ".").is_err() {
-                let held = match self.hold(&aside) {
-                    Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => continue,
+                let held = match self.hold(OsStr::new(aside)) {
+                    Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Ok(true),
                     other => other?,
                 };
                 let dataset = self.datasets.layer(&id);
                 destroy(&dataset, Some(&held)).at("destroy", dataset)?;
             }
-        }
-        self.folder.sweep()
+            Ok(true)
+        })
     }
 
     fn dismantle(&self) -> Result<()> {

@@ -1,12 +1,13 @@
 //! Calls of the programs `zfs` and `zpool`. What they refuse is told apart by their words, which have no numbers.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use berth_arch::mount::parse_mounts;
-use berth_arch::program;
+use berth_arch::{mount, program};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::retry_on_intr;
 
 /// For how long a dataset may be busy: the kernel takes a mount off some time after its last user has ended, and
 /// writes out what was written before that.
@@ -58,7 +59,8 @@ pub(super) fn destroy(dataset: &str, held: Option<&OwnedFd>) -> io::Result<()> {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == ErrorKind::ResourceBusy => {
                 if waited >= PATIENCE {
-                    let holder = holder(dataset).map(|holder| format!("; {holder} has it mounted"));
+                    let holder = mount::holder(|mount| mount.fstype == "zfs" && mount.source == dataset);
+                    let holder = holder.map(|holder| format!("; {holder} has it mounted"));
                     return Err(io::Error::new(error.kind(), format!("{error}{}", holder.unwrap_or_default())));
                 }
             }
@@ -70,25 +72,9 @@ pub(super) fn destroy(dataset: &str, held: Option<&OwnedFd>) -> io::Result<()> {
     }
 }
 
-/// A process that sees the dataset mounted, in whatever mount namespace.
-fn holder(dataset: &str) -> Option<String> {
-    let processes = std::fs::read_dir("/proc").ok()?.flatten();
-    processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit()).find_map(|entry| {
-        let table = std::fs::read(entry.path().join("mountinfo")).ok()?;
-        let holds = parse_mounts(&table).any(|mount| mount.fstype == "zfs" && mount.source == dataset);
-        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        holds.then(|| format!("process {} ({})", entry.file_name().display(), name.trim_end()))
-    })
-}
-
 /// Waits for the lock of a layer's folder: a program whose caller was killed may still work on the layer.
 pub(super) fn hold(folder: &OwnedFd) -> io::Result<()> {
-    loop {
-        match rustix::fs::flock(folder.as_fd(), rustix::fs::FlockOperation::LockExclusive) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => return Ok(other?),
-        }
-    }
+    Ok(retry_on_intr(|| flock(folder, FlockOperation::LockExclusive))?)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `berth system df`.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Act;
@@ -14,6 +15,11 @@ pub(crate) struct Df {
     format: Option<String>,
     /// Show detailed information on space usage
     #[arg(short, long)]
+    verbose: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Query {
     verbose: bool,
 }
 
@@ -35,7 +41,7 @@ fn number(value: &Value) -> i64 {
 
 impl Act for Df {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
-        let usage: Value = session.client.get("/system/df", &()).await?;
+        let usage: Value = session.client.get("/system/df", &Query { verbose: self.verbose }).await?;
         if self.verbose {
             verbose(&usage)?;
             return Ok(0);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use berth_fs_drivers::{LayerOptions, lvm};
+use berth_fs_drivers::{LayerOptions, registry};
 
 use super::log::bytes;
 use crate::{Error, Result};
@@ -14,12 +14,12 @@ pub(crate) fn layer_options(
     defaults: &BTreeMap<String, String>,
 ) -> Result<LayerOptions> {
     let mut options = LayerOptions::default();
-    if let Some(key) = asked.into_iter().flat_map(HashMap::keys).find(|key| lvm::is_option(key)) {
+    if let Some(key) = asked.into_iter().flat_map(HashMap::keys).find(|key| registry::is_driver_option(key)) {
         return Err(Error::invalid(format!(
             "storage option {key} is for the whole state: set it in berth.toml ([storage-options]), or before the command"
         )));
     }
-    let defaults = defaults.iter().filter(|(key, _)| !lvm::is_option(key));
+    let defaults = defaults.iter().filter(|(key, _)| !registry::is_driver_option(key));
     for (key, value) in defaults.chain(asked.into_iter().flatten()) {
         match key.to_ascii_lowercase().as_str() {
             "size" => {
@@ -38,12 +38,12 @@ pub(crate) fn layer_options(
 /// Refuses what means nothing to the engine or to the driver that it names.
 pub(crate) fn check(options: &BTreeMap<String, String>) -> Result<()> {
     layer_options(None, options)?;
-    Ok(lvm::check(options, bytes)?)
+    Ok(registry::check_options(options, bytes)?)
 }
 
 /// Hands the driver what is meant for it, before it is tried or opened.
 pub(crate) fn configure_driver(state: &Path, options: &BTreeMap<String, String>) -> Result<()> {
-    Ok(lvm::configure(state, options, bytes)?)
+    Ok(registry::configure(state, options, bytes)?)
 }
 
 #[cfg(test)]

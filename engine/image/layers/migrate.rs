@@ -8,10 +8,10 @@ use berth_fs_drivers::mount::open_contents;
 use berth_fs_drivers::{Access, LayerId, LayerOptions};
 
 use super::graph::{Layer, chain, layer_id};
-use crate::digest::Hasher;
+use crate::digest::{Hasher, HashingReader};
 use crate::pipe::piped;
 use crate::progress::{OnProgress, ProgressReader, Reporter};
-use crate::{Error, ImageStore, Result};
+use crate::{Digest, Error, ImageStore, Result};
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,22 +72,19 @@ impl ImageStore {
     ) -> Result<Moved> {
         let layer = to.container_layer(number)?;
         let report = Reporter::new(progress, "Moving container", name, None);
-        let unpacked = to.receive(&layer.id, &to.all_parents(&layer)?, options, None, report, |writer| {
+        let (unpacked, sent) = to.receive(&layer.id, &to.all_parents(&layer)?, options, None, report, |writer| {
             self.pack_changes(number, writer)
         })?;
-        let digest = |images: &Self| {
-            let mut hasher = Hasher::new();
-            images.pack_changes(number, &mut hasher)?;
-            Ok::<_, Error>(hasher.finish())
-        };
-        if digest(self)? != digest(to)? {
+        let mut arrived = Hasher::new();
+        to.pack_changes(number, &mut arrived)?;
+        if arrived.finish() != sent {
             let what = format!("{} cannot keep all that the container {name} wrote", to.driver.name());
             return Err(Error::Unsupported(what));
         }
         Ok(Moved { layers: 1, bytes: unpacked.bytes })
     }
 
-    /// Makes the layer of the archive that `write` writes.
+    /// Makes the layer of the archive that `write` writes, and gives the archive's digest.
     fn receive(
         &self,
         id: &LayerId,
@@ -96,17 +93,19 @@ impl ImageStore {
         expected: Option<u64>,
         report: Reporter<'_, '_>,
         write: impl FnOnce(&mut std::io::PipeWriter) -> Result<()> + Send,
-    ) -> Result<Unpacked> {
+    ) -> Result<(Unpacked, Digest)> {
         let driver = &*self.driver;
         // What an interrupted copy left is begun again.
         self.prepare_fresh(id, parents, options)?;
-        let unpacked = piped(write, |reader| {
+        let received = piped(write, |reader| {
             let root = open_contents(driver, id, parents, Access::ReadWrite)?;
-            let reader = ProgressReader::new(reader, report);
-            Ok(unpack(reader, root, driver.whiteouts(), UnpackOptions { expected, ..UnpackOptions::default() })?)
+            let mut reader = HashingReader::new(ProgressReader::new(reader, report));
+            let options = UnpackOptions { expected, ..UnpackOptions::default() };
+            let unpacked = unpack(&mut reader, root, driver.whiteouts(), options)?;
+            Ok((unpacked, reader.finish().0))
         })?;
         driver.commit(id)?;
-        Ok(unpacked)
+        Ok(received)
     }
 
     /// An error if the layer is not what its digest says.
