@@ -188,10 +188,11 @@ fn layers(storage: &Value) -> anyhow::Result<()> {
         })
         .collect();
     println!(
-        "\nStorage of {}: {} in {} layers ({} in those of several images), {} free:\n",
+        "\nStorage of {}: {} in {} layer{} ({} in those of several images), {} free:\n",
         storage["Driver"].as_str().unwrap_or_default(),
         on_disk(&|_| true),
         layers.len(),
+        if layers.len() == 1 { "" } else { "s" },
         on_disk(&|layer| number(&layer["Images"]) > 1),
         human_size(number(&storage["Free"])),
     );

@@ -118,7 +118,7 @@ impl Engine {
         match &running[..] {
             [] => Ok(()),
             names => Err(Error::Conflict(format!(
-                "{} run on the storage that is to move: stop them first (berth stop {})",
+                "the storage of {} cannot move while they run: stop them first (berth stop {})",
                 super::named("container", names),
                 names.join(" ")
             ))),
