@@ -11,6 +11,7 @@ pub mod fd;
 pub mod host;
 pub mod kernel;
 pub mod kernel_file;
+pub mod message;
 pub mod mount;
 pub mod pretend;
 pub mod probe;
@@ -19,6 +20,7 @@ pub mod program;
 pub mod root_dir;
 pub mod signal;
 mod sys;
+pub mod terminal;
 
 pub use host::Host;
 pub use probe::Probe;

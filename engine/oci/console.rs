@@ -48,7 +48,7 @@ impl Console {
         match self {
             Self::Streams => crate::descriptors::streams(),
             Self::Sent(_) => Ok(Stdio::Terminal { size: asked }),
-            Self::Relayed => Ok(Stdio::Terminal { size: asked.or_else(crate::foreground::terminal_size) }),
+            Self::Relayed => Ok(Stdio::Terminal { size: asked.or_else(berth_arch::terminal::size) }),
         }
     }
 

@@ -1,16 +1,16 @@
 //! Staying with a program until it ends: its terminal is relayed to this process's own, and signals are passed on.
 
-use std::io::IsTerminal;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use anyhow::Context as _;
+use berth_arch::terminal::RawMode;
 use berth_backends::{ExecChild, ExitStatus, Sandbox};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{tcgetwinsize, tcsetwinsize};
 
 /// Passed on to the program. The ones about children, terminals' stops and crashes are our own.
 const PASSED_ON: &[Signal] = &[
@@ -70,12 +70,6 @@ impl Signals {
     }
 }
 
-/// Columns and rows of this process's terminal.
-pub(crate) fn terminal_size() -> Option<(u16, u16)> {
-    let size = [rustix::stdio::stdout(), rustix::stdio::stdin()].into_iter().find_map(|fd| tcgetwinsize(fd).ok())?;
-    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
-}
-
 /// Stays until `program` has ended; its exit code.
 pub(crate) fn attend(program: &mut dyn Program, signals: &Signals, terminal: Option<OwnedFd>) -> anyhow::Result<u8> {
     let mut relay = terminal.map(Relay::new).transpose().context("relay the terminal")?;
@@ -114,7 +108,7 @@ pub(crate) fn attend(program: &mut dyn Program, signals: &Signals, terminal: Opt
 /// Between a program's terminal and our streams. Our own terminal is raw meanwhile.
 struct Relay {
     terminal: OwnedFd,
-    former: Option<Termios>,
+    _raw: Option<RawMode>,
     /// What was typed and not yet taken.
     typed: Vec<u8>,
     listening: bool,
@@ -122,19 +116,10 @@ struct Relay {
 }
 
 impl Relay {
-    fn new(terminal: OwnedFd) -> rustix::io::Result<Self> {
+    fn new(terminal: OwnedFd) -> std::io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&terminal)?;
         rustix::fs::fcntl_setfl(&terminal, flags | OFlags::NONBLOCK)?;
-        let stdin = rustix::stdio::stdin();
-        let mut former = None;
-        if std::io::stdin().is_terminal() {
-            let found = tcgetattr(stdin)?;
-            let mut raw = found.clone();
-            raw.make_raw();
-            tcsetattr(stdin, OptionalActions::Drain, &raw)?;
-            former = Some(found);
-        }
-        let relay = Self { terminal, former, typed: Vec::new(), listening: true, open: true };
+        let relay = Self { terminal, _raw: RawMode::enter()?, typed: Vec::new(), listening: true, open: true };
         relay.resize();
         Ok(relay)
     }
@@ -217,12 +202,4 @@ fn write_all(mut bytes: &[u8]) -> bool {
         }
     }
     true
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        if let Some(former) = &self.former {
-            let _ = tcsetattr(std::io::stdin().as_fd(), OptionalActions::Drain, former);
-        }
-    }
 }

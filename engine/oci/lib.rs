@@ -19,10 +19,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use berth_arch::message::chain;
 use clap::Parser;
 
 use crate::descriptors::Preserved;
-use crate::log::{Chain, Log, LogFormat};
+use crate::log::{Log, LogFormat};
 use crate::root::Root;
 use crate::verbs::Verb;
 
@@ -96,7 +97,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let preserved = Preserved::take(verb.preserve_fds());
     let log = Log::new(globals.log, globals.log_format, globals.debug);
     if let Err(error) = protected {
-        log.warn(format_args!("{}", Chain(&error)));
+        log.warn(format_args!("{}", chain(error.as_ref())));
     }
     let context = Context {
         root: Root::new(globals.root),
@@ -108,7 +109,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match preserved.and_then(|preserved| verb.act(&context, preserved)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            context.log.error(format_args!("{}", Chain(&error)));
+            context.log.error(format_args!("{}", chain(error.as_ref())));
             ExitCode::FAILURE
         }
     }

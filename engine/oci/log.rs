@@ -1,9 +1,11 @@
 //! `--log`: what callers read to learn why a call has failed. Errors and warnings go to standard error as well.
 
-use std::fmt::{Arguments, Display};
+use std::fmt::Arguments;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
+
+use berth_arch::message::quiet;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
@@ -29,18 +31,18 @@ impl Log {
     }
 
     pub(crate) fn error(&self, message: Arguments<'_>) {
-        eprintln!("{}: {}", crate::ROLE, Quiet(message));
+        eprintln!("{}: {}", crate::ROLE, quiet(&message.to_string()));
         self.write("error", message);
     }
 
     pub(crate) fn warn(&self, message: Arguments<'_>) {
-        eprintln!("{}: warning: {}", crate::ROLE, Quiet(message));
+        eprintln!("{}: warning: {}", crate::ROLE, quiet(&message.to_string()));
         self.write("warning", message);
     }
 
     pub(crate) fn debug(&self, message: Arguments<'_>) {
         if self.debug {
-            eprintln!("{}: {}", crate::ROLE, Quiet(message));
+            eprintln!("{}: {}", crate::ROLE, quiet(&message.to_string()));
             self.write("debug", message);
         }
     }
@@ -56,38 +58,5 @@ impl Log {
         };
         line.push('\n');
         let _ = file.write_all(line.as_bytes());
-    }
-}
-
-/// An error and its causes, but those that it ends with already: the libraries' errors name theirs.
-pub(crate) struct Chain<'a>(pub(crate) &'a anyhow::Error);
-
-impl Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut text = self.0.to_string();
-        for cause in self.0.chain().skip(1).map(ToString::to_string) {
-            if !text.ends_with(&cause) {
-                text.push_str(": ");
-                text.push_str(&cause);
-            }
-        }
-        f.write_str(&text)
-    }
-}
-
-/// A message may quote names out of bundles: no control character of theirs reaches a terminal.
-struct Quiet<T>(T);
-
-impl<T: Display> Display for Quiet<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = self.0.to_string();
-        for character in text.chars() {
-            match character {
-                '\n' | '\t' => write!(f, "{character}")?,
-                _ if character.is_control() => write!(f, "{}", character.escape_default())?,
-                _ => write!(f, "{character}")?,
-            }
-        }
-        Ok(())
     }
 }

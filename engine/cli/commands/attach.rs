@@ -11,8 +11,8 @@ use super::run::{attach, wait};
 use crate::session::Session;
 use crate::streams::attached::{Ended, Streams, carry};
 use crate::streams::signals::{self, Target};
-use crate::streams::terminal::RawMode;
 use crate::streams::{detach_keys_or_default, parse_detach_keys};
+use berth_arch::terminal::RawMode;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Attach {

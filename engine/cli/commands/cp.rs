@@ -285,7 +285,7 @@ fn merge(from: &Path, to: &Path) -> anyhow::Result<()> {
 fn send(source: &Path, base: &str, keep_owners: bool, follow: bool, mut writer: BodyWriter) {
     match pack(source, base, keep_owners, follow, &mut writer) {
         Ok(()) => {}
-        Err(error) => writer.fail(std::io::Error::other(super::ending::chain(&error))),
+        Err(error) => writer.fail(std::io::Error::other(berth_arch::message::chain(error.as_ref()))),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use berth_arch::message::{chain, quiet};
+
 /// As Docker has them: a flag that is wrong is 125, too few or too many words or a verb that does not exist is 1.
 pub(super) fn code_of_usage(error: &clap::Error) -> u8 {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -29,7 +31,7 @@ pub(crate) struct Exit {
 
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&chain(&self.error))
+        f.write_str(&chain(self.error.as_ref()))
     }
 }
 
@@ -56,32 +58,7 @@ pub(super) fn finish(outcome: anyhow::Result<u8>, usage: Option<&str>) -> ExitCo
 
 /// What is printed of an error.
 pub(super) fn described(error: &anyhow::Error) -> String {
-    quiet(&format!("{}{}", daemon_prefix(error), chain(error)))
-}
-
-/// An error and its causes, but those that it ends with already: the libraries' errors name theirs.
-pub(super) fn chain(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.ends_with(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
-}
-
-/// An error may quote names out of archives and containers: no control character of theirs reaches a terminal.
-fn quiet(message: &str) -> String {
-    let mut quiet = String::with_capacity(message.len());
-    for character in message.chars() {
-        match character {
-            '\n' | '\t' => quiet.push(character),
-            _ if character.is_control() => quiet.extend(character.escape_default()),
-            _ => quiet.push(character),
-        }
-    }
-    quiet
+    quiet(&format!("{}{}", daemon_prefix(error), chain(error.as_ref())))
 }
 
 fn daemon_prefix(error: &anyhow::Error) -> &'static str {

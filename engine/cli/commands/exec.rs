@@ -13,8 +13,8 @@ use crate::options::creation::{variable, variables_file};
 use crate::session::Session;
 use crate::streams::attached::{Ended, Streams, carry};
 use crate::streams::signals::{self, Target};
-use crate::streams::terminal::{self, RawMode};
 use crate::streams::{detach_keys_or_default, parse_detach_keys};
+use berth_arch::terminal::{self, RawMode};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Exec {

@@ -170,7 +170,7 @@ impl ContainerArgs {
                     })
                     .collect::<anyhow::Result<_>>()?,
             ),
-            console_size: crate::streams::terminal::size().map(|(columns, rows)| vec![rows.into(), columns.into()]),
+            console_size: berth_arch::terminal::size().map(|(columns, rows)| vec![rows.into(), columns.into()]),
             annotations: self.annotations()?,
             cap_add: some(self.cap_add.clone()),
             cap_drop: some(self.cap_drop.clone()),

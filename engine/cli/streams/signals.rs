@@ -6,7 +6,7 @@ use std::task::Poll;
 use berth_client::{Client, segment};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::terminal::{self, RawMode};
+use berth_arch::terminal::{self, RawMode};
 
 /// Passed on to the container by `--sig-proxy`. The ones about children, terminals' stops and crashes are our own.
 const PROXIED: &[(i32, &str)] = &[

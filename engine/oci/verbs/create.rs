@@ -1,6 +1,7 @@
 //! `create`.
 
 use anyhow::{Context as _, ensure};
+use berth_arch::message::chain;
 use berth_backends::{ContainerId, Sandbox};
 use std::os::fd::OwnedFd;
 
@@ -10,7 +11,6 @@ use crate::bundle::{Bundle, Making};
 use crate::console::Console;
 use crate::container::{Container, Record};
 use crate::descriptors::Preserved;
-use crate::log::Chain;
 
 #[derive(clap::Args)]
 pub(crate) struct Create {
@@ -95,7 +95,7 @@ pub(super) fn create(
         Err(error) => {
             // The sandbox has ended with its owner. What the runtime's hooks did is undone by hooks.
             if let Err(other) = container.delete(context) {
-                context.log.warn(format_args!("{}", Chain(&other)));
+                context.log.warn(format_args!("{}", chain(other.as_ref())));
             }
             Err(error)
         }

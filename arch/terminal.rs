@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// Columns and rows of the terminal behind standard output, or else standard input.
-pub(crate) fn size() -> Option<(u16, u16)> {
+pub fn size() -> Option<(u16, u16)> {
     let (stdout, stdin) = (io::stdout(), io::stdin());
     [stdout.as_fd(), stdin.as_fd()]
         .into_iter()
@@ -16,13 +16,14 @@ pub(crate) fn size() -> Option<(u16, u16)> {
 }
 
 /// Raw mode of standard input; the former mode comes back when this is dropped.
-pub(crate) struct RawMode {
+#[derive(Debug)]
+pub struct RawMode {
     former: Termios,
 }
 
 impl RawMode {
     /// `None` when standard input is not a terminal.
-    pub(crate) fn enter() -> io::Result<Option<Self>> {
+    pub fn enter() -> io::Result<Option<Self>> {
         let stdin = io::stdin();
         if !stdin.is_terminal() {
             return Ok(None);
@@ -36,7 +37,8 @@ impl RawMode {
 }
 
 impl RawMode {
-    pub(super) fn leave(&self) {
+    /// Gives the former mode back before the end.
+    pub fn leave(&self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.former);
     }
 }
