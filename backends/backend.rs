@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::bundle::{Bundle, ContainerId};
 use crate::cgroup::MemoryWatch;
+use crate::oci::Runtime;
 
 /// What a backend isolates on this host. Also the shape of `berth doctor`'s matrix.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +32,12 @@ pub struct Isolation {
 
 /// A way to isolate. Synchronous; called by a process with one thread (the monitor) when it creates.
 pub trait Backend {
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
+
+    /// The program behind it, if it is an external one.
+    fn runtime(&self) -> Option<&Runtime> {
+        None
+    }
 
     /// What it isolates here, or why it cannot be used.
     fn probe(&self, host: &Host) -> Probe<Isolation>;
@@ -45,6 +51,9 @@ pub trait Backend {
     /// also start one that was left at its gate, and exec. Only the creator can wait.
     fn load(&self, id: &ContainerId, saved: &SavedSandbox, spec: Option<&Spec>) -> Result<Box<dyn Sandbox>>;
 }
+
+/// A backend of any kind.
+pub type AnyBackend = Box<dyn Backend + Send + Sync>;
 
 /// Where a program's streams go. Descriptors are handed over to the child.
 pub enum Stdio {
@@ -64,6 +73,9 @@ pub enum Stdio {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedSandbox {
     pub backend: String,
+    /// The program behind an external one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
     /// The init process as the host sees it, with its start time (field 22 of /proc/PID/stat, clock ticks
     /// after boot) against reuse of the number.
     pub pid: i32,
@@ -195,10 +207,4 @@ pub struct Sample {
     pub io_operations: Vec<(u64, u64, String, u64)>,
     /// True on a cgroup v2 host (the two differ in the API's shape).
     pub unified: bool,
-}
-
-/// One entry of the registry.
-pub struct Entry {
-    pub name: &'static str,
-    pub backend: &'static (dyn Backend + Sync),
 }

@@ -9,6 +9,7 @@ mod bundle;
 pub mod cgroup;
 mod error;
 pub mod namespace;
+pub mod oci;
 mod protected;
 mod registry;
 pub mod seccomp;
@@ -18,11 +19,12 @@ pub mod seccomp;
 pub const SUBPATH: &str = "X-berth.subpath=";
 
 pub use backend::{
-    Backend, Entry, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Sample, Sandbox, SavedSandbox, Stats, Stdio,
+    AnyBackend, Backend, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Sample, Sandbox, SavedSandbox, Stats,
+    Stdio,
 };
 pub use bundle::{Bundle, ContainerId, Lent, Standalone};
 pub use cgroup::MemoryWatch;
 pub use error::{Error, Result};
 pub use namespace::{Known, known, run_hooks};
 pub use protected::{protected_program, sealed_program};
-pub use registry::{BACKENDS, Refused, Selection, by_name, check_names, select};
+pub use registry::{ORDER, Refused, Registry, Selection, by_name};

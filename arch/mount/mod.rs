@@ -7,6 +7,7 @@
 mod info;
 mod options;
 mod overlay;
+mod part;
 mod perform;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 pub use info::{MountInfo, find_mount, holder, mounts, parse_mounts};
 pub use options::words;
+pub use part::part_with_mounts;
 pub use perform::Prepared;
 
 /// A mount to be made. Paths may exceed what fits a page of options: `base` is entered first, so that the

@@ -35,6 +35,7 @@ fn wait(child: &mut dyn ExecChild) -> i32 {
 }
 
 fn exec_runs_in_the_containers_namespaces() {
+    kit::needs("namespaces", |claims| claims.pid && claims.uts);
     let place = Place::new();
     let mut sandbox = sleeping(&place);
     let script = "hostname; ls /; for n in /proc/self/ns/*; do readlink $n; done; ps -o pid,args";

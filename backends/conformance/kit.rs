@@ -7,8 +7,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use berth_backends::namespace::Namespace;
-use berth_backends::{Backend, Bundle, ContainerId, Error, ExitStatus, Sandbox, SavedSandbox, Stdio};
+use berth_backends::{
+    AnyBackend, Bundle, ContainerId, Error, ExitStatus, Isolation, Registry, Sandbox, SavedSandbox, Stdio,
+};
 use oci_spec::runtime::{Process, Spec};
 use serde_json::{Value, json};
 
@@ -34,6 +35,41 @@ const CAPABILITIES: &[&str] = &[
     "CAP_KILL",
     "CAP_AUDIT_WRITE",
 ];
+
+/// Names the backend that is tried; `namespace` without.
+pub(crate) const BACKEND: &str = "BERTH_TEST_BACKEND";
+
+/// How a test ends that has nothing to try, for what it needs is not claimed.
+pub(crate) const SKIPPED: u8 = 77;
+
+/// The backend that is tried, with what it claims. It works here: the suite has asked before.
+pub(crate) fn selected() -> (AnyBackend, Isolation) {
+    let name = std::env::var(BACKEND).unwrap_or_else(|_| "namespace".to_owned());
+    let found = Registry::default().select(&berth_arch::Host::detect(), Some(&name)).unwrap();
+    (found.backend, found.isolation)
+}
+
+pub(crate) fn backend() -> AnyBackend {
+    selected().0
+}
+
+/// Ends the test here, as skipped, unless the backend claims this.
+pub(crate) fn needs(what: &str, claimed: impl FnOnce(&Isolation) -> bool) {
+    let (backend, isolation) = selected();
+    if !claimed(&isolation) {
+        println!("the {} backend does not claim {what} here", backend.name());
+        std::process::exit(SKIPPED.into());
+    }
+}
+
+/// For what is berth's own and not of the trait.
+pub(crate) fn needs_namespaces_of_our_own() {
+    let name = backend().name().to_owned();
+    if name != "namespace" {
+        println!("it is the namespace backend's own, and this is {name}");
+        std::process::exit(SKIPPED.into());
+    }
+}
 
 /// A folder with a root of busybox and a place to mount it.
 pub(crate) struct Place {
@@ -73,6 +109,24 @@ impl Place {
 
 /// A specification as Docker makes it, before it is changed by a test.
 pub(crate) fn spec_value(place: &Place, args: &[&str]) -> Value {
+    let mut value = whole_spec_value(place, args);
+    // Nothing is asked for that the backend does not claim.
+    let claims = selected().1;
+    value["linux"]["namespaces"].as_array_mut().unwrap().retain(|one| match one["type"].as_str().unwrap() {
+        "mount" => claims.mount,
+        "network" => claims.network,
+        "uts" => claims.uts,
+        "pid" => claims.pid,
+        "ipc" => claims.ipc,
+        _ => claims.cgroup_namespace,
+    });
+    if !claims.uts {
+        value.as_object_mut().unwrap().remove("hostname");
+    }
+    value
+}
+
+fn whole_spec_value(place: &Place, args: &[&str]) -> Value {
     json!({
         "ociVersion": "1.0.2",
         "root": { "path": place.root(), "readonly": false },
@@ -171,7 +225,7 @@ pub(crate) fn bundle(place: &Place, value: Value) -> Bundle {
 /// A container that has been created, with pipes.
 pub(crate) fn create(place: &Place, value: Value) -> Result<(Box<dyn Sandbox>, Ends), Error> {
     let (io, ends) = pipes();
-    Ok((Namespace.create(&id(), &bundle(place, value), io)?, ends))
+    Ok((backend().create(&id(), &bundle(place, value), io)?, ends))
 }
 
 /// What a program did.
@@ -239,7 +293,7 @@ pub(crate) fn assert_no_children_but(expected: &[i32]) {
 }
 
 pub(crate) fn create_in(bundle: &Bundle, io: Stdio) -> Result<Box<dyn Sandbox>, Error> {
-    Namespace.create(&id(), bundle, io)
+    backend().create(&id(), bundle, io)
 }
 
 /// The same capabilities in the sets that Docker fills.

@@ -1,7 +1,6 @@
 //! Create, start, wait, signal, kill, delete, load.
 
-use berth_backends::namespace::Namespace;
-use berth_backends::{Backend, Error};
+use berth_backends::Error;
 use serde_json::json;
 
 use crate::Test;
@@ -38,7 +37,7 @@ fn a_signal_ends_with_128_and_its_number() {
     let place = Place::new();
     let (mut sandbox, _ends) = kit::create(&place, kit::spec_value(&place, &["sleep", "60"])).unwrap();
     sandbox.start().unwrap();
-    let loaded = Namespace.load(&kit::id(), &sandbox.saved(), None).unwrap();
+    let loaded = kit::backend().load(&kit::id(), &sandbox.saved(), None).unwrap();
     loaded.signal(9).unwrap();
     let status = kit::wait(sandbox.as_mut());
     assert_eq!((status.code, status.signal), (137, Some(9)));

@@ -14,14 +14,20 @@ mod standalone;
 
 use std::process::{Command, ExitCode, Output};
 
+use berth_backends::Registry;
+
 /// A name and what it does; a panic is a failure.
 type Test = (&'static str, fn());
 
 const TESTS: &[&[Test]] = &[lifecycle::TESTS, exec::TESTS, root::TESTS, restrictions::TESTS, standalone::TESTS];
 
-/// What is pretended to be absent in each round.
-const ROUNDS: &[&str] =
-    &["", "clone3", "pidfd", "openat2", "close_range", "pivot_root", "mount-api", "cgroup", "seccomp"];
+/// The backends, and what is pretended to be absent in each round with them. Those that do not work here are skipped, and
+/// that is said.
+const BACKENDS: &[(&str, &[&str])] = &[
+    ("namespace", &["", "clone3", "pidfd", "openat2", "close_range", "pivot_root", "mount-api", "cgroup", "seccomp"]),
+    ("crun", &[""]),
+    ("runc", &[""]),
+];
 
 const WORKER: &str = "--worker";
 const CALL: &str = "--call";
@@ -58,19 +64,30 @@ fn main() -> ExitCode {
         tests.iter().for_each(|test| println!("{}: test", test.0));
         return ExitCode::SUCCESS;
     }
+    let only = std::env::var(kit::BACKEND).ok();
     let mut failed = 0;
-    for without in ROUNDS {
-        failed += round(without, &tests);
+    for (backend, rounds) in BACKENDS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
+        if let Err(error) = Registry::default().select(&berth_arch::Host::detect(), Some(backend)) {
+            println!("{backend}: skipped: {error}");
+            continue;
+        }
+        for without in *rounds {
+            failed += round(backend, without, &tests);
+        }
     }
-    println!("\n{} tests in {} rounds, {failed} failed", tests.len(), ROUNDS.len());
+    println!("\n{} tests, {failed} failed", tests.len());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn round(without: &str, tests: &[&Test]) -> usize {
+fn round(backend: &str, without: &str, tests: &[&Test]) -> usize {
     let mut failed = 0;
     for (name, _) in tests {
-        let label = if without.is_empty() { (*name).to_owned() } else { format!("{name} (without {without})") };
-        match run(name, without) {
+        let round = if without.is_empty() { String::new() } else { format!(" without {without}") };
+        let label = format!("{name} ({backend}{round})");
+        match run(backend, name, without) {
+            Ok(output) if output.status.code() == Some(kit::SKIPPED.into()) => {
+                println!("test {label} ... skipped: {}", String::from_utf8_lossy(&output.stdout).trim_end());
+            }
             Ok(output) if output.status.success() => println!("test {label} ... ok"),
             Ok(output) => {
                 failed += 1;
@@ -86,9 +103,10 @@ fn round(without: &str, tests: &[&Test]) -> usize {
     failed
 }
 
-fn run(name: &str, without: &str) -> std::io::Result<Output> {
+fn run(backend: &str, name: &str, without: &str) -> std::io::Result<Output> {
     Command::new(std::env::current_exe()?)
         .args([WORKER, name])
+        .env(kit::BACKEND, backend)
         .env("BERTH_PRETEND_WITHOUT", without)
         .env("RUST_BACKTRACE", "0")
         .output()

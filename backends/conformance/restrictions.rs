@@ -37,6 +37,7 @@ fn a_program_has_its_streams_and_no_other_descriptor() {
 }
 
 fn capabilities_are_those_that_were_asked_for() {
+    kit::needs("capabilities", |claims| claims.capabilities);
     let place = Place::new();
     let mut value = kit::spec_value(&place, &[]);
     value["process"]["noNewPrivileges"] = json!(true);
@@ -49,6 +50,7 @@ fn capabilities_are_those_that_were_asked_for() {
 }
 
 fn ambient_capabilities_survive_a_user() {
+    kit::needs("capabilities", |claims| claims.capabilities);
     let place = Place::new();
     let mut value = kit::spec_value(&place, &[]);
     value["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
@@ -106,6 +108,7 @@ fn signals_and_umask_are_the_usual_ones() {
 }
 
 fn sysctls_are_set_in_the_namespace() {
+    kit::needs("network and IPC namespaces", |claims| claims.network && claims.ipc);
     let place = Place::new();
     let mut value = kit::spec_value(&place, &[]);
     value["linux"]["sysctl"] = json!({ "net.ipv4.ip_forward": "1", "kernel/msgmax": "4242" });
@@ -126,6 +129,7 @@ fn sysctls_are_set_in_the_namespace() {
 }
 
 fn a_container_sees_its_own_processes_only() {
+    kit::needs("processes of its own", |claims| claims.pid);
     let place = Place::new();
     let outcome = kit::script(&place, kit::spec_value(&place, &[]), "echo $$; ls /proc | grep -E '^[0-9]+$' | wc -l");
     let mut lines = outcome.output.lines();
@@ -134,6 +138,7 @@ fn a_container_sees_its_own_processes_only() {
 }
 
 fn the_network_is_empty_or_the_hosts() {
+    kit::needs("a network of its own", |claims| claims.network);
     let place = Place::new();
     let outcome = kit::script(&place, kit::spec_value(&place, &[]), "ls /sys/class/net; readlink /proc/self/ns/net");
     let own = fs::read_link("/proc/self/ns/net").unwrap();
@@ -150,6 +155,7 @@ fn the_network_is_empty_or_the_hosts() {
 }
 
 fn another_containers_namespaces_can_be_joined() {
+    kit::needs("namespaces", |claims| claims.pid && claims.network && claims.ipc);
     let place = Place::new();
     let (mut first, _ends) = kit::create(&place, kit::spec_value(&place, &["sleep", "60"])).unwrap();
     first.start().unwrap();
@@ -182,6 +188,7 @@ fn user_spec(place: &Place, script: &str) -> serde_json::Value {
 }
 
 fn a_user_namespace_maps_root_to_nobody() {
+    kit::needs("users of its own", |claims| claims.user);
     let place = Place::new();
     let secret = place.path().join("secret");
     fs::create_dir(&secret).unwrap();
@@ -205,6 +212,7 @@ fn a_user_namespace_maps_root_to_nobody() {
 }
 
 fn exec_enters_a_user_namespace() {
+    kit::needs("users of its own", |claims| claims.user);
     let place = Place::new();
     let (mut sandbox, _ends) = kit::create(&place, user_spec(&place, "sleep 60")).unwrap();
     sandbox.start().unwrap();
@@ -271,6 +279,7 @@ fn a_terminal_is_the_console_and_controls() {
 }
 
 fn what_is_not_supported_is_refused_clearly() {
+    kit::needs_namespaces_of_our_own();
     let place = Place::new();
     let mut value = kit::spec_value(&place, &["true"]);
     value["linux"]["intelRdt"] = json!({});

@@ -145,6 +145,7 @@ fn a_mount_into_proc_by_a_link_is_refused() {
 }
 
 fn nothing_is_mounted_on_the_host() {
+    kit::needs("mounts of its own", |claims| claims.mount);
     let place = Place::new();
     let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let (mut sandbox, _ends) = kit::create(&place, kit::spec_value(&place, &["sleep", "60"])).unwrap();
@@ -156,6 +157,7 @@ fn nothing_is_mounted_on_the_host() {
 }
 
 fn shared_propagation_reaches_the_host_and_the_root_does_not() {
+    kit::needs("mounts of its own", |claims| claims.mount);
     let place = Place::new();
     let folder = place.path().join("folder");
     fs::create_dir(&folder).unwrap();

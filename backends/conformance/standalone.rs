@@ -4,8 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 
 use berth_arch::process::Process;
-use berth_backends::namespace::Namespace;
-use berth_backends::{Backend, Bundle, Error, Lent, SavedSandbox, Standalone};
+use berth_backends::{Bundle, Error, Lent, SavedSandbox, Standalone};
 use serde_json::{Value, json};
 
 use crate::Test;
@@ -26,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 fn bundle(place: &Place, value: Value) -> Bundle {
+    kit::needs_namespaces_of_our_own();
     Bundle {
         standalone: Some(Standalone {
             folder: place.path().to_owned(),
@@ -76,7 +76,7 @@ fn is_left_and_started(mut value: Value) {
     std::thread::sleep(std::time::Duration::from_millis(30));
     assert!(!has_ended(&saved) && !place.root().join("tmp/ran").exists());
     let spec = kit::spec(value);
-    let load = || Namespace.load(&kit::id(), &saved, Some(&spec)).unwrap();
+    let load = || kit::backend().load(&kit::id(), &saved, Some(&spec)).unwrap();
     let mut sandbox = load();
     sandbox.start().unwrap();
     assert!(matches!(load().start(), Err(Error::InvalidArgument(_))), "it is started once");
@@ -122,7 +122,7 @@ fn who_starts_a_container_hears_why_it_does_not_run() {
     fs::set_permissions(place.root().join("bin/broken"), open).unwrap();
     let said = |value: Value| {
         let saved = created_by_another(&place, &value, true);
-        let mut sandbox = Namespace.load(&kit::id(), &saved, Some(&kit::spec(value))).unwrap();
+        let mut sandbox = kit::backend().load(&kit::id(), &saved, Some(&kit::spec(value))).unwrap();
         let error = sandbox.start().unwrap_err();
         sandbox.delete().unwrap();
         kit::until("it ends", || has_ended(&saved).then_some(()));

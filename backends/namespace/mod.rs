@@ -35,7 +35,7 @@ use oci_spec::runtime::Spec;
 pub use self::hooks::run_hooks;
 pub use self::known::{Known, known};
 use self::plan::Plan;
-use self::process::setup;
+pub(crate) use self::process::setup;
 use self::report::Channel;
 use self::sandbox::{Container, Creator, Heard};
 pub(crate) use self::sys::set_read_only;
@@ -49,7 +49,7 @@ pub(crate) const NAME: &str = "namespace";
 pub struct Namespace;
 
 impl Backend for Namespace {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         NAME
     }
 

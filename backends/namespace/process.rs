@@ -211,7 +211,7 @@ fn rlimit(limit: &oci_spec::runtime::PosixRlimit) -> (Resource, Rlimit) {
 }
 
 /// Says what was being done when the kernel refused.
-pub(super) fn setup<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Error {
+pub(crate) fn setup<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Error {
     move |error| Error::Setup { step: step.into(), source: error.into() }
 }
 

@@ -106,6 +106,7 @@ impl Sandbox for Container {
     fn saved(&self) -> SavedSandbox {
         SavedSandbox {
             backend: super::NAME.into(),
+            runtime: None,
             pid: self.init.pid(),
             start_time: self.init.start_time(),
             cgroups: self.cgroup.paths().to_vec(),

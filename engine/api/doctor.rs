@@ -18,6 +18,9 @@ pub struct Report {
     /// Where everything lies.
     pub state_root: String,
     pub run_root: String,
+    /// What the configuration demands and this host does not have, one sentence each.
+    #[serde(default)]
+    pub missing: Vec<String>,
     /// What is set up in a way that costs something, one sentence each.
     pub warnings: Vec<String>,
 }

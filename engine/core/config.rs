@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use berth_backends::Registry;
+use berth_backends::oci::Runtime;
 use berth_store::Paths;
 use serde::Deserialize;
 
@@ -20,6 +22,8 @@ pub struct EngineConfig {
     pub storage_options: BTreeMap<String, String>,
     /// The isolation backend for containers that name none, or several; `None`: the strongest that works.
     pub isolation: Option<String>,
+    /// External OCI runtimes by the names that containers ask for.
+    pub runtimes: BTreeMap<String, Runtime>,
     /// How packets get to and from containers' networks, or several ways; `None`: the best that works.
     pub packet_path: Option<String>,
     /// Refuse what would otherwise be a warning about limits.
@@ -50,6 +54,8 @@ struct File {
     #[serde(default)]
     storage_options: BTreeMap<String, String>,
     isolation: Option<Choice>,
+    #[serde(default)]
+    runtimes: BTreeMap<String, Runtime>,
     #[serde(default)]
     network: Network,
     log: Option<Log>,
@@ -117,6 +123,7 @@ impl EngineConfig {
             storage_driver: None,
             storage_options: BTreeMap::new(),
             isolation: None,
+            runtimes: BTreeMap::new(),
             packet_path: None,
             strict: false,
             log_driver: "json-file".to_owned(),
@@ -125,6 +132,11 @@ impl EngineConfig {
             program: PathBuf::from("/proc/self/exe"),
             arguments: Vec::new(),
         }
+    }
+
+    /// The isolation backends that there are to choose from.
+    pub fn backends(&self) -> Result<Registry> {
+        Ok(Registry::new(self.runtimes.clone())?)
     }
 
     /// Reads the configuration files and applies `overrides`.
@@ -176,6 +188,7 @@ impl EngineConfig {
         self.storage_driver = file.storage.map(Choice::into_text).or(self.storage_driver.take());
         self.storage_options.extend(file.storage_options);
         self.isolation = file.isolation.map(Choice::into_text).or(self.isolation.take());
+        self.runtimes.extend(file.runtimes);
         self.packet_path = file.network.packet_path.map(Choice::into_text).or(self.packet_path.take());
         if let Some(folders) = file.plugin_folders {
             self.plugin_folders = folders;
@@ -196,7 +209,12 @@ fn parse(text: &str, path: &Path) -> Result<File> {
         Error::invalid(format!("{} line {line}: {}{}", path.display(), error.message(), nearest(error.message())))
     };
     let file: File = toml::from_str(text).map_err(invalid)?;
-    storage::check(&file.storage_options).map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
+    let in_file = |error: &dyn std::fmt::Display| Error::invalid(format!("{}: {error}", path.display()));
+    storage::check(&file.storage_options).map_err(|error| in_file(&error))?;
+    let backends = Registry::new(file.runtimes.clone()).map_err(|error| in_file(&error))?;
+    if let Some(isolation) = file.isolation.clone() {
+        backends.check_names(&isolation.into_text()).map_err(|error| in_file(&error))?;
+    }
     for folder in [&file.root, &file.run].into_iter().flatten() {
         if !folder.is_absolute() {
             let folder = folder.display();

@@ -2,7 +2,6 @@
 
 use berth_api::doctor::{Choice, Finding, Report};
 use berth_arch::{Probe, kernel};
-use berth_backends::BACKENDS;
 use berth_fs_drivers::registry::DRIVERS;
 use serde_json::Value;
 
@@ -47,8 +46,35 @@ impl Engine {
             packet_paths: Some(packets),
             state_root: self.paths().state.display().to_string(),
             run_root: self.paths().run.display().to_string(),
+            missing: self.missing(),
             warnings,
         })
+    }
+
+    /// Of what the configuration names. A storage driver that does not work keeps the engine from opening.
+    fn missing(&self) -> Vec<String> {
+        let (config, host) = (self.config(), self.host());
+        let backends = match config.backends() {
+            Ok(backends) => backends,
+            Err(error) => return vec![error.to_string()],
+        };
+        let mut missing = Vec::new();
+        if let Some(asked) = config.isolation.as_deref()
+            && let Err(error) = backends.select(host, Some(asked))
+        {
+            missing.push(format!("isolation = {asked:?}: {error}"));
+        }
+        for name in config.runtimes.keys() {
+            if let Err(error) = backends.select(host, Some(name)) {
+                missing.push(format!("runtimes.{name}: {error}"));
+            }
+        }
+        if let Some(asked) = config.packet_path.as_deref()
+            && let Err(error) = self.packet_path_choice()
+        {
+            missing.push(format!("network.packet-path = {asked:?}: {error}"));
+        }
+        missing
     }
 
     fn storage_choice(&self) -> Choice {
@@ -94,12 +120,17 @@ impl Engine {
 
     fn isolation_choice(&self) -> Choice {
         let host = self.host();
-        let candidates: Vec<Finding> = BACKENDS
+        let backends = match self.config().backends() {
+            Ok(backends) => backends,
+            Err(error) => return Choice { picked: None, why: error.to_string(), candidates: Vec::new() },
+        };
+        let candidates: Vec<Finding> = backends
+            .all()
             .iter()
-            .map(|entry| finding(entry.name, "", entry.backend.probe(host).map(|isolation| json(&isolation))))
+            .map(|backend| finding(backend.name(), "", backend.probe(host).map(|isolation| json(&isolation))))
             .collect();
         let asked = self.config().isolation.as_deref().filter(|name| !matches!(*name, "" | "auto"));
-        match berth_backends::select(host, asked) {
+        match backends.select(host, asked) {
             Ok(selection) => {
                 let why = if asked.is_some() { "it was asked for" } else { "the strongest that works here" };
                 Choice { picked: Some(selection.backend.name().to_owned()), why: why.to_owned(), candidates }

@@ -140,7 +140,7 @@ impl Engine {
     pub fn sandbox(&self, container: &Container, state: &State) -> Result<Box<dyn Sandbox>> {
         let stopped = || Error::Conflict(format!("container {} is not running", container.id));
         let saved = state.sandbox.as_ref().ok_or_else(stopped)?;
-        let backend = berth_backends::by_name(&saved.backend).ok_or_else(|| {
+        let backend = berth_backends::by_name(&saved.backend, saved.runtime.as_ref()).ok_or_else(|| {
             Error::Unavailable(format!("container {}: this program has no backend {}", container.id, saved.backend))
         })?;
         let id: ContainerId = container.id.parse()?;
@@ -162,10 +162,4 @@ impl Engine {
     pub(crate) fn waiting(&self) -> MutexGuard<'_, HashMap<String, Vec<UnixStream>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the backend limits on this host; `None` if no backend can be had, which starting will say.
-pub(crate) fn controllers(backend: &str, host: &Host) -> Option<Vec<String>> {
-    let explicit = Some(backend).filter(|name| !name.is_empty());
-    berth_backends::select(host, explicit).ok().map(|selection| selection.isolation.controllers)
 }

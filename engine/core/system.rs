@@ -9,7 +9,7 @@ use berth_api::models::{
     SystemVersion, SystemVersionComponents, SystemVersionPlatform,
 };
 use berth_arch::kernel::cgroup::{self, Layout};
-use berth_backends::{BACKENDS, Isolation};
+use berth_backends::{AnyBackend, Isolation};
 use berth_fs_drivers::registry::Refused;
 use berth_image::{ImageUsage, LayerUsage};
 use serde_json::{Value, json};
@@ -65,9 +65,10 @@ impl Engine {
     /// Docker's `SystemInfo`, and under `Berth` what Docker has no place for.
     pub fn info(&self) -> Result<Value> {
         let host = self.host();
-        let backend = berth_backends::select(host, self.config().isolation.as_deref());
+        let backends = self.config().backends()?;
+        let backend = backends.select(host, self.config().isolation.as_deref());
         let isolation = backend.as_ref().map(|selection| selection.isolation.clone()).unwrap_or_default();
-        let picked = backend.as_ref().ok().map(|selection| selection.backend.name());
+        let picked = backend.as_ref().ok().map(|selection| selection.backend.name().to_owned());
         let layout = cgroup::probe();
         let has = |controller: &str| Some(isolation.controllers.iter().any(|name| name == controller));
         let states = self.states()?;
@@ -142,8 +143,8 @@ impl Engine {
             labels: Some(Vec::new()),
             experimental_build: Some(false),
             server_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            runtimes: Some(BACKENDS.iter().map(|entry| (entry.name.to_owned(), runtime())).collect()),
-            default_runtime: picked.map(str::to_owned),
+            runtimes: Some(backends.all().iter().map(described).collect()),
+            default_runtime: picked.clone(),
             swarm: Some(SwarmInfo {
                 local_node_state: Some(LocalNodeState::INACTIVE),
                 control_available: Some(false),
@@ -299,8 +300,12 @@ impl Engine {
     }
 }
 
-fn runtime() -> Runtime {
-    Runtime { path: Some("berth".to_owned()), runtime_args: None, status: None }
+fn described(backend: &AnyBackend) -> (String, Runtime) {
+    let (path, args) = match backend.runtime() {
+        Some(runtime) => (runtime.path.display().to_string(), Some(runtime.args.clone())),
+        None => ("berth".to_owned(), None),
+    };
+    (backend.name().to_owned(), Runtime { path: Some(path), runtime_args: args, status: None })
 }
 
 fn security(isolation: &Isolation, uid: u32) -> Vec<String> {

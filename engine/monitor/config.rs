@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use berth_arch::mount::Mount;
 use berth_backends::ContainerId;
+use berth_backends::oci::Runtime;
 use berth_network::Plan;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ pub struct MonitorConfig {
     /// The stream of events; see [`crate::protocol::Event`].
     pub events: PathBuf,
     pub backend: String,
+    /// The program behind the backend, if it is an external one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
     pub rootfs: Vec<Mount>,
     pub mount_point: PathBuf,
     /// What the container is connected to; nothing for the modes none, host and container.

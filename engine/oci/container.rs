@@ -148,7 +148,7 @@ impl Container {
             return Err(stopped());
         }
         let name = &record.sandbox.backend;
-        let backend = berth_backends::by_name(name);
+        let backend = berth_backends::by_name(name, record.sandbox.runtime.as_ref());
         let backend = backend.with_context(|| format!("this program has no isolation backend {name}"))?;
         backend.load(&self.id, &record.sandbox, spec).map_err(|error| match error {
             Error::NotFound(_) => stopped(),

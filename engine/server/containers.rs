@@ -72,7 +72,7 @@ fn parse_create(bytes: &[u8]) -> Result<ContainerCreateBody, Failure> {
         Err(error) => error,
     };
     let mut value: Value = serde_json::from_slice(bytes).map_err(invalid)?;
-    let mut changed = false;
+    let mut changed = place_isolation(&mut value)?;
     for name in ["Cmd", "Entrypoint"] {
         if let Some(field @ Value::String(_)) = value.get_mut(name) {
             *field = Value::Array(vec![field.take()]);
@@ -80,6 +80,25 @@ fn parse_create(bytes: &[u8]) -> Result<ContainerCreateBody, Failure> {
         }
     }
     if changed { serde_json::from_value(value).map_err(invalid) } else { Err(invalid(error)) }
+}
+
+/// One of berth's backends in `HostConfig.Isolation`, whose type knows Docker's words for Windows only, goes to
+/// `HostConfig.Runtime`. Says whether `body` has changed.
+fn place_isolation(body: &mut Value) -> Result<bool, Failure> {
+    let Some(Value::Object(host)) = body.get_mut("HostConfig") else { return Ok(false) };
+    let Some(name) = host.get("Isolation").and_then(Value::as_str).map(str::to_owned) else { return Ok(false) };
+    if matches!(name.as_str(), "" | "default" | "process" | "hyperv") {
+        return Ok(false);
+    }
+    let runtime = host.get("Runtime").and_then(Value::as_str).unwrap_or_default();
+    if !runtime.is_empty() && runtime != name {
+        return Err(Failure::bad_request(format!(
+            "conflicting options: Isolation {name:?} and Runtime {runtime:?} name different backends"
+        )));
+    }
+    host.insert("Runtime".to_owned(), name.into());
+    host.remove("Isolation");
+    Ok(true)
 }
 
 pub(crate) async fn inspect(call: Call, name: &str) -> Result<Reply, Failure> {

@@ -5,7 +5,6 @@
 use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
 
-use crate::error::At;
 use crate::{Error, Result};
 
 /// Runs `f` in a thread of its own in a new mount namespace, with its own working directory. A panic goes on in
@@ -24,12 +23,9 @@ pub fn in_private_namespace<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T> 
     })
 }
 
-/// Parts the calling process, which has one thread, from the mounts of the others: theirs still arrive, its own are seen by
-/// nobody but its children.
+/// See [`berth_arch::mount::part_with_mounts`].
 pub fn part_with_mounts() -> Result<()> {
-    // SAFETY: the flag does not touch the descriptor table, and no other thread shares what is unshared.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.map_err(refused)?;
-    berth_arch::mount::make_rslave("/").at("make mounts slaves below", "/")
+    berth_arch::mount::part_with_mounts().map_err(refused)
 }
 
 fn enter() -> Result<()> {

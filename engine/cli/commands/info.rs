@@ -115,7 +115,8 @@ impl Act for Doctor {
             Some(format) => output::print_formatted(format, &serde_json::to_value(&report)?)?,
             None => print_report(&report),
         }
-        Ok(u8::from(report.storage.picked.is_none() || report.isolation.picked.is_none()))
+        let lacks = report.storage.picked.is_none() || report.isolation.picked.is_none() || !report.missing.is_empty();
+        Ok(u8::from(lacks))
     }
 }
 
@@ -125,7 +126,7 @@ fn print_report(report: &Report) {
     println!("kernel {}, {}", shown(&host["kernel"]["release"]), shown(&host["platform"]["architecture"]));
     println!("state in {}, run folder {}", report.state_root, report.run_root);
     choice("Storage", &report.storage);
-    choice("Isolation", &report.isolation);
+    isolation(&report.isolation);
     if let Some(paths) = &report.packet_paths {
         choice("Packet path", paths);
     }
@@ -133,6 +134,48 @@ fn print_report(report: &Report) {
     findings(&report.facilities, None);
     for warning in &report.warnings {
         eprintln!("WARNING: {warning}");
+    }
+    for missing in &report.missing {
+        eprintln!("MISSING: {missing}");
+    }
+}
+
+/// What each backend that works here keeps apart: the names of [`berth_backends::Isolation`] and what they mean.
+const MATRIX: &[(&str, &str)] = &[
+    ("mount", "mounts of its own"),
+    ("pid", "own processes only"),
+    ("network", "own network"),
+    ("uts", "own host name"),
+    ("ipc", "own IPC objects"),
+    ("user", "users mapped"),
+    ("cgroup_namespace", "own control groups' names"),
+    ("capabilities", "capabilities dropped"),
+    ("no_new_privileges", "no new privileges"),
+    ("seccomp", "system calls filtered"),
+    ("pause", "pause"),
+    ("stats", "statistics"),
+];
+
+/// The choice, and a table of what each backend isolates here.
+fn isolation(found: &Choice) {
+    let mut short = found.clone();
+    short.candidates.iter_mut().for_each(|candidate| candidate.detail = Value::Null);
+    choice("Isolation", &short);
+    let there: Vec<&Finding> = found.candidates.iter().filter(|candidate| candidate.available).collect();
+    let first = 26;
+    print!("\n  {:first$}", "What is kept apart");
+    there.iter().for_each(|one| print!("  {:10}", one.name));
+    println!();
+    for (field, meaning) in MATRIX {
+        print!("  {meaning:first$}");
+        for one in &there {
+            print!("  {:10}", if one.detail[field] == Value::Bool(true) { "yes" } else { "no" });
+        }
+        println!();
+    }
+    for one in there {
+        let limits = plain(&one.detail["controllers"]);
+        println!("  limits of {}: {}", one.name, if limits.is_empty() { "none" } else { &limits });
     }
 }
 

@@ -364,7 +364,22 @@ fn find<'a>(verbs: &'static [Verb], matches: &'a ArgMatches) -> Option<(&'static
     Some((verbs.iter().find(|verb| verb.name == name)?, matches))
 }
 
+/// A reader of our output that has gone, as in `berth ps | head -1`, is the end of the work and no fault.
+fn end_with_the_reader() {
+    /// 128 and SIGPIPE, as the shell says it.
+    const PIPE: i32 = 141;
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to std") && said.contains("Broken pipe") {
+            std::process::exit(PIPE);
+        }
+        usual(panic);
+    }));
+}
+
 pub(crate) fn main() -> ExitCode {
+    end_with_the_reader();
     let arguments: Vec<_> = std::env::args_os().collect();
     let typed = |name: &str| arguments.iter().any(|argument| argument == name);
     // Defining every verb takes longer than parsing one: all of them only for help, and to say what is wrong.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use berth_backends::ContainerId;
+use berth_backends::{AnyBackend, ContainerId, Selection};
 use berth_fs_drivers::Access;
 use berth_monitor::config::{LogConfig, MonitorConfig};
 use berth_monitor::protocol::{RefusalKind, Started};
@@ -69,7 +69,9 @@ impl Engine {
         for path in [&run_folder, &mount_point] {
             berth_store::create_private(path).map_err(Error::io("create", path))?;
         }
-        let modes = self.modes(container)?;
+        let explicit = container.host_config.runtime.as_deref().filter(|name| !name.is_empty());
+        let Selection { backend, isolation, .. } = self.config().backends()?.select(self.host(), explicit)?;
+        let modes = self.modes(container, isolation)?;
         let networks = self.prepare_networks(container)?;
         let volumes = self.mount_volumes(container)?;
         let spec = self.make_spec(container, &modes, &networks, &volumes, &folder, &mount_point)?;
@@ -77,7 +79,7 @@ impl Engine {
         let text =
             serde_json::to_vec(&spec).map_err(|error| Error::Internal(format!("encode the OCI spec: {error}")))?;
         std::fs::write(&path, text).map_err(Error::io("write", &path))?;
-        let config = self.monitor_config(container, networks.plan, volumes, &folder, &mount_point)?;
+        let config = self.monitor_config(container, &backend, networks.plan, volumes, &folder, &mount_point)?;
 
         let connections = self.waiting().remove(&container.id).unwrap_or_default();
         match spawn_serving(&config, &connections, &networks.sockets).map_err(talk::failure)? {
@@ -103,6 +105,7 @@ impl Engine {
     fn monitor_config(
         &self,
         container: &Container,
+        backend: &AnyBackend,
         network: Plan,
         volumes: Mounted,
         folder: &Path,
@@ -111,8 +114,6 @@ impl Engine {
         let (config, host) = (&container.config, &container.host_config);
         let id: ContainerId = container.id.parse()?;
         let access = if container.auto_remove() { Access::Throwaway } else { Access::ReadWrite };
-        let explicit = host.runtime.as_deref().filter(|name| !name.is_empty());
-        let backend = berth_backends::select(self.host(), explicit)?;
         let signal = config.stop_signal.as_deref().filter(|signal| !signal.is_empty());
         Ok(MonitorConfig {
             id,
@@ -121,7 +122,8 @@ impl Engine {
             state: self.state_path(container),
             boot: boot_id(),
             events: self.paths().events(),
-            backend: backend.backend.name().to_owned(),
+            backend: backend.name().to_owned(),
+            runtime: backend.runtime().cloned(),
             rootfs: self.rootfs(container, access)?,
             mount_point: mount_point.to_owned(),
             network,

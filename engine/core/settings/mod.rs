@@ -7,6 +7,7 @@
 pub(crate) mod capabilities;
 pub(crate) mod defaults;
 pub(crate) mod devices;
+pub(crate) mod isolation;
 pub(crate) mod log;
 pub(crate) mod merge;
 pub(crate) mod modes;
@@ -23,6 +24,7 @@ pub(crate) mod volumes;
 
 use berth_api::models::{ContainerConfig, ContainerCreateBody, HostConfig, NetworkingConfig};
 use berth_arch::{Host, Probe};
+use berth_backends::Isolation;
 use berth_image::RunConfig;
 
 use crate::{EngineConfig, Error, Result};
@@ -62,10 +64,15 @@ pub(crate) fn check(
     if host.network_mode.as_deref().unwrap_or_default() != "host" && config.network_disabled == Some(true) {
         host.network_mode = Some("none".to_owned());
     }
-    let network_was_left_open = matches!(host.network_mode.as_deref(), None | Some("" | "default"));
-    if network_was_left_open {
+    let was_left_open = matches!(host.network_mode.as_deref(), None | Some("" | "default"));
+    if was_left_open {
         host.network_mode = Some("bridge".to_owned());
     }
+    let backend = isolation::choose(&host, engine, machine, &mut warnings)?;
+    backend.check(&config, &mut host, was_left_open, &mut warnings)?;
+    let network_was_left_open = was_left_open && host.network_mode.as_deref() == Some("bridge");
+    host.runtime = Some(backend.name.clone());
+    host.isolation = None;
     let network = modes::network(host.network_mode.as_deref().unwrap_or_default())?;
     modes::pid(host.pid_mode.as_deref().unwrap_or_default())?;
     let ipc = modes::ipc(host.ipc_mode.as_deref().unwrap_or_default())?;
@@ -167,14 +174,13 @@ pub(crate) fn check(
     ports.dedup();
     config.exposed_ports = (!ports.is_empty()).then_some(ports);
 
-    host.runtime = runtime(host.runtime.as_deref().unwrap_or_default(), engine)?;
     defaults::config(&mut config, id, &network, uts_host);
     defaults::host(&mut host, engine);
     // What the options speak of is known at start; here only their form is judged.
     let empty = std::collections::HashMap::new();
     let subject = log::Subject { id, name: "", image: "", image_id: "", labels: &empty, env: &[] };
     log::resolve(host.log_config.as_ref().unwrap_or(&Default::default()), std::path::Path::new(""), &subject)?;
-    limits_in_force(&host, engine, machine, &mut warnings)?;
+    limits_in_force(&host, engine, &backend.isolation, &mut warnings)?;
     Ok(Checked { config, host, warnings, network, networking, network_was_left_open })
 }
 
@@ -220,21 +226,11 @@ fn texts(config: &ContainerConfig) -> Result<()> {
 }
 
 fn refuse_what_is_to_come(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
-    for (given, option, why) in [
-        (
-            host.device_requests.as_ref().is_some_and(|list| !list.is_empty()),
-            "--gpus",
-            "device drivers come with a later version of berth; name the device with --device",
-        ),
-        (
-            host.isolation.is_some_and(|isolation| {
-                use berth_api::models::HostConfigIsolationEnum as I;
-                !matches!(isolation, I::EMPTY | I::DEFAULT)
-            }),
-            "HostConfig.Isolation",
-            "it is only for Windows; berth's backends are chosen by HostConfig.Runtime",
-        ),
-    ] {
+    for (given, option, why) in [(
+        host.device_requests.as_ref().is_some_and(|list| !list.is_empty()),
+        "--gpus",
+        "device drivers come with a later version of berth; name the device with --device",
+    )] {
         if given {
             return Err(Error::Unsupported(format!("{option}: {why}")));
         }
@@ -267,17 +263,6 @@ fn health(config: &mut ContainerConfig, explicit: bool, warnings: &mut Vec<Strin
             .push("the image's health check is not run: health checks come with a later version of berth".to_owned());
     }
     Ok(())
-}
-
-/// The backend by name, or empty for the engine's choice.
-fn runtime(name: &str, engine: &EngineConfig) -> Result<Option<String>> {
-    let name = match name {
-        "" | "runc" | "io.containerd.runc.v2" | "auto" => engine.isolation.as_deref().unwrap_or_default(),
-        other => other,
-    };
-    berth_backends::check_names(name)
-        .map_err(|error| Error::invalid(format!("unknown or invalid runtime name: {error}")))?;
-    Ok(Some(name.to_owned()))
 }
 
 fn host_names(host: &HostConfig) -> Result<()> {
@@ -356,9 +341,13 @@ fn is_profile(wanted: &security::Seccomp) -> bool {
     matches!(wanted, security::Seccomp::Profile(_))
 }
 
-/// Limits that this host cannot enforce are warnings, or refusals if the configuration says `strict`. Only asked
-/// when there are limits: looking costs.
-fn limits_in_force(host: &HostConfig, engine: &EngineConfig, machine: &Host, warnings: &mut Vec<String>) -> Result<()> {
+/// Limits that the backend cannot enforce here are warnings, or refusals if the configuration says `strict`.
+fn limits_in_force(
+    host: &HostConfig,
+    engine: &EngineConfig,
+    backend: &Isolation,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     let number = |value: Option<i64>| value.is_some_and(|value| value != 0);
     let wanted = [
         (number(host.memory) || number(host.memory_reservation), "memory", "memory limits (--memory)"),
@@ -390,15 +379,9 @@ fn limits_in_force(host: &HostConfig, engine: &EngineConfig, machine: &Host, war
             "block I/O rates (--device-read-bps)",
         ),
     ];
-    if wanted.iter().all(|(given, ..)| !given) {
-        return Ok(());
-    }
-    let Some(controllers) = crate::engine::controllers(host.runtime.as_deref().unwrap_or_default(), machine) else {
-        return Ok(());
-    };
     for (_, controller, option) in wanted.iter().filter(|(given, ..)| *given) {
         let there = |name: &String| name == controller || (*controller == "io" && name == "blkio");
-        if controllers.iter().any(there) {
+        if backend.controllers.iter().any(there) {
             continue;
         }
         let message = format!("Your kernel does not support {option}: it has no {controller} controller");

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use berth_api::models::HostConfigCgroupnsModeEnum;
+use berth_backends::Isolation;
 use oci_spec::runtime::{
     LinuxBuilder, LinuxDevice, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, RootBuilder, Spec,
     SpecBuilder,
@@ -28,8 +29,9 @@ use crate::{Container, Engine, Error, Result};
 /// Control groups of containers that name no parent.
 const CGROUP_PARENT: &str = "/berth";
 
-/// The namespaces' modes, and the running containers that they lead to.
+/// The namespaces' modes, what the backend makes of them, and the running containers that they lead to.
 pub(crate) struct Modes {
+    pub isolation: Isolation,
     pub network: Network,
     pub pid: Pid,
     pub ipc: Ipc,
@@ -56,7 +58,7 @@ impl Modes {
 }
 
 impl Engine {
-    pub(crate) fn modes(&self, container: &Container) -> Result<Modes> {
+    pub(crate) fn modes(&self, container: &Container, isolation: Isolation) -> Result<Modes> {
         let host = &container.host_config;
         let network = modes::network(host.network_mode.as_deref().unwrap_or_default())?;
         let pid = modes::pid(host.pid_mode.as_deref().unwrap_or_default())?;
@@ -82,7 +84,7 @@ impl Engine {
             )));
         }
         let uts_host = modes::uts_is_host(host.uts_mode.as_deref().unwrap_or_default())?;
-        Ok(Modes { network, pid, ipc, uts_host, network_of, pid_of, ipc_of })
+        Ok(Modes { isolation, network, pid, ipc, uts_host, network_of, pid_of, ipc_of })
     }
 
     fn target(&self, name: &str, what: &str) -> Result<Target> {
@@ -144,7 +146,9 @@ impl Engine {
             .linux(linux.build().map_err(incomplete)?);
         // Left out, the builder has a name of its own.
         spec = spec.hostname("");
-        if !modes.uts_host && !matches!(modes.network, Network::Container(_)) {
+        if !modes.isolation.uts {
+            // The host's, which is not to be changed.
+        } else if !modes.uts_host && !matches!(modes.network, Network::Container(_)) {
             spec = spec
                 .hostname(container.config.hostname.clone().unwrap_or_default())
                 .domainname(container.config.domainname.clone().unwrap_or_default());
@@ -216,7 +220,18 @@ fn namespaces(container: &Container, modes: &Modes) -> Result<Vec<LinuxNamespace
     if container.host_config.cgroupns_mode == Some(HostConfigCgroupnsModeEnum::PRIVATE) {
         list.push((N::Cgroup, None));
     }
+    let isolation = &modes.isolation;
+    let made = |kind: N| match kind {
+        N::Mount => isolation.mount,
+        N::Pid => isolation.pid,
+        N::Ipc => isolation.ipc,
+        N::Network => isolation.network,
+        N::Uts => isolation.uts,
+        N::Cgroup => isolation.cgroup_namespace,
+        N::User | N::Time => true,
+    };
     list.into_iter()
+        .filter(|(kind, _)| made(*kind))
         .map(|(kind, path)| {
             let namespace = LinuxNamespaceBuilder::default().typ(kind);
             let namespace = match path {

@@ -9,7 +9,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use berth_backends::Backend;
+use berth_backends::AnyBackend;
+use berth_backends::oci::Runtime;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,8 +30,8 @@ use crate::spawn::CONNECTIONS_AT_ONCE;
 use crate::state::State;
 use crate::sys;
 
-/// Finds a backend by its name.
-type Find = fn(&str) -> Option<&'static (dyn Backend + Sync)>;
+/// Finds a backend by its name, and maybe the program behind it.
+type Find = fn(&str, Option<&Runtime>) -> Option<AnyBackend>;
 
 /// The monitor's role of the program. `args` are those after `argv[0]`. Called before anything else is started: no
 /// threads, no open descriptors.
@@ -105,8 +106,8 @@ fn refuse(error: impl std::fmt::Display) -> Refusal {
 
 fn bear(folder: &Path, report: &UnixStream, connections: usize, find: Find) -> Result<Monitor, Refusal> {
     let config: MonitorConfig = files::read_json(&folder.join("monitor.json")).map_err(refuse)?;
-    let backend =
-        find(&config.backend).ok_or_else(|| refuse(format!("unknown isolation backend {:?}", config.backend)))?;
+    let backend = find(&config.backend, config.runtime.as_ref())
+        .ok_or_else(|| refuse(format!("unknown isolation backend {:?}", config.backend)))?;
     enter(&config.run_folder).map_err(|error| refuse(format!("enter {}: {error}", config.run_folder.display())))?;
     let lock = Lock::take(PathBuf::from(LOCK))
         .map_err(|error| refuse(format!("lock {LOCK} in {}: {error}", config.run_folder.display())))?

@@ -28,7 +28,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use berth_backends::{Backend, ExitStatus, MemoryWatch, Sandbox};
+use berth_backends::{AnyBackend, ExitStatus, MemoryWatch, Sandbox};
 use nix::sys::signalfd::SignalFd;
 
 pub use self::birth::{main, main_with};
@@ -55,7 +55,7 @@ const BUFFER: usize = 64 * 1024;
 
 pub(crate) struct Monitor {
     config: MonitorConfig,
-    backend: &'static (dyn Backend + Sync),
+    backend: AnyBackend,
     state: State,
     sandbox: Option<Box<dyn Sandbox>>,
     run: Run,

@@ -46,6 +46,7 @@ impl Container {
             folder,
             run_folder,
             backend: "fake".to_owned(),
+            runtime: None,
             rootfs: Vec::new(),
             network: Default::default(),
             terminal: false,

@@ -5,20 +5,21 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command};
 
+use berth_backends::oci::Runtime;
 use berth_backends::{
-    Backend, Bundle, ContainerId, Error, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Result, Sandbox,
-    SavedSandbox, Stats, Stdio,
+    AnyBackend, Backend, Bundle, ContainerId, Error, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Result,
+    Sandbox, SavedSandbox, Stats, Stdio,
 };
 use oci_spec::runtime::{Process, Spec};
 
-pub(crate) fn find(name: &str) -> Option<&'static (dyn Backend + Sync)> {
-    if name == "fake" { Some(&Fake) } else { berth_backends::by_name(name) }
+pub(crate) fn find(name: &str, runtime: Option<&Runtime>) -> Option<AnyBackend> {
+    if name == "fake" { Some(Box::new(Fake)) } else { berth_backends::by_name(name, runtime) }
 }
 
 struct Fake;
 
 impl Backend for Fake {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "fake"
     }
 
@@ -141,6 +142,7 @@ impl Sandbox for Plain {
     fn saved(&self) -> SavedSandbox {
         SavedSandbox {
             backend: "fake".to_owned(),
+            runtime: None,
             pid: 0,
             start_time: 0,
             cgroups: Vec::new(),

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use berth_arch::message::chain;
-use berth_backends::{ContainerId, Sandbox};
+use berth_backends::{ContainerId, Registry, Sandbox};
 use std::os::fd::OwnedFd;
 
 use super::write_pid;
@@ -57,7 +57,7 @@ pub(super) fn create(
     }
     let console = Console::new(process, making.console_socket.as_ref(), detach)?;
     let io = console.stdio(process)?;
-    let selection = berth_backends::select(&berth_arch::Host::detect(), Some(&context.isolation))?;
+    let selection = Registry::default().select(&berth_arch::Host::detect(), Some(&context.isolation))?;
 
     let mut container = Container::reserve(context, id)?;
     let made = (|| {
