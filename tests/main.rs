@@ -13,6 +13,8 @@ mod clients;
 mod crowd;
 /// Storage drivers: the same images on each, sizes, and what is particular to one.
 mod drivers;
+/// Ways out of a container, tried and held.
+mod escapes;
 /// Every facility that can be pretended away, and that the fallback does the same.
 mod fallbacks;
 /// Archives, containers and requests that mean harm.

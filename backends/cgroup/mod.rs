@@ -135,19 +135,23 @@ impl Cgroup {
     /// hands controllers down (systemd inside does) takes no processes itself (EBUSY, cgroup-v2.rst, "No Internal
     /// Process Constraint"): then it is init's own group below.
     pub fn entry_fds_beside(&self, pid: i32) -> Result<Vec<OwnedFd>> {
-        let open = |group: &Group| {
-            let hands_down = group.version == Version::V2
-                && files::read(&group.dir, "cgroup.subtree_control").is_ok_and(|list| !list.trim().is_empty());
-            let inner = if hands_down { processes::group_of(&group.dir, pid) } else { None };
-            entry(group, inner.as_deref().unwrap_or(&group.dir))
-        };
-        self.groups.iter().map(open).collect()
+        self.groups.iter().map(|group| entry(group, &beside(group, pid))).collect()
     }
 
     /// The directory for CLONE_INTO_CGROUP; `None` unless one v2 group is all there is.
     pub fn into_fd(&self) -> Result<Option<OwnedFd>> {
+        self.only_unified(|group| group.dir.clone())
+    }
+
+    /// As [`Cgroup::into_fd`], for a process that [`Cgroup::entry_fds_beside`] is for. To enter a group after the clone takes
+    /// the kernel some milliseconds.
+    pub fn into_fd_beside(&self, pid: i32) -> Result<Option<OwnedFd>> {
+        self.only_unified(|group| beside(group, pid))
+    }
+
+    fn only_unified(&self, dir: impl FnOnce(&Group) -> PathBuf) -> Result<Option<OwnedFd>> {
         match self.groups.as_slice() {
-            [only] if only.version == Version::V2 => open(only.dir.clone(), OFlags::PATH | OFlags::DIRECTORY).map(Some),
+            [only] if only.version == Version::V2 => open(dir(only), OFlags::PATH | OFlags::DIRECTORY).map(Some),
             _ => Ok(None),
         }
     }
@@ -219,6 +223,14 @@ impl Cgroup {
             _ => Ok(()),
         }
     }
+}
+
+/// Where a further process of the group goes, whose init is `pid`.
+fn beside(group: &Group, pid: i32) -> PathBuf {
+    let hands_down = group.version == Version::V2
+        && files::read(&group.dir, "cgroup.subtree_control").is_ok_and(|list| !list.trim().is_empty());
+    let inner = if hands_down { processes::group_of(&group.dir, pid) } else { None };
+    inner.unwrap_or_else(|| group.dir.clone())
 }
 
 fn entry(group: &Group, dir: &Path) -> Result<OwnedFd> {

@@ -15,12 +15,12 @@ use super::become_program::{
     Kept, clean_slate, close_rest, enter_groups, label, limits, list_descriptors, oom_score, run as run_program,
     streams, surroundings,
 };
-use super::clone;
+use super::clone::{self, Entered};
 use super::explain::explain_process;
 use super::plan::forbid_nodes;
 use super::process::{ProcessPlan, Streams, setup};
 use super::report::{At, Channel, Done, Packet, Step};
-use super::sandbox::{Container, send, try_wait};
+use super::sandbox::{Container, borrow, send, try_wait};
 use super::sys;
 use super::terminal::{self, Place};
 use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
@@ -64,6 +64,8 @@ impl ExecChild for Child {
 struct Plan {
     process: ProcessPlan,
     groups: Vec<OwnedFd>,
+    /// The directory of the group, where the clone itself can join it.
+    group: Option<OwnedFd>,
     /// In the order in which they are entered.
     namespaces: Vec<(OwnedFd, c_int)>,
 }
@@ -95,16 +97,21 @@ pub(super) fn run(
     process.keep_keyring = container.keep_keyring;
     // The container's own start has said it.
     forbid_nodes(&mut process, spec, container.devices_enforced, &mut Vec::new());
-    let plan = Plan { process, groups: cgroup.entry_fds_beside(init.pid())?, namespaces: namespaces(init)? };
+    let plan = Plan {
+        process,
+        groups: cgroup.entry_fds_beside(init.pid())?,
+        group: cgroup.into_fd_beside(init.pid())?,
+        namespaces: namespaces(init)?,
+    };
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
-    let first = clone::spawn(0, None, |_| {
+    let first = clone::spawn(0, borrow(&plan.group), |entered| {
         ours.leave();
-        first(&plan, &theirs);
+        first(&plan, &theirs, entered);
     })
     .map_err(setup("clone for exec"))?;
     drop(theirs);
-    let Plan { mut process, groups, namespaces } = plan;
-    drop((groups, namespaces));
+    let Plan { mut process, groups, group, namespaces } = plan;
+    drop((groups, group, namespaces));
     let mut terminal = None;
     let answer = until_running(&ours, &process, &mut terminal);
     let _ = process::wait(first);
@@ -173,17 +180,19 @@ fn ended() -> Error {
     Error::NotFound("container: it is not running".into())
 }
 
-fn first(plan: &Plan, channel: &Channel) {
-    if let Err(failure) = enter(plan, channel) {
+fn first(plan: &Plan, channel: &Channel, entered: Entered) {
+    if let Err(failure) = enter(plan, channel, entered) {
         channel.fail(failure);
     }
 }
 
-fn enter(plan: &Plan, channel: &Channel) -> Done {
+fn enter(plan: &Plan, channel: &Channel, entered: Entered) -> Done {
     clean_slate(false)?;
     // The container's own /proc may be anything.
     let proc = rustix::fs::open(c"/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Step::Label)?;
-    enter_groups(&plan.groups)?;
+    if entered == Entered::No {
+        enter_groups(&plan.groups)?;
+    }
     oom_score(&plan.process, channel);
     for (index, (namespace, kind)) in plan.namespaces.iter().enumerate() {
         sys::setns(namespace, *kind).at_index(Step::Join, index)?;

@@ -1,6 +1,8 @@
 /*
- * interleave ROUNDS FILE: FILE has lines `NAME<tab>COMMAND...`. Runs them by turns, without a shell, ROUNDS times after one
- * that does not count, and prints `NAME<tab>MEDIAN<tab>LEAST` in milliseconds. A command that fails ends it all.
+ * interleave ROUNDS FILE: FILE has lines `NAME<tab>COMMAND...`; several commands in a row have a word `;` between them. Runs
+ * the lines by turns, without a shell, ROUNDS times after one that does not count, and prints
+ * `NAME<tab>MEDIAN<tab>LEAST<tab>MEMORY`: milliseconds, and in MiB the most that a process of it had resident. A command that
+ * fails ends it all.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -9,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +22,7 @@ struct command {
     char *name;
     char *words[WORDS];
     double times[ROUNDS];
+    long kilobytes;
 };
 
 static double now(void)
@@ -28,7 +32,7 @@ static double now(void)
     return time.tv_sec * 1e3 + time.tv_nsec / 1e6;
 }
 
-static double run(struct command *command, int shows_errors)
+static void run_words(struct command *command, char **words, int shows_errors)
 {
     posix_spawn_file_actions_t files;
     posix_spawn_file_actions_init(&files);
@@ -36,17 +40,32 @@ static double run(struct command *command, int shows_errors)
     posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
     if (!shows_errors)
         posix_spawn_file_actions_adddup2(&files, 1, 2);
-    double start = now();
     pid_t pid;
-    int status, error = posix_spawnp(&pid, command->words[0], &files, NULL, command->words, environ);
+    int status, error = posix_spawnp(&pid, words[0], &files, NULL, words, environ);
     if (error)
-        errx(1, "%s: %s", command->words[0], strerror(error));
-    waitpid(pid, &status, 0);
-    double took = now() - start;
+        errx(1, "%s: %s", words[0], strerror(error));
+    struct rusage usage;
+    wait4(pid, &status, 0, &usage);
+    if (usage.ru_maxrss > command->kilobytes)
+        command->kilobytes = usage.ru_maxrss;
     posix_spawn_file_actions_destroy(&files);
     if (status)
-        errx(1, "%s: it ended with status %#x", command->name, status);
-    return took;
+        errx(1, "%s: %s ended with status %#x", command->name, words[0], status);
+}
+
+static double run(struct command *command, int shows_errors)
+{
+    double start = now();
+    for (char **words = command->words; *words;) {
+        char *one[WORDS];
+        int count = 0;
+        while (*words && strcmp(*words, ";"))
+            one[count++] = *words++;
+        one[count] = NULL;
+        words += *words != NULL;
+        run_words(command, one, shows_errors);
+    }
+    return now() - start;
 }
 
 static int by_value(const void *left, const void *right)
@@ -78,6 +97,7 @@ int main(int argc, char **argv)
         }
     for (int at = 0; at < count; at++) {
         qsort(commands[at].times, rounds, sizeof(double), by_value);
-        printf("%s\t%.2f\t%.2f\n", commands[at].name, commands[at].times[rounds / 2], commands[at].times[0]);
+        printf("%s\t%.2f\t%.2f\t%.1f\n", commands[at].name, commands[at].times[rounds / 2], commands[at].times[0],
+               commands[at].kilobytes / 1024.0);
     }
 }
