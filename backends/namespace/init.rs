@@ -3,6 +3,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::io::Errno;
+
 use super::become_program::{
     Kept, clean_slate, close_rest, enter_groups, find, label, limits, list_descriptors, oom_score, run, streams,
     surroundings, write_file,
@@ -78,7 +80,7 @@ fn finish(plan: &Plan, channel: &Channel, root: Done<OwnedFd>) {
 }
 
 fn prepare(plan: &Plan, channel: &Channel, root: OwnedFd) -> Done<Kept<OwnedFd>> {
-    names(plan)?;
+    names(plan, channel)?;
     // Before the label: programs that are run from here on would have it.
     hooks(plan, channel)?;
     label(&plan.process, rustix::fs::CWD, c"/proc/self/attr/exec")?;
@@ -114,7 +116,7 @@ fn hooks(plan: &Plan, channel: &Channel) -> Done {
 fn become_root() -> Done {
     let (user, group) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
     match rustix::thread::set_thread_groups(&[]) {
-        Ok(()) | Err(rustix::io::Errno::PERM) => {}
+        Ok(()) | Err(Errno::PERM) => {}
         Err(errno) => return Err(errno).at(Step::MapUsers),
     }
     rustix::thread::set_thread_res_gid(group, group, group).at(Step::MapUsers)?;
@@ -141,7 +143,7 @@ fn join(plan: &Plan) -> Done {
     Ok(())
 }
 
-fn names(plan: &Plan) -> Done {
+fn names(plan: &Plan, channel: &Channel) -> Done {
     if let Some(name) = &plan.hostname {
         sys::sethostname(name).at(Step::Hostname)?;
     }
@@ -149,7 +151,11 @@ fn names(plan: &Plan) -> Done {
         sys::setdomainname(name).at(Step::Domainname)?;
     }
     if plan.namespaces.new & libc::CLONE_NEWNET != 0 {
-        sys::start_loopback().at(Step::Loopback)?;
+        match sys::start_loopback().at(Step::Loopback) {
+            // In a container that may make namespaces and no networks: what is in this one can do without.
+            Err(failure) if failure.errno == Errno::PERM => channel.warn(failure),
+            answer => answer?,
+        }
     }
     for (index, (path, value)) in plan.sysctls.iter().enumerate() {
         write_file(path, value).at_index(Step::Sysctl, index)?;

@@ -4,6 +4,7 @@ mod codes;
 mod limits;
 mod mounts;
 mod namespaces;
+mod nested;
 mod privileges;
 mod refusals;
 mod settings;
