@@ -1,5 +1,6 @@
 //! `info`, `doctor`, `version`, the embedded image, and how storage and isolation are chosen.
 
+use crate::support::http::request;
 use crate::support::{Mode, World};
 
 both! {
@@ -195,6 +196,45 @@ fn isolation_is_chosen_by_name() {
     world.run(&["--rm", "--isolation", "chroot", "box", "true"]).refused(125, &["chroot", "namespace"]);
     world.run(&["--rm", "--isolation", "magic", "box", "true"]).refused(125, &["magic", "namespace"]);
     world.run(&["--rm", "--runtime", "nonsense", "box", "true"]).refused(125, &["nonsense"]);
+}
+
+#[test]
+fn the_interface_takes_a_backend_as_isolation_or_runtime() {
+    let world = World::new(Mode::Daemon);
+    let create = |host: &str| {
+        let body = format!(r#"{{"Image":"box","Cmd":["true"],"HostConfig":{host}}}"#);
+        request(&world, "POST", "/containers/create", body.as_bytes())
+    };
+    for host in [
+        r#"{"Isolation":"namespace"}"#,
+        r#"{"Isolation":"namespace","Runtime":"namespace"}"#,
+        r#"{"Runtime":"namespace"}"#,
+        r#"{"Isolation":"default"}"#,
+        "{}",
+    ] {
+        let id = create(host).json()["Id"].as_str().unwrap().to_owned();
+        assert_eq!(world.inspect(&id, "{{.HostConfig.Runtime}}"), "namespace", "{host}");
+    }
+    assert!(create(r#"{"Isolation":"magic"}"#).refuses(400).contains("magic"));
+    assert!(create(r#"{"Isolation":"hyperv"}"#).refuses(400).contains("Windows"));
+    assert!(create(r#"{"Isolation":"namespace","Runtime":"crun"}"#).refuses(400).contains("conflicting"));
+}
+
+#[test]
+fn the_doctor_misses_what_the_configuration_demands() {
+    let world = World::bare(Mode::Embedded);
+    let with = |text: &str| {
+        std::fs::write(world.path("berth.toml"), text).unwrap();
+        world.berth(&["--config", &world.at("berth.toml"), "doctor"])
+    };
+    with("strict = true\n").ended(0);
+    let missing = with("[runtimes.mine]\npath = '/nowhere/mine'\n").ended(1).err();
+    assert!(missing.contains("MISSING: runtimes.mine") && missing.contains("/nowhere/mine"), "{missing}");
+    with("isolation = 'jail'\n").ended(1);
+    with("[network]\npacket-path = 'iptables-legacy,relay'\n").ended(0);
+    with("isolation = 'magic'\n").refused(1, &["berth.toml", "magic"]);
+    with("[runtimes.namespace]\npath = '/bin/true'\n").refused(1, &["berth.toml", "namespace", "reserved"]);
+    with("[runtimes.mine]\nprogram = '/bin/true'\n").refused(1, &["berth.toml", "program"]);
 }
 
 #[test]
