@@ -119,6 +119,9 @@ pub(super) fn surroundings(plan: &ProcessPlan) -> Done {
     if let Some(persona) = plan.personality {
         sys::personality(persona).at(Step::Personality)?;
     }
+    if let Some(policy) = &plan.scheduler {
+        sys::set_scheduler(policy).at(Step::Scheduler)?;
+    }
     match plan.io_priority {
         Some(priority) => sys::set_io_priority(priority).at(Step::Priority),
         None => Ok(()),

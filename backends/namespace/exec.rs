@@ -21,6 +21,7 @@ use super::plan::forbid_nodes;
 use super::process::{ProcessPlan, Streams, setup};
 use super::report::{At, Channel, Done, Packet, Step};
 use super::sandbox::{Container, borrow, send, try_wait};
+use super::scheduling::Affinity;
 use super::sys;
 use super::terminal::{self, Place};
 use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
@@ -63,6 +64,7 @@ impl ExecChild for Child {
 /// What the first process needs.
 struct Plan {
     process: ProcessPlan,
+    affinity: Affinity,
     groups: Vec<OwnedFd>,
     /// The directory of the group, where the clone itself can join it.
     group: Option<OwnedFd>,
@@ -91,6 +93,7 @@ pub(super) fn run(
     preserved: Vec<OwnedFd>,
 ) -> Result<Box<dyn ExecChild>> {
     let Container { init, cgroup, .. } = container;
+    let affinity = Affinity::new(process)?;
     let mut process = ProcessPlan::new(process, spec, io)?;
     process.preserve(preserved)?;
     process.outlives = container.gate.is_some();
@@ -99,18 +102,21 @@ pub(super) fn run(
     forbid_nodes(&mut process, spec, container.devices_enforced, &mut Vec::new());
     let plan = Plan {
         process,
+        affinity,
         groups: cgroup.entry_fds_beside(init.pid())?,
         group: cgroup.into_fd_beside(init.pid())?,
         namespaces: namespaces(init)?,
     };
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
-    let first = clone::spawn(0, borrow(&plan.group), |entered| {
+    // What is to happen before the group is entered needs that to be a step of its own.
+    let group = if plan.affinity.initial.is_some() { None } else { borrow(&plan.group) };
+    let first = clone::spawn(0, group, |entered| {
         ours.leave();
         first(&plan, &theirs, entered);
     })
     .map_err(setup("clone for exec"))?;
     drop(theirs);
-    let Plan { mut process, groups, group, namespaces } = plan;
+    let Plan { mut process, groups, group, namespaces, .. } = plan;
     drop((groups, group, namespaces));
     let mut terminal = None;
     let answer = until_running(&ours, &process, &mut terminal);
@@ -190,8 +196,14 @@ fn enter(plan: &Plan, channel: &Channel, entered: Entered) -> Done {
     clean_slate(false)?;
     // The container's own /proc may be anything.
     let proc = rustix::fs::open(c"/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Step::Label)?;
+    if let Some(processors) = &plan.affinity.initial {
+        sys::set_processors(processors).at(Step::Scheduler)?;
+    }
     if entered == Entered::No {
         enter_groups(&plan.groups)?;
+    }
+    if let Some(processors) = &plan.affinity.last {
+        sys::set_processors(processors).at(Step::Scheduler)?;
     }
     oom_score(&plan.process, channel);
     for (index, (namespace, kind)) in plan.namespaces.iter().enumerate() {

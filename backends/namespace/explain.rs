@@ -76,6 +76,7 @@ fn describe_process(plan: &ProcessPlan, failure: Failure) -> String {
         Step::CreateContainerHook | Step::StartContainerHook => "run hooks".into(),
         Step::Personality => "set the personality".into(),
         Step::Priority => "set the I/O priority".into(),
+        Step::Scheduler => "set the scheduler or the processors".into(),
         Step::Streams => "set up standard input, output and error".into(),
         Step::WorkingDirectory => format!("enter the working directory {}", plan.directory.to_string_lossy()),
         Step::Credentials => format!("become user {}:{}", plan.user.as_raw(), plan.group.as_raw()),

@@ -22,6 +22,7 @@ mod report;
 mod resolve;
 mod rootfs;
 mod sandbox;
+mod scheduling;
 mod stages;
 mod sys;
 mod terminal;

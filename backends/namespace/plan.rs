@@ -272,7 +272,6 @@ fn sysctls(spec: &Spec) -> Result<Vec<(CString, Vec<u8>)>> {
 /// What the specification may ask for and this backend does not do.
 fn refuse_unsupported(spec: &Spec, standalone: bool) -> Result<()> {
     let linux = spec.linux().as_ref();
-    let process = spec.process().as_ref();
     let asked = |what: fn(&Linux) -> bool| linux.is_some_and(what);
     let some = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let found = [
@@ -281,8 +280,6 @@ fn refuse_unsupported(spec: &Spec, standalone: bool) -> Result<()> {
         ("linux.netDevices", asked(|linux| linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()))),
         ("linux.memoryPolicy", asked(|linux| linux.memory_policy().is_some())),
         ("linux.mountLabel", linux.is_some_and(|linux| some(linux.mount_label()))),
-        ("process.scheduler", process.is_some_and(|process| process.scheduler().is_some())),
-        ("process.execCPUAffinity", process.is_some_and(|process| process.exec_cpu_affinity().is_some())),
     ];
     match found.into_iter().find(|(_, asked)| *asked) {
         Some((what, _)) => Err(Error::Unavailable(format!(

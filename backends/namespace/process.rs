@@ -13,6 +13,7 @@ use rustix::process::{Gid, Resource, Rlimit, Uid};
 
 use super::capabilities::Sets;
 use super::report::above_stdio;
+use super::scheduling::Policy;
 use super::sys::Strings;
 use crate::seccomp::Filter;
 use crate::{Error, Result, Stdio};
@@ -42,6 +43,7 @@ pub(super) struct ProcessPlan {
     pub(super) label: Option<Vec<u8>>,
     pub(super) personality: Option<c_ulong>,
     pub(super) io_priority: Option<c_int>,
+    pub(super) scheduler: Option<Policy>,
     pub(super) streams: Streams,
     /// What the program has from 3 on.
     pub(super) preserved: Vec<OwnedFd>,
@@ -109,6 +111,7 @@ impl ProcessPlan {
                 };
                 class << 13 | priority.priority().clamp(0, 7) as c_int
             }),
+            scheduler: process.scheduler().as_ref().map(Policy::new).transpose()?,
             streams: Streams::new(io)?,
             preserved: Vec::new(),
             outlives: false,

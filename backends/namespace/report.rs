@@ -40,6 +40,7 @@ pub(super) enum Step {
     StartContainerHook,
     Personality,
     Priority,
+    Scheduler,
     Streams,
     WorkingDirectory,
     Credentials,
@@ -50,7 +51,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 30] = [
+    const ALL: [Self; 31] = [
         Self::Clone,
         Self::Cgroup,
         Self::Join,
@@ -74,6 +75,7 @@ impl Step {
         Self::StartContainerHook,
         Self::Personality,
         Self::Priority,
+        Self::Scheduler,
         Self::Streams,
         Self::WorkingDirectory,
         Self::Credentials,

@@ -8,6 +8,8 @@ use std::ptr;
 
 use rustix::io::{Errno, Result};
 
+use super::scheduling::{Policy, Processors};
+
 fn check(result: c_long) -> Result<c_long> {
     if result < 0 { Err(last_errno()) } else { Ok(result) }
 }
@@ -171,6 +173,18 @@ pub(super) fn set_io_priority(priority: c_int) -> Result<()> {
     const IOPRIO_WHO_PROCESS: c_int = 1;
     // SAFETY: takes no pointers.
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, priority) }).map(drop)
+}
+
+/// sched_setattr(2) (3.14) for this process.
+pub(super) fn set_scheduler(policy: &Policy) -> Result<()> {
+    // SAFETY: the kernel reads as much as the structure says that it has.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, ptr::from_ref(policy), 0) }).map(drop)
+}
+
+/// sched_setaffinity(2) for this process.
+pub(super) fn set_processors(set: &Processors) -> Result<()> {
+    // SAFETY: the size is that of the set, which the kernel only reads.
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&set.0), set.0.as_ptr()) }).map(drop)
 }
 
 /// Sets the loopback device of the present network namespace up; the kernel then gives it its addresses.

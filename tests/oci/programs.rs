@@ -115,6 +115,24 @@ fn exec_takes_a_process_and_leaves_it_alone() {
 }
 
 #[test]
+fn programs_are_scheduled_as_they_are_to_be() {
+    let oci = Oci::new();
+    // Of /proc/PID/stat: nice, and the policy (3 is SCHED_BATCH).
+    let line = "set -- $(cat /proc/self/stat); shift 18; echo $1; shift 22; echo $1; grep Cpus_allowed_list /proc/self/status";
+    oci.started("batch", &format!("({line}) > /shared/first; echo > /shared/up; sleep 1000"), |config| {
+        config["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 5 });
+        config["process"]["execCPUAffinity"] = json!({ "initial": "0", "final": "0" });
+    });
+    oci.until_shared("up");
+    let first = oci.shared("first").unwrap();
+    assert!(first.starts_with("5\n3\n"), "{first}");
+    let further = oci.call(&["exec", "batch", "sh", "-c", line]).ok().text();
+    assert_eq!(further, "5\n3\nCpus_allowed_list:\t0");
+    oci.run("wrong", "true", |config| config["process"]["scheduler"] = json!({ "policy": "SCHED_FIFO", "priority": -1 }))
+        .refused(1, &["scheduler priority"]);
+}
+
+#[test]
 fn a_time_namespace_has_clocks_of_its_own() {
     if !std::path::Path::new("/proc/self/ns/time").exists() {
         return crate::support::skip("this kernel has no time namespaces");
