@@ -88,6 +88,9 @@ pub struct SavedSandbox {
     /// Of a [`crate::Standalone`] container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<std::path::PathBuf>,
+    /// Its OCI bundle's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<std::path::PathBuf>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_keyring: bool,
 }

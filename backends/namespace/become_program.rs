@@ -143,7 +143,7 @@ fn last_steps(plan: &ProcessPlan, channel: &Channel) -> Done {
         rustix::thread::set_no_new_privs(true).at(Step::NoNewPrivileges)?;
     } else {
         // Without no_new_privs only CAP_SYS_ADMIN may install a filter, so it has to be there for the rest.
-        seccomp(plan)?;
+        seccomp(plan, channel)?;
     }
     identity(plan)?;
     if entered.is_err() {
@@ -158,7 +158,7 @@ fn last_steps(plan: &ProcessPlan, channel: &Channel) -> Done {
         }
     }
     if plan.no_new_privileges {
-        seccomp(plan)?;
+        seccomp(plan, channel)?;
     }
     Ok(())
 }
@@ -235,13 +235,16 @@ fn enter_directory(plan: &ProcessPlan) -> Result<()> {
     if sys::working_directory_is_inside() { Ok(()) } else { Err(Errno::NOENT) }
 }
 
-fn seccomp(plan: &ProcessPlan) -> Done {
-    match &plan.seccomp {
-        Some(filter) => {
-            filter.install().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL)).at(Step::Seccomp)
-        }
-        None => Ok(()),
+fn seccomp(plan: &ProcessPlan, channel: &Channel) -> Done {
+    let Some(filter) = &plan.seccomp else { return Ok(()) };
+    let installed = filter.install().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
+    if let Some(listener) = installed.at(Step::Seccomp)? {
+        // Nothing of the program runs before the agent is there.
+        channel.listener(listener.as_fd()).and_then(|()| channel.wait_for_go()).at(Step::Seccomp)?;
+        // Closed by exec: closing may be a call that the agent decides about.
+        std::mem::forget(listener);
     }
+    Ok(())
 }
 
 /// User, groups and capabilities (capabilities(7)). The bounding set goes first, while CAP_SETPCAP is there; the

@@ -8,9 +8,10 @@ use std::ffi::c_int;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use berth_arch::process::{self, Process};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{ContainerState, Spec};
 use rustix::fs::{Mode, OFlags};
 
+use super::agent;
 use super::become_program::{
     Kept, clean_slate, close_rest, enter_groups, label, limits, list_descriptors, oom_score, run as run_program,
     streams, surroundings,
@@ -119,7 +120,10 @@ pub(super) fn run(
     let Plan { mut process, groups, group, namespaces, .. } = plan;
     drop((groups, group, namespaces));
     let mut terminal = None;
-    let answer = until_running(&ours, &process, &mut terminal);
+    let answer = until_running(&ours, &process, &mut terminal, |listener, pid| {
+        let of = container.of(ContainerState::Running);
+        of.map_or(Ok(()), |of| agent::hand_over(listener, &of, pid))
+    });
     let _ = process::wait(first);
     // Held until here, for the child had to copy them.
     process.streams = Streams::Terminal { size: None };
@@ -128,15 +132,29 @@ pub(super) fn run(
 }
 
 /// Reads what the two say until the program runs. A second process that fails is reaped.
-fn until_running(channel: &Channel, plan: &ProcessPlan, terminal: &mut Option<OwnedFd>) -> Result<Process> {
-    let (mut child, mut failure) = (None, None);
+fn until_running(
+    channel: &Channel,
+    plan: &ProcessPlan,
+    terminal: &mut Option<OwnedFd>,
+    hand_over: impl Fn(&OwnedFd, i32) -> Result<()>,
+) -> Result<Process> {
+    let (mut child, mut failure, mut listener) = (None, None, None);
     // To the end, for a second process that fails at once may be heard before the first one names it.
     while let Some(packet) = channel.receive().map_err(setup("read what the container says"))? {
         match packet {
             Packet::Child(pid) => child = Some(pid),
             Packet::Terminal(fd) => *terminal = Some(fd),
             Packet::Failed(failed) => failure = Some(failed),
+            Packet::Listener(end) => listener = Some(end),
             Packet::Ready | Packet::Hooks | Packet::Warning(_) => {}
+        }
+        if let (Some(pid), Some(end)) = (child, &listener) {
+            if let Err(error) = hand_over(end, pid) {
+                clone::end(pid);
+                return Err(error);
+            }
+            let _ = channel.go();
+            listener = None;
         }
     }
     match (child, failure) {

@@ -18,7 +18,7 @@ fn socket() -> Result<OwnedFd> {
 }
 
 /// By the folder's descriptor: a path may be longer than a socket's address.
-fn with_address<T>(path: &Path, act: impl FnOnce(&SocketAddrUnix) -> Result<T>) -> Result<T> {
+pub(super) fn with_address<T>(path: &Path, act: impl FnOnce(&SocketAddrUnix) -> Result<T>) -> Result<T> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
     let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let short = Path::new("/proc/self/fd").join(folder.as_fd().as_raw_fd().to_string()).join(name);

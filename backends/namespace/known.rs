@@ -44,6 +44,7 @@ pub fn known() -> Known {
             Action::ScmpActKillProcess,
             Action::ScmpActKillThread,
             Action::ScmpActLog,
+            Action::ScmpActNotify,
             Action::ScmpActTrace,
             Action::ScmpActTrap,
         ]),
@@ -61,6 +62,7 @@ pub fn known() -> Known {
             Flag::SeccompFilterFlagLog,
             Flag::SeccompFilterFlagSpecAllow,
             Flag::SeccompFilterFlagTsync,
+            Flag::SeccompFilterFlagWaitKillableRecv,
         ]),
     }
 }

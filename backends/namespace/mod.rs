@@ -5,6 +5,7 @@
 //! `report.rs`; `exec.rs` runs further programs; `sandbox.rs` is what the creator holds.
 
 mod actions;
+mod agent;
 mod become_program;
 mod capabilities;
 mod clone;
@@ -128,6 +129,7 @@ impl Backend for Namespace {
             status: None,
             spec: spec.cloned(),
             gate: saved.gate.clone(),
+            bundle: saved.bundle.clone(),
             devices_enforced: saved.devices_enforced,
             keep_keyring: saved.keep_keyring,
             creator: None,
@@ -173,6 +175,7 @@ impl Made {
             status: None,
             spec: Some(bundle.spec.clone()),
             gate: standalone.map(|standalone| standalone.gate.clone()),
+            bundle: standalone.map(|standalone| standalone.folder.clone()),
             keep_keyring: standalone.is_some_and(|standalone| standalone.keep_keyring),
             creator: Some(Creator { waiting: Some((self.channel, self.plan)) }),
         }

@@ -120,6 +120,8 @@ pub(super) enum Packet {
     Warning(Failure),
     /// The controlling side of the terminal.
     Terminal(OwnedFd),
+    /// The seccomp agent's end; the child waits for [`Channel::go`].
+    Listener(OwnedFd),
     /// The process that will run the program, if the one that was cloned first is not it.
     Child(i32),
     /// The mounts are in place, and hooks of the creator are due; the child waits for [`Channel::go`].
@@ -134,6 +136,7 @@ const TERMINAL: i32 = 3;
 const CHILD: i32 = 4;
 const READY: i32 = 5;
 const HOOKS: i32 = 6;
+const LISTENER: i32 = 7;
 
 type Words = [i32; 4];
 
@@ -182,13 +185,21 @@ impl Channel {
     }
 
     pub(super) fn terminal(&self, controlling: BorrowedFd<'_>) -> Result<()> {
+        self.descriptor(TERMINAL, controlling)
+    }
+
+    pub(super) fn listener(&self, listener: BorrowedFd<'_>) -> Result<()> {
+        self.descriptor(LISTENER, listener)
+    }
+
+    fn descriptor(&self, kind: i32, descriptor: BorrowedFd<'_>) -> Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [controlling];
+        let descriptors = [descriptor];
         if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
             return Err(Errno::NOBUFS);
         }
-        let words = bytes([TERMINAL, 0, 0, 0]);
+        let words = bytes([kind, 0, 0, 0]);
         rustix::net::sendmsg(&self.0, &[IoSlice::new(&words)], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
     }
 
@@ -265,6 +276,7 @@ fn decode([kind, a, b, c]: Words, descriptor: Option<OwnedFd>) -> Option<Packet>
         FAILED => failure().map(Packet::Failed),
         WARNING => failure().map(Packet::Warning),
         TERMINAL => descriptor.map(Packet::Terminal),
+        LISTENER => descriptor.map(Packet::Listener),
         CHILD => Some(Packet::Child(a)),
         READY => Some(Packet::Ready),
         HOOKS => Some(Packet::Hooks),

@@ -4,9 +4,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use berth_arch::process::{self, Process};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{ContainerState, Spec};
 use rustix::io::Errno;
 
+use super::agent::{self, Of};
 use super::exec;
 use super::explain::{explain, explain_process};
 use super::plan::Plan;
@@ -28,6 +29,7 @@ pub(super) struct Container {
     pub(super) spec: Option<Spec>,
     /// Of a standalone container.
     pub(super) gate: Option<PathBuf>,
+    pub(super) bundle: Option<PathBuf>,
     pub(super) devices_enforced: bool,
     pub(super) keep_keyring: bool,
     /// What only the creator has.
@@ -48,12 +50,16 @@ impl Sandbox for Container {
                 let _ = channel.go();
                 let spec = self.spec.as_ref();
                 let explain = |failure| spec.map_or_else(killed, |spec| explain(&plan, spec, failure));
-                until_exec(&channel, &mut self.warnings, explain)
+                let mut warnings = Vec::new();
+                let answer = until_exec(&channel, &mut warnings, explain, |listener| self.hand_over(&listener));
+                self.warnings.append(&mut warnings);
+                answer
             }
             (None, Some(gate)) => {
                 let channel = self.enter(gate)?;
                 let mut warnings = Vec::new();
-                let answer = until_exec(&channel, &mut warnings, |failure| self.explain(failure));
+                let explain = |failure| self.explain(failure);
+                let answer = until_exec(&channel, &mut warnings, explain, |listener| self.hand_over(&listener));
                 self.warnings.append(&mut warnings);
                 answer
             }
@@ -65,6 +71,8 @@ impl Sandbox for Container {
             }
         };
         if answer.is_err() {
+            // It has ended, or does: it may wait for a seccomp agent that has not got its end.
+            let _ = self.kill_all();
             self.reap();
         }
         answer
@@ -112,6 +120,7 @@ impl Sandbox for Container {
             cgroups: self.cgroup.paths().to_vec(),
             devices_enforced: self.devices_enforced,
             gate: self.gate.clone(),
+            bundle: self.bundle.clone(),
             keep_keyring: self.keep_keyring,
         }
     }
@@ -200,6 +209,17 @@ impl Container {
         Ok(channel)
     }
 
+    fn hand_over(&self, listener: &OwnedFd) -> Result<()> {
+        let Some(of) = self.of(ContainerState::Created) else { return Ok(()) };
+        agent::hand_over(listener, &of, self.init.pid())
+    }
+
+    /// For a seccomp agent; `None` of a container that was loaded without its specification.
+    pub(super) fn of(&self, status: ContainerState) -> Option<Of<'_>> {
+        let spec = self.spec.as_ref()?;
+        Some(Of { name: &self.name, spec, bundle: self.bundle.as_deref(), init: self.init.pid(), status })
+    }
+
     /// What went wrong after the gate.
     fn explain(&self, failure: Failure) -> Error {
         let process = self.spec.as_ref().and_then(|spec| Some((spec, spec.process().as_ref()?)));
@@ -232,17 +252,22 @@ impl Drop for Container {
     }
 }
 
-/// Reads what the child says until its program runs.
+/// Reads what the child says until its program runs. A seccomp agent's end is handed over meanwhile.
 pub(super) fn until_exec(
     channel: &Channel,
     warnings: &mut Vec<String>,
     explain: impl Fn(Failure) -> Error,
+    hand_over: impl Fn(OwnedFd) -> Result<()>,
 ) -> Result<()> {
     loop {
         match channel.receive().map_err(setup("read what the container says"))? {
             None => return Ok(()),
             Some(Packet::Failed(failure)) => return Err(explain(failure)),
             Some(Packet::Warning(failure)) => warnings.push(explain(failure).to_string()),
+            Some(Packet::Listener(listener)) => {
+                hand_over(listener)?;
+                let _ = channel.go();
+            }
             Some(Packet::Terminal(_) | Packet::Child(_) | Packet::Hooks | Packet::Ready) => {}
         }
     }
@@ -303,6 +328,8 @@ pub(super) fn until_ready(
             Packet::Child(pid) => heard.child = Some(pid),
             Packet::Warning(warned) => heard.warnings.push(explain(warned).to_string()),
             Packet::Failed(failed) => failure = Some(failed),
+            // It comes after the start.
+            Packet::Listener(_) => {}
             Packet::Hooks => asked = true,
         }
         // Which process it is may be heard after what that says.

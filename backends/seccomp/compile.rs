@@ -16,6 +16,7 @@ const TRAP: u32 = 0x0003_0000;
 const ERRNO: u32 = 0x0005_0000;
 const TRACE: u32 = 0x7ff0_0000;
 const LOG: u32 = 0x7ffc_0000;
+const NOTIFY: u32 = 0x7fc0_0000;
 pub(super) const ALLOW: u32 = 0x7fff_0000;
 
 pub(super) const NO_SUCH_CALL: u32 = ERRNO | libc::ENOSYS as u32;
@@ -194,12 +195,7 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
         LinuxSeccompAction::ScmpActTrace => TRACE | data(libc::EPERM)?,
         LinuxSeccompAction::ScmpActLog => LOG,
         LinuxSeccompAction::ScmpActAllow => ALLOW,
-        LinuxSeccompAction::ScmpActNotify => {
-            return Err(Error::Unavailable(
-                "seccomp action SCMP_ACT_NOTIFY needs an agent, which berth does not run; use another action"
-                    .to_owned(),
-            ));
-        }
+        LinuxSeccompAction::ScmpActNotify => NOTIFY,
     })
 }
 

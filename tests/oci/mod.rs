@@ -1,5 +1,6 @@
 //! Bundles of busybox, and the runtime's command line over them.
 
+mod agent;
 mod hooks;
 mod hostile;
 mod limits;

@@ -118,7 +118,8 @@ fn exec_takes_a_process_and_leaves_it_alone() {
 fn programs_are_scheduled_as_they_are_to_be() {
     let oci = Oci::new();
     // Of /proc/PID/stat: nice, and the policy (3 is SCHED_BATCH).
-    let line = "set -- $(cat /proc/self/stat); shift 18; echo $1; shift 22; echo $1; grep Cpus_allowed_list /proc/self/status";
+    let line =
+        "set -- $(cat /proc/self/stat); shift 18; echo $1; shift 22; echo $1; grep Cpus_allowed_list /proc/self/status";
     oci.started("batch", &format!("({line}) > /shared/first; echo > /shared/up; sleep 1000"), |config| {
         config["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 5 });
         config["process"]["execCPUAffinity"] = json!({ "initial": "0", "final": "0" });
@@ -128,8 +129,10 @@ fn programs_are_scheduled_as_they_are_to_be() {
     assert!(first.starts_with("5\n3\n"), "{first}");
     let further = oci.call(&["exec", "batch", "sh", "-c", line]).ok().text();
     assert_eq!(further, "5\n3\nCpus_allowed_list:\t0");
-    oci.run("wrong", "true", |config| config["process"]["scheduler"] = json!({ "policy": "SCHED_FIFO", "priority": -1 }))
-        .refused(1, &["scheduler priority"]);
+    oci.run("wrong", "true", |config| {
+        config["process"]["scheduler"] = json!({ "policy": "SCHED_FIFO", "priority": -1 })
+    })
+    .refused(1, &["scheduler priority"]);
 }
 
 #[test]

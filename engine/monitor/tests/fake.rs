@@ -148,6 +148,7 @@ impl Sandbox for Plain {
             cgroups: Vec::new(),
             devices_enforced: false,
             gate: None,
+            bundle: None,
             keep_keyring: false,
         }
     }
