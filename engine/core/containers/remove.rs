@@ -158,10 +158,7 @@ impl Engine {
         self.remove_marked(&volumes);
         self.waiting().remove(&container.id);
         // From here on it is the image store's: what is not done now, its next sweep does.
-        for number in unneeded {
-            self.images().discard_layer(number)?;
-        }
-        Ok(())
+        Ok(self.images().discard_layers(&unneeded)?)
     }
 }
 

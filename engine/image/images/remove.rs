@@ -51,9 +51,7 @@ impl ImageStore {
 
     /// Removes the data after the records.
     pub(super) fn finish(&self, removal: Removal<'_>) -> Result<Vec<Removed>> {
-        for number in removal.layers {
-            self.discard_layer(number)?;
-        }
+        self.discard_layers(&removal.layers)?;
         Ok(removal.removed)
     }
 }

@@ -66,7 +66,7 @@ impl ImageStore {
     }
 
     /// Takes the layer's record away, in the transaction that takes the container's. Returns image layers that nobody
-    /// needs any more: [`ImageStore::discard_layer`] removes them after the transaction; if nobody does, the next sweep.
+    /// needs any more: [`ImageStore::discard_layers`] removes them after the transaction; if nobody does, the next sweep.
     pub fn forget_container_layer(&self, transaction: &Transaction<'_>, number: i64) -> Result<Vec<i64>> {
         let parent: Option<Option<i64>> = transaction
             .prepare_cached("DELETE FROM layers WHERE number = ?1 AND chain_id IS NULL RETURNING parent")?

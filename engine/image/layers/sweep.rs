@@ -9,10 +9,22 @@ use super::record;
 use crate::{Error, ImageStore, Result};
 
 impl ImageStore {
-    /// Removes a released layer's data and record, and image layers that nobody needs without it. Idempotent.
-    pub fn discard_layer(&self, number: i64) -> Result<()> {
-        let lock = Lock::acquire(&self.store.paths().locks(), &lock_name(number))?;
-        self.discard_locked(number, &lock)
+    /// Removes released layers' data and records, and image layers that nobody needs without them. Idempotent.
+    pub fn discard_layers(&self, numbers: &[i64]) -> Result<()> {
+        self.sync_release(numbers);
+        for &number in numbers {
+            let lock = Lock::acquire(&self.store.paths().locks(), &lock_name(number))?;
+            self.discard_locked(number, &lock)?;
+        }
+        Ok(())
+    }
+
+    /// A power cut must not bring back the record of a layer whose data has gone: that it goes is on the disk first. Once for
+    /// all; on a full disk the removal, which makes room, does not wait for it.
+    fn sync_release(&self, numbers: &[i64]) {
+        if !numbers.is_empty() {
+            let _ = self.store.sync();
+        }
     }
 
     /// Discards what interrupted work left. One indexed query when there is nothing to do.
@@ -26,6 +38,7 @@ impl ImageStore {
         if unsettled.is_empty() {
             return Ok(());
         }
+        self.sync_release(&unsettled);
         for number in unsettled {
             if let Some(lock) = Lock::try_acquire(&self.store.paths().locks(), &lock_name(number))? {
                 self.discard_locked(number, &lock)?;
@@ -93,9 +106,7 @@ impl ImageStore {
                 .optional()?;
             release_unneeded(transaction, parent.flatten())
         })?;
-        for (number, _) in freed {
-            self.discard_layer(number)?;
-        }
-        Ok(())
+        let freed: Vec<i64> = freed.into_iter().map(|(number, _)| number).collect();
+        self.discard_layers(&freed)
     }
 }

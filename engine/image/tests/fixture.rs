@@ -59,7 +59,7 @@ impl Fixture {
         self.images.remove_container_layer(layer.number).unwrap();
         let unneeded =
             self.store.write(|transaction| self.images.forget_container_layer(transaction, layer.number)).unwrap();
-        unneeded.into_iter().for_each(|number| self.images.discard_layer(number).unwrap());
+        self.images.discard_layers(&unneeded).unwrap();
     }
 
     /// Nothing is left: no row, no layer, no record, no lock, no scratch.
