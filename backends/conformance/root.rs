@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use berth_backends::Error;
 use serde_json::{Value, json};
 
 use crate::Test;
@@ -15,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_read_only_root_is_read_only_and_its_mounts_are_not", a_read_only_root_is_read_only_and_its_mounts_are_not),
     ("bind_mounts_of_files_and_folders", bind_mounts_of_files_and_folders),
     ("a_tmpfs_may_start_with_the_roots_files", a_tmpfs_may_start_with_the_roots_files),
+    ("owners_of_a_bind_mount_are_mapped", owners_of_a_bind_mount_are_mapped),
     ("links_at_mount_targets_stay_inside", links_at_mount_targets_stay_inside),
     ("a_link_at_proc_is_refused", a_link_at_proc_is_refused),
     ("a_mount_into_proc_by_a_link_is_refused", a_mount_into_proc_by_a_link_is_refused),
@@ -105,6 +107,45 @@ fn a_tmpfs_may_start_with_the_roots_files() {
 }
 
 /// Guards against the class of CVE-2019-16884 and CVE-2021-30465: mounts that follow an image's links out.
+fn owners_of_a_bind_mount_are_mapped() {
+    use std::os::unix::fs::MetadataExt;
+    kit::needs_namespaces_of_our_own();
+    let place = Place::new();
+    let folder = place.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("old"), "text").unwrap();
+    kit::chown(&folder, 1000);
+    let entry = |inside: u32, outside: u32| json!({ "containerID": inside, "hostID": outside, "size": 1 });
+    let mut mount = bind(&folder, "/folder", &["bind", "ro"]);
+    mount["uidMappings"] = json!([entry(0, 0), entry(1000, 2000)]);
+    mount["gidMappings"] = mount["uidMappings"].clone();
+    let mut writable = mount.clone();
+    (writable["destination"], writable["options"]) = (json!("/writable"), json!(["rbind", "ridmap"]));
+    let mut value = with_mount(with_mount(kit::spec_value(&place, &[]), mount.clone()), writable);
+    value["process"]["user"] = json!({ "uid": 2000, "gid": 2000 });
+    value["process"]["args"] = json!([
+        "sh",
+        "-c",
+        "stat -c %u:%g /folder/old; touch /writable/new && echo made; touch /folder/x || echo refused"
+    ]);
+    let outcome = match kit::run(&place, value) {
+        Err(Error::Setup { source, .. }) if matches!(source.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL)) => {
+            println!("this kernel or its file system maps no owners");
+            std::process::exit(kit::SKIPPED.into());
+        }
+        outcome => outcome.unwrap(),
+    };
+    assert_eq!(outcome.output, "2000:2000\nmade\nrefused\n", "{}", outcome.errors);
+    assert_eq!(fs::metadata(folder.join("new")).unwrap().uid(), 1000);
+
+    let said =
+        |mount: Value| kit::run(&place, with_mount(kit::spec_value(&place, &["true"]), mount)).unwrap_err().to_string();
+    assert!(said(bind(&folder, "/folder", &["bind", "idmap"])).contains("uidMappings"));
+    mount["type"] = json!("tmpfs");
+    mount["options"] = json!([]);
+    assert!(said(mount).contains("no bind mount"));
+}
+
 fn links_at_mount_targets_stay_inside() {
     let place = Place::new();
     let outside = place.path().join("outside");

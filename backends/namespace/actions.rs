@@ -10,6 +10,7 @@ use berth_arch::mount::{Mount, Prepared};
 use berth_arch::root_dir::RootDir;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
 
+use super::idmap::IdMap;
 use super::plan::Owners;
 use super::resolve::{Links, Missing};
 use crate::cgroup::{Cgroup, CgroupMount};
@@ -48,6 +49,8 @@ pub(super) struct MountAction {
     pub(super) mount: Prepared,
     /// Of a bind mount: what is bound lies there inside the source (see [`crate::SUBPATH`]).
     pub(super) below: Option<CString>,
+    /// Of a bind mount.
+    pub(super) owners: Option<IdMap>,
     /// Tried if the kernel refuses `mount`.
     pub(super) otherwise: Option<Prepared>,
     /// Flags of the mount point and propagation, for which the new mount has to be found again.
@@ -143,7 +146,7 @@ fn divide(actions: Vec<Action>) -> Vec<Planned> {
     actions.into_iter().map(decide).collect()
 }
 
-fn is_bind(mount: &oci_spec::runtime::Mount) -> bool {
+pub(super) fn is_bind(mount: &oci_spec::runtime::Mount) -> bool {
     let words = mount.options().as_ref();
     mount.typ().as_deref() == Some("bind")
         || words.is_some_and(|words| words.iter().any(|word| word == "bind" || word == "rbind"))
@@ -175,12 +178,7 @@ fn plain(mount: &oci_spec::runtime::Mount, owners: &Owners<'_>) -> Result<MountA
         "" | "defaults" | "notmpcopyup" => false,
         _ => true,
     });
-    if let Some(word) = words.iter().find(|word| matches!(word.as_str(), "idmap" | "ridmap")) {
-        return Err(Error::Unavailable(format!(
-            "mount {}: option {word}: the namespace backend does not map owners of mounts; leave it out",
-            destination.display()
-        )));
-    }
+    let mapped = IdMap::new(mount, &mut words, owners)?;
     let root = owners.on_host(0, 0);
     if fstype == "tmpfs" && root != (0, 0) && !words.iter().any(|word| word.starts_with("uid=")) {
         words.push(format!("{MAPPED_ROOT}{},gid={}", root.0, root.1));
@@ -235,6 +233,7 @@ fn plain(mount: &oci_spec::runtime::Mount, owners: &Owners<'_>) -> Result<MountA
         target: c_string(destination)?,
         mount: prepare(fstype, &source, first)?,
         below: below.map(c_string).transpose()?,
+        owners: mapped,
         otherwise,
         then,
         missing,

@@ -22,7 +22,8 @@ pub fn known() -> Known {
     use LinuxSeccompAction as Action;
     use LinuxSeccompFilterFlag as Flag;
     use LinuxSeccompOperator as Operator;
-    let mut mount_options: Vec<_> = berth_arch::mount::words().chain(["notmpcopyup", "tmpcopyup"]).collect();
+    let mut mount_options: Vec<_> =
+        berth_arch::mount::words().chain(["idmap", "notmpcopyup", "ridmap", "tmpcopyup"]).collect();
     mount_options.sort_unstable();
     Known {
         mount_options,

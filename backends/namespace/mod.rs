@@ -14,6 +14,7 @@ mod exec;
 mod explain;
 mod gate;
 mod hooks;
+mod idmap;
 mod init;
 mod known;
 mod namespaces;

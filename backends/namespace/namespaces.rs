@@ -141,7 +141,7 @@ fn time_offsets(spec: &Spec) -> Result<Vec<u8>> {
     Ok(listed.into_iter().flatten().map(line).collect::<Result<String>>()?.into_bytes())
 }
 
-fn map(mappings: Option<&Vec<LinuxIdMapping>>) -> Vec<u8> {
+pub(super) fn map(mappings: Option<&Vec<LinuxIdMapping>>) -> Vec<u8> {
     let line = |one: &LinuxIdMapping| format!("{} {} {}\n", one.container_id(), one.host_id(), one.size());
     mappings.into_iter().flatten().map(line).collect::<String>().into_bytes()
 }

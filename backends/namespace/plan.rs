@@ -165,6 +165,15 @@ impl<'s> Owners<'s> {
         }
     }
 
+    /// The container's own mappings, if it has a user namespace.
+    pub(super) fn users(&self) -> Option<&'s Vec<LinuxIdMapping>> {
+        self.users
+    }
+
+    pub(super) fn groups(&self) -> Option<&'s Vec<LinuxIdMapping>> {
+        self.groups
+    }
+
     pub(super) fn on_host(&self, user: u32, group: u32) -> (u32, u32) {
         (on_host(self.users, user), on_host(self.groups, group))
     }

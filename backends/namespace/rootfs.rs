@@ -11,6 +11,7 @@ use rustix::io::{Errno, Result};
 use rustix::mount::UnmountFlags;
 
 use super::actions::{Action, MountAction, Planned};
+use super::idmap::IdMap;
 use super::plan::RootPlan;
 use super::report::{At, Channel, Done, Failure, Step};
 use super::resolve::{FdPath, Links, Missing, Root, file_system};
@@ -118,9 +119,10 @@ fn perform_mount(root: &Root<'_>, action: &MountAction) -> Result<()> {
     let place = FdPath::new(target.as_fd());
     let mut before = [0; 4096];
     let before = name_of(&place, &mut before)?;
-    let mounted = match &action.below {
-        Some(path) => bind_below(root, action.mount.source(), path, &place),
-        None => action.mount.perform(place.as_c_str()),
+    let mounted = match (&action.below, &action.owners) {
+        (Some(path), owners) => bind_below(root, action.mount.source(), path, owners.as_ref(), &place),
+        (None, Some(owners)) => owners.bind(action.mount.source(), place.as_c_str()),
+        (None, None) => action.mount.perform(place.as_c_str()),
     };
     match (mounted, &action.otherwise) {
         (Err(Errno::INVAL | Errno::PERM), Some(otherwise)) => otherwise.perform(place.as_c_str())?,
@@ -145,11 +147,14 @@ fn perform_mount(root: &Root<'_>, action: &MountAction) -> Result<()> {
 }
 
 /// Binds what is at `path` inside the directory `source`, whose links lead nowhere else.
-fn bind_below(root: &Root<'_>, source: &CStr, path: &CStr, place: &FdPath) -> Result<()> {
+fn bind_below(root: &Root<'_>, source: &CStr, path: &CStr, owners: Option<&IdMap>, place: &FdPath) -> Result<()> {
     let directory = open_directory(source)?;
     let inside = Root { directory: directory.as_fd(), openat2: root.openat2 };
     let found = inside.open(path, Links::Follow, Missing::Refuse)?;
     let found = FdPath::new(found.as_fd());
+    if let Some(owners) = owners {
+        return owners.bind(found.as_c_str(), place.as_c_str());
+    }
     sys::mount(Some(found.as_c_str()), place.as_c_str(), None, libc::MS_BIND | libc::MS_REC, None)
 }
 

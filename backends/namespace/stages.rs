@@ -94,7 +94,7 @@ fn with_user(plan: &Plan, user: &User, channel: &Channel, entered: Entered) -> D
     ours.go().at(Step::MapUsers)
 }
 
-fn write_map(pid: i32, name: &[u8], map: &[u8]) -> Result<()> {
+pub(super) fn write_map(pid: i32, name: &[u8], map: &[u8]) -> Result<()> {
     let mut path = [0_u8; 40];
     path[..6].copy_from_slice(b"/proc/");
     let end = 6 + write_decimal(&mut path[6..], pid.unsigned_abs());

@@ -229,17 +229,29 @@ pub(super) fn close_copy(fd: BorrowedFd<'_>) {
 
 /// mount_setattr(2) (5.12) on the mount that `fd` names, attached or not.
 pub(crate) fn set_read_only(fd: impl AsFd) -> Result<()> {
-    // The numbers and the layout, `struct mount_attr`, are of linux/mount.h; the same on every architecture.
-    const SYS_MOUNT_SETATTR: c_long = 442;
     const MOUNT_ATTR_RDONLY: u64 = 1;
-    let attributes: [u64; 4] = [MOUNT_ATTR_RDONLY, 0, 0, 0];
+    set_mount_attributes(fd, libc::AT_EMPTY_PATH, [MOUNT_ATTR_RDONLY, 0, 0, 0])
+}
+
+/// As [`set_read_only`], for the owners of what the mount shows, which is attached nowhere; `below`: of all mounts below it.
+pub(super) fn map_owners(fd: impl AsFd, namespace: BorrowedFd<'_>, below: bool) -> Result<()> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+    let flags = libc::AT_EMPTY_PATH | if below { AT_RECURSIVE } else { 0 };
+    set_mount_attributes(fd, flags, [MOUNT_ATTR_IDMAP, 0, 0, namespace.as_raw_fd() as u64])
+}
+
+const AT_RECURSIVE: c_int = 0x8000;
+
+/// `attributes` is `struct mount_attr` of linux/mount.h: set, clear, propagation, user namespace; the same on every architecture.
+fn set_mount_attributes(fd: impl AsFd, flags: c_int, attributes: [u64; 4]) -> Result<()> {
+    const SYS_MOUNT_SETATTR: c_long = 442;
     // SAFETY: the path is a C string, and the attributes are as long as the size that is passed with them.
     let result = unsafe {
         libc::syscall(
             SYS_MOUNT_SETATTR,
             fd.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            flags,
             attributes.as_ptr(),
             size_of_val(&attributes),
         )
