@@ -97,6 +97,7 @@ fn connector(globals: &Globals) -> anyhow::Result<Connector> {
     if !globals.chooses_storage() && std::os::unix::net::UnixStream::connect(&socket).is_ok() {
         return Ok(Connector::Endpoint(Endpoint::Unix(socket)));
     }
+    config.enter()?;
     let engine = Arc::new(Engine::open(config)?);
     Ok(Connector::in_process(move || {
         let (ours, theirs) = tokio::io::duplex(DUPLEX);

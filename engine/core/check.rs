@@ -113,7 +113,7 @@ impl Engine {
     }
 
     fn check_links<'a>(&'a self, running: &[Running], findings: &mut Findings<'a>) -> Result<()> {
-        let route = Route::open()?;
+        let route = Route::home()?;
         let (links, addresses) = (route.links()?, route.addresses()?);
         let used = |network: &Network| {
             running.iter().any(|one| one.plan.endpoints.iter().any(|end| end.network == network.id))
@@ -177,7 +177,7 @@ impl Engine {
             }
             findings.add("link", &name.clone(), LEFT_OVER, &owner, move || match self.is_end_watched(&name)? {
                 true => Ok(()),
-                false => Ok(Route::open()?.remove_link(&name)?),
+                false => Ok(Route::home()?.remove_link(&name)?),
             });
         }
         Ok(())
@@ -227,12 +227,12 @@ impl Engine {
                             &name,
                             APART,
                             owner,
-                            move || Ok(Route::open()?.set_master(index, bridge)?),
+                            move || Ok(Route::home()?.set_master(index, bridge)?),
                         );
                     }
                     Some(link) if !link.up => {
                         let index = link.index;
-                        findings.add("link", &name, DOWN, owner, move || Ok(Route::open()?.set_up(index)?));
+                        findings.add("link", &name, DOWN, owner, move || Ok(Route::home()?.set_up(index)?));
                     }
                     Some(_) => {}
                 }
@@ -241,14 +241,14 @@ impl Engine {
     }
 
     fn bring_up_again(&self, id: &str) -> Result<()> {
-        self.bring_up(&Route::open()?, id)?;
+        self.bring_up(&Route::home()?, id)?;
         self.restore_rules()
     }
 
     fn check_rules<'a>(&'a self, running: &[Running], findings: &mut Findings<'a>) -> Result<()> {
         let Some(path) = self.picked_path() else { return Ok(()) };
         let owner = self.owner()?;
-        let mut wanted = self.wanted_networks(&Route::open()?)?;
+        let mut wanted = self.wanted_networks(&Route::home()?)?;
         wanted.ports.extend(running.iter().flat_map(|one| one.plan.port_rules()));
         let mut ends = running.iter().flat_map(|one| &one.plan.endpoints);
         if wanted.networks.is_empty() && ends.any(|end| matches!(end.link, Link::Bridge { .. })) {

@@ -177,6 +177,16 @@ impl EngineConfig {
         Ok(config)
     }
 
+    /// What an engine on these folders does, it does from here: for somebody who is not root, in the namespaces where
+    /// he is. To be called before the first thread; for root, nothing happens.
+    pub fn enter(&self) -> Result<()> {
+        berth_rootless::enter(&self.paths.run).map_err(|error| Error::Unavailable(error.to_string()))?;
+        if let Some(inside) = berth_rootless::inside() {
+            berth_network::namespace::set_home(inside.network());
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, file: File) {
         if let Some(root) = file.root {
             self.paths.state = root;
@@ -267,13 +277,11 @@ fn usual_files() -> Vec<PathBuf> {
 
 /// Root's folders, or the user's.
 fn default_paths() -> Paths {
-    let uid = rustix::process::geteuid();
-    if uid.is_root() {
-        return Paths::new("/var/lib/berth", "/run/berth");
-    }
+    let Some(user) = berth_rootless::owner() else { return Paths::new("/var/lib/berth", "/run/berth") };
     let state = user_folder("XDG_DATA_HOME", ".local/share").unwrap_or_else(|| PathBuf::from("/var/tmp"));
-    let run = variable("XDG_RUNTIME_DIR").unwrap_or_else(|| PathBuf::from(format!("/tmp/berth-{}", uid.as_raw())));
-    Paths::new(state.join("berth"), run.join("berth"))
+    let run = variable("XDG_RUNTIME_DIR").map(|folder| folder.join("berth"));
+    // Whose that is will be looked at.
+    Paths::new(state.join("berth"), run.unwrap_or_else(|| PathBuf::from(format!("/tmp/berth-{user}"))))
 }
 
 #[cfg(test)]

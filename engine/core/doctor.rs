@@ -3,6 +3,7 @@
 use berth_api::doctor::{Choice, Finding, Report};
 use berth_arch::{Probe, kernel};
 use berth_fs_drivers::registry::DRIVERS;
+use berth_network::masquerade;
 use serde_json::Value;
 
 use crate::{Engine, Result};
@@ -17,12 +18,16 @@ impl Engine {
         let isolation = self.isolation_choice();
         let mut warnings: Vec<String> = self.storage().caution.iter().map(|caution| (*caution).to_owned()).collect();
         warnings.extend(self.storage().unusable.clone());
+        warnings.extend(crate::system::single_user());
         if isolation.picked.is_none() {
             warnings.push("no isolation backend works here: no container can be started".to_owned());
         }
         let packets = self.packet_choice();
         if packets.picked.as_deref() == Some(crate::networks::RELAY) {
-            warnings.push(match kernel::packet_socket::probe().reason() {
+            warnings.push(match masquerade::probe()?.reason() {
+                None if berth_rootless::inside().is_some() => {
+                    "the engine runs without root: ports are relayed and addresses translated by programs".to_owned()
+                }
                 None => {
                     "no packet filter works here: ports are relayed and addresses translated by programs".to_owned()
                 }

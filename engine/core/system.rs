@@ -78,6 +78,7 @@ impl Engine {
         let up = [State::RUNNING, State::RESTARTING];
         let forwarding = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap_or_default();
         let mut warnings = warnings(&isolation);
+        warnings.extend(single_user().map(|reason| format!("WARNING: {reason}")));
         warnings.extend(self.storage().caution.map(|caution| format!("WARNING: {caution}")));
         warnings.extend(self.storage().unusable.iter().map(|reason| format!("WARNING: {reason}")));
         if let Err(error) = &backend {
@@ -152,7 +153,7 @@ impl Engine {
             }),
             live_restore_enabled: Some(true),
             init_binary: Some("berth".to_owned()),
-            security_options: Some(security(&isolation, host.user.uid)),
+            security_options: Some(security(&isolation)),
             warnings: Some(warnings),
             ..SystemInfo::default()
         };
@@ -308,11 +309,18 @@ fn described(backend: &AnyBackend) -> (String, Runtime) {
     (backend.name().to_owned(), Runtime { path: Some(path), runtime_args: args, status: None })
 }
 
-fn security(isolation: &Isolation, uid: u32) -> Vec<String> {
+/// What containers of an engine without root lack, if no other users were given to it.
+pub(crate) fn single_user() -> Option<String> {
+    let reason = berth_rootless::inside()?.single()?;
+    Some(format!("containers have only one user, root, and files of others become root's: {reason}"))
+}
+}
+
+fn security(isolation: &Isolation) -> Vec<String> {
     let options = [
         (isolation.seccomp, "name=seccomp,profile=builtin"),
         (isolation.cgroup_namespace, "name=cgroupns"),
-        (uid != 0, "name=rootless"),
+        (berth_rootless::inside().is_some(), "name=rootless"),
     ];
     options.iter().filter(|(set, _)| *set).map(|(_, name)| (*name).to_owned()).collect()
 }

@@ -54,7 +54,11 @@ pub fn spawn_serving(config: &MonitorConfig, connections: &[UnixStream], ports: 
         let program = protected.as_ref().map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()));
         // Nothing is set that would need fork: posix_spawn does not copy the engine's page tables. The child
         // becomes a session of its own as its first act.
-        let spawned = Command::new(program.as_deref().unwrap_or("/proc/self/exe"))
+        let mut command = Command::new(program.as_deref().unwrap_or("/proc/self/exe"));
+        if let Some((name, value)) = berth_rootless::inside().map(|inside| inside.told()) {
+            command.env(name, value);
+        }
+        let spawned = command
             .arg0(ROLE)
             .arg(&config.folder)
             .arg(connections.len().to_string())

@@ -24,13 +24,13 @@ impl Inside {
     /// Of the process `pid`, which has a network namespace of its own.
     pub fn of(pid: i32) -> Result<Self> {
         let namespace = namespace::of_process(pid)?;
-        let host = Route::open()?;
+        let host = Route::home()?;
         let inside = namespace::within(namespace.as_fd(), Route::open)??;
         Ok(Self { namespace, host, inside })
     }
 
     /// Runs `f` inside; what it opens stays there.
-    pub fn within<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
+    pub fn within<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T> {
         namespace::within(self.namespace.as_fd(), f)
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use crate::route::{LinkInfo, NewLink, Route};
-use crate::{Error, Result, sysctl};
+use crate::{Error, Result, namespace, sysctl};
 
 /// What bridges of this engine, whosever state root they are of, say of themselves (`ip link` shows it).
 const ALIAS: &str = "berth network";
@@ -62,21 +62,25 @@ pub fn ensure(route: &Route, bridge: &Bridge) -> Result<bool> {
 
 fn complete(route: &Route, bridge: &Bridge, link: &LinkInfo) -> Result<()> {
     let name = &bridge.name;
-    // What containers advertise is not for this host (CVE-2020-13401).
-    sysctl::set(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
-    if bridge.addresses.iter().any(|address| address.addr().is_ipv6()) {
-        // Its own link-local address is made from its own hardware address: nobody else has it. While it waited to be sure
-        // of that, about two seconds, nothing could be forwarded to a container.
-        for setting in ["accept_dad", "disable_ipv6"] {
-            sysctl::set(&format!("ipv6/conf/{name}/{setting}"), "0")?;
-        }
-    } else {
-        sysctl::set(&format!("ipv6/conf/{name}/disable_ipv6"), "1")?;
-    }
+    namespace::at_home(|| settings(bridge))??;
     for &address in &bridge.addresses {
         route.add_address(name, link.index, address)?;
     }
     Ok(())
+}
+
+fn settings(bridge: &Bridge) -> Result<()> {
+    let name = &bridge.name;
+    // What containers advertise is not for this host (CVE-2020-13401).
+    sysctl::set(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
+    if !bridge.addresses.iter().any(|address| address.addr().is_ipv6()) {
+        return sysctl::set(&format!("ipv6/conf/{name}/disable_ipv6"), "1");
+    }
+    // Its own link-local address is made from its own hardware address: nobody else has it. While it waited to be sure
+    // of that, about two seconds, nothing could be forwarded to a container.
+    ["accept_dad", "disable_ipv6"]
+        .iter()
+        .try_for_each(|setting| sysctl::set(&format!("ipv6/conf/{name}/{setting}"), "0"))
 }
 
 /// Idempotent.
@@ -121,8 +125,15 @@ pub fn restore_forwarding(route: &Route, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What already leads to a part of `subnet`: an interface's own network, or a route.
+/// What already leads to a part of `subnet`, where the bridges are or at the host: an interface's own network, or a route.
 pub fn overlap(route: &Route, subnet: IpNet, except: Option<&str>) -> Result<Option<(IpNet, String)>> {
+    match overlap_of(route, subnet, except)? {
+        None if namespace::is_away() => overlap_of(&Route::open()?, subnet, None),
+        found => Ok(found),
+    }
+}
+
+fn overlap_of(route: &Route, subnet: IpNet, except: Option<&str>) -> Result<Option<(IpNet, String)>> {
     let links = route.links()?;
     let name = |index: u32| links.iter().find(|link| link.index == index).map(|link| link.name.clone());
     let meets = |other: &IpNet| other.contains(&subnet) || subnet.contains(other);

@@ -18,7 +18,9 @@ impl Act for Reap {
     }
 
     fn act_locally(self, globals: Globals) -> anyhow::Result<u8> {
-        Engine::open(globals.engine_config()?)?.reap(&self.id)?;
+        let config = globals.engine_config()?;
+        config.enter()?;
+        Engine::open(config)?.reap(&self.id)?;
         Ok(0)
     }
 }

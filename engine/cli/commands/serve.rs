@@ -24,7 +24,9 @@ impl Act for Serve {
         let mut hosts = self.listen;
         hosts.extend(globals.host.clone());
         let addresses = hosts.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
-        berth_server::serve(ServeOptions { engine: globals.engine_config()?, addresses })?;
+        let engine = globals.engine_config()?;
+        engine.enter()?;
+        berth_server::serve(ServeOptions { engine, addresses })?;
         Ok(0)
     }
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use berth_api::models::{NetworkCreateRequest, NetworkCreateResponse};
-use berth_arch::kernel;
-use berth_network::bridge;
 use berth_network::route::{MAX_NAME, Route};
+use berth_network::{bridge, masquerade};
 use ipnet::IpNet;
 
 use super::record::{self, Config, Driver, Network, Subnet};
@@ -150,7 +149,7 @@ impl Engine {
         if network.driver != Driver::Bridge || network.config.internal || self.packet_path()?.name() != RELAY {
             return Ok(String::new());
         }
-        Ok(kernel::packet_socket::probe().reason().map_or_else(String::new, |reason| {
+        Ok(masquerade::probe()?.reason().map_or_else(String::new, |reason| {
             format!(
                 "this host has neither nf_tables nor iptables: containers reach each other and the host, and published ports \
                 are relayed, but nothing leads from the network to the outside: {reason}"
@@ -162,7 +161,7 @@ impl Engine {
     fn insert_network(&self, mut network: Network) -> Result<Network> {
         // One at a time: what is free in the kernel is looked at outside of the transaction.
         let _lock = self.lock("networks")?;
-        let route = Route::open()?;
+        let route = Route::home()?;
         let bridge = self.bridge_name(&network);
         if network.option("com.docker.network.bridge.name").is_some() && route.link(&bridge)?.is_some() {
             return Err(Error::Conflict(format!("bridge name {bridge}: there is an interface of that name")));

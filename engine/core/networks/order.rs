@@ -66,7 +66,7 @@ impl Engine {
         if let Some(path) = self.picked_path() {
             path.remove(&self.owner()?)?;
         }
-        bridge::restore_forwarding(&Route::open()?, &self.networks_folder())?;
+        bridge::restore_forwarding(&Route::home()?, &self.networks_folder())?;
         crate::containers::remove::remove_folder(&self.networks_folder())?;
         self.store().write(|transaction| {
             transaction.execute("DELETE FROM meta WHERE key = ?1", [LEAVING])?;
@@ -111,7 +111,7 @@ impl Engine {
     pub fn heal_networks(&self) -> Result<bool> {
         let Some(path) = self.picked_path() else { return Ok(false) };
         // Ports are looked after with the networks: who flushes rules flushes all of them.
-        let networks = self.wanted_networks(&Route::open()?)?;
+        let networks = self.wanted_networks(&Route::home()?)?;
         if networks.networks.is_empty() || path.is_intact(&self.owner()?, &networks)? {
             return Ok(false);
         }
@@ -169,7 +169,7 @@ impl Engine {
     }
 
     fn wanted_rules(&self) -> Result<Wanted> {
-        let mut wanted = self.wanted_networks(&Route::open()?)?;
+        let mut wanted = self.wanted_networks(&Route::home()?)?;
         for container in self.containers()? {
             if let Some(plan) = self.running_plan(&container)? {
                 wanted.ports.extend(plan.port_rules());

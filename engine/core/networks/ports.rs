@@ -244,6 +244,10 @@ fn cannot_bind(protocol: Protocol, place: SocketAddr, error: &std::io::Error) ->
     let why = match error.kind() {
         std::io::ErrorKind::AddrInUse => "address already in use".to_owned(),
         std::io::ErrorKind::AddrNotAvailable => "cannot assign requested address".to_owned(),
+        std::io::ErrorKind::PermissionDenied if place.port() < 1024 => format!(
+            "permission denied; a user gets ports below 1024 by sysctl -w net.ipv4.ip_unprivileged_port_start={}, as root",
+            place.port()
+        ),
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => error.to_string(),
     };

@@ -6,7 +6,7 @@ use berth_network::bridge::{self, Bridge};
 use berth_network::firewall::{self, NetworkRules, Owner, PacketPath};
 use berth_network::plan::Link;
 use berth_network::route::Route;
-use berth_network::{attach, sysctl};
+use berth_network::{attach, namespace, sysctl};
 use ipnet::IpNet;
 
 use super::create::{GATEWAY_MODE_IPV4, GATEWAY_MODE_IPV6};
@@ -79,9 +79,18 @@ impl Engine {
     /// The one that the configuration names, or the first of several that works; else the best that works.
     fn select_path(&self) -> Result<firewall::Selection> {
         let named = self.config().packet_path.as_deref().filter(|names| !matches!(*names, "" | "auto"));
-        let Some(names) = named else { return Ok(firewall::select(None)?) };
+        let Some(names) = named else {
+            // No kernel leads from a user's network namespace to the outside.
+            return Ok(firewall::select(namespace::is_away().then_some(RELAY))?);
+        };
+        if namespace::is_away() && !names.split(',').any(|name| name == RELAY) {
+            return Err(Error::Unavailable(format!(
+                "use the packet path {names}: the networks of an engine without root have no way out of the kernel's; \
+                 leave network.packet-path out, or name {RELAY}"
+            )));
+        }
         let mut refused = Vec::new();
-        for name in names.split(',') {
+        for name in names.split(',').filter(|name| *name == RELAY || !namespace::is_away()) {
             match firewall::select(Some(name)) {
                 Ok(selection) => return Ok(selection),
                 Err(error @ berth_network::Error::InvalidArgument(_)) => return Err(error.into()),
@@ -111,14 +120,14 @@ impl Engine {
         match network.driver {
             Driver::Bridge => {
                 let name = self.bridge_name(&network);
-                let route = Route::open()?;
+                let route = Route::home()?;
                 if !network.config.subnets.is_empty() && bridge::find(&route, &name)?.is_some_and(|link| link.up) {
                     return Ok(network);
                 }
                 self.bring_up(&route, &network.id)
             }
             Driver::Macvlan | Driver::Ipvlan => {
-                self.ensure_parent(&Route::open()?, &network)?;
+                self.ensure_parent(&Route::home()?, &network)?;
                 Ok(network)
             }
             Driver::Host | Driver::Null => Ok(network),
@@ -199,7 +208,7 @@ impl Engine {
             // Nothing would keep networks apart: what comes from containers goes to this host and no further.
             let name = self.bridge_name(network);
             for family in ["ipv4", "ipv6"] {
-                sysctl::set(&format!("{family}/conf/{name}/forwarding"), "0")?;
+                namespace::at_home(|| sysctl::set(&format!("{family}/conf/{name}/forwarding"), "0"))??;
             }
             return Ok(());
         }
@@ -260,7 +269,7 @@ impl Engine {
     pub(crate) fn take_down(&self, network: &Network) -> Result<()> {
         match network.driver {
             Driver::Bridge => {
-                let route = Route::open()?;
+                let route = Route::home()?;
                 let name = self.bridge_name(network);
                 if bridge::find(&route, &name).is_ok_and(|found| found.is_some()) {
                     route.remove_link(&name)?;
@@ -308,7 +317,7 @@ impl Engine {
     fn remove_parent(&self, network: &Network) -> Result<()> {
         let (name, ours) = self.parent(network);
         let shared = self.all_networks()?.iter().any(|other| other.id != network.id && self.parent(other).0 == name);
-        let route = Route::open()?;
+        let route = Route::home()?;
         let kind = route.link(&name)?.map(|link| link.kind).unwrap_or_default();
         if ours && !shared && matches!(kind.as_str(), "vlan" | "dummy") {
             route.remove_link(&name)?;

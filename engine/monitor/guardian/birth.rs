@@ -105,6 +105,10 @@ fn refuse(error: impl std::fmt::Display) -> Refusal {
 }
 
 fn bear(folder: &Path, report: &UnixStream, connections: usize, find: Find) -> Result<Monitor, Refusal> {
+    berth_rootless::enter_again().map_err(refuse)?;
+    if let Some(inside) = berth_rootless::inside() {
+        berth_network::namespace::set_home(inside.network());
+    }
     let config: MonitorConfig = files::read_json(&folder.join("monitor.json")).map_err(refuse)?;
     let backend = find(&config.backend, config.runtime.as_ref())
         .ok_or_else(|| refuse(format!("unknown isolation backend {:?}", config.backend)))?;

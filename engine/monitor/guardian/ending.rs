@@ -305,5 +305,8 @@ fn remove_command(config: &MonitorConfig) -> Option<Command> {
     let (program, arguments) = config.remove_command.split_first()?;
     let mut command = Command::new(program);
     command.args(arguments).current_dir("/");
+    if let Some(inside) = berth_rootless::inside() {
+        inside.stay();
+    }
     Some(command)
 }

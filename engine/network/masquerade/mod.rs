@@ -20,6 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use berth_arch::Probe;
 use berth_arch::kernel::packet_socket;
 use ipnet::IpNet;
 use rustix::io::Errno;
@@ -32,6 +33,7 @@ use self::parts::Parts;
 use self::reach::{Map, Reach};
 use self::wire::{FRAME, Wire};
 use crate::attach::{Inside, host_interface};
+use crate::namespace;
 use crate::plan::{Endpoint, Protocol};
 use crate::reactor::{EventFlags, Key, Reactor, Slab, Token};
 use crate::relay::{self, Relay, hold};
@@ -76,18 +78,24 @@ pub struct Masquerade {
     next_id: u32,
 }
 
+/// Whether there is such a way: what it takes has to be had where the bridges are.
+pub fn probe() -> Result<Probe> {
+    namespace::at_home(packet_socket::probe)
+}
+
 impl Masquerade {
     /// For the endpoint of a bridge network that is the container's way out.
     pub fn new(endpoint: &Endpoint, inside: &Inside) -> Result<Self> {
-        if let Some(reason) = packet_socket::probe().reason() {
+        if let Some(reason) = probe()?.reason() {
             return Err(Error::Unavailable(reason.to_owned()));
         }
         let refused = |errno: Errno| Error::io("translate what leaves the container")(errno);
         let name = host_interface(&endpoint.id);
-        let link = Route::open()?.link(&name)?;
+        let link = Route::home()?.link(&name)?;
         let link = link.ok_or_else(|| Error::NotFound(format!("the interface {name} is gone")))?;
         let subnets: Vec<IpNet> = endpoint.addresses.iter().map(IpNet::trunc).collect();
-        let wire = Wire::open(link.index, &subnets).map_err(Error::io(format!("open a packet socket at {name}")))?;
+        let wire = namespace::at_home(|| Wire::open(link.index, &subnets))?
+            .map_err(Error::io(format!("open a packet socket at {name}")))?;
         let reactor = Reactor::new().map_err(refused)?;
         let relay = Relay::new().map_err(Error::io("make the relay of what leaves the container"))?;
         reactor.add(wire.as_fd(), Token { kind: kind::WIRE, key: Key::NONE }, EventFlags::IN).map_err(refused)?;

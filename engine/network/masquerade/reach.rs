@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::bridge;
+use crate::namespace;
 use crate::route::{Route, WayKind};
 
 /// How long an answer is good for.
@@ -28,13 +29,16 @@ pub(super) enum Reach {
 #[derive(Debug)]
 pub(super) struct Map {
     route: Route,
+    /// Of the bridges, if they are elsewhere.
+    home: Option<Route>,
     known: HashMap<IpAddr, (Instant, Reach)>,
 }
 
 impl Map {
     /// Of the network namespace that the calling thread is in.
     pub(super) fn new() -> Result<Self> {
-        Ok(Self { route: Route::open()?, known: HashMap::new() })
+        let home = if namespace::is_away() { Some(Route::home()?) } else { None };
+        Ok(Self { route: Route::open()?, home, known: HashMap::new() })
     }
 
     pub(super) fn find(&mut self, to: IpAddr, now: Instant) -> Reach {
@@ -57,8 +61,15 @@ impl Map {
         if odd || near {
             return Ok(Reach::Nobody);
         }
+        if let Some(home) = &self.home
+            && home.way(to)?.is_some()
+        {
+            return Ok(Reach::Nobody);
+        }
         let Some(way) = self.route.way(to)? else { return Ok(Reach::NoRoute) };
         Ok(match way.kind {
+            // Without a bridge at the host, it is as far as anybody else.
+            WayKind::Local if self.home.is_some() => Reach::Outside,
             WayKind::Local => Reach::Host,
             WayKind::Other => Reach::Nobody,
             // Networks of containers are apart.

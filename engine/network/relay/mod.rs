@@ -27,6 +27,7 @@ pub(crate) use self::tcp::reset_when_closed;
 use self::tcp::{Connection, Fate};
 use self::udp::Sessions;
 use crate::Protocol;
+use crate::namespace;
 use crate::reactor::{EventFlags, Key, Reactor, Slab, Token};
 
 /// Of [`Token`]s.
@@ -227,6 +228,9 @@ impl Relay {
         self.sessions.trim();
         if self.connections.len() == 0 {
             self.pool.clear();
+            if self.sessions.len() == 0 {
+                namespace::forget_spare_sockets();
+            }
         }
         Ok(())
     }

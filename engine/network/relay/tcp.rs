@@ -9,7 +9,8 @@ use rustix::io::Errno;
 use rustix::net::{self, SocketType, sockopt};
 
 use super::flow::{Flow, Pool, Stopped};
-use super::{hold, kind, sys};
+use super::{kind, sys};
+use crate::namespace::socket_at_home;
 use crate::reactor::{EventFlags, Key, Reactor, Token};
 
 /// How long a target may take to answer.
@@ -94,7 +95,7 @@ impl Connection {
         now: Instant,
     ) -> Result<Self, OwnedFd> {
         let connect = || {
-            let socket = hold::socket(SocketType::STREAM, target.is_ipv6())?;
+            let socket = socket_at_home(SocketType::STREAM, target.is_ipv6())?;
             for socket in [&client, &socket] {
                 prepare(socket)?;
             }

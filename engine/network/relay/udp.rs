@@ -11,6 +11,7 @@ use rustix::net::{self, SocketType};
 
 use super::sys::{Batch, Local};
 use super::{hold, kind};
+use crate::namespace::socket_at_home;
 use crate::reactor::{EventFlags, Key, Reactor, Slab, Token};
 
 /// Batches that one socket may have before others have their turn.
@@ -203,9 +204,9 @@ impl Sessions {
         while self.sessions.len() >= self.most.max(1) {
             self.end_oldest();
         }
-        let mut socket = hold::socket(SocketType::DGRAM, target.is_ipv6());
+        let mut socket = socket_at_home(SocketType::DGRAM, target.is_ipv6());
         if matches!(socket, Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) && self.end_oldest() {
-            socket = hold::socket(SocketType::DGRAM, target.is_ipv6());
+            socket = socket_at_home(SocketType::DGRAM, target.is_ipv6());
         }
         let socket = socket.ok()?;
         net::connect(&socket, &target).ok()?;

@@ -13,7 +13,7 @@ pub use address::{Address, Destination, Way, WayKind};
 pub use link::{LinkInfo, MAX_NAME, NewLink};
 
 use crate::netlink::{Family, Message, Requests, Socket};
-use crate::{Error, Result};
+use crate::{Error, Result, namespace};
 
 /// A socket for one network namespace.
 #[derive(Debug)]
@@ -22,9 +22,15 @@ pub struct Route {
 }
 
 impl Route {
+    /// Of the calling thread's network namespace.
     pub fn open() -> Result<Self> {
         let socket = Socket::open(Family::Route).map_err(Error::io("open a netlink socket"))?;
         Ok(Self { socket })
+    }
+
+    /// Of the one where bridges are.
+    pub fn home() -> Result<Self> {
+        namespace::at_home(Self::open)?
     }
 
     /// Carries out requests that stand for one step, which `action` names.
