@@ -9,6 +9,7 @@ mod child;
 pub mod cpu;
 pub mod fd;
 pub mod host;
+pub mod ids;
 pub mod kernel;
 pub mod kernel_file;
 pub mod message;
@@ -23,4 +24,5 @@ mod sys;
 pub mod terminal;
 
 pub use host::Host;
+pub use ids::Ids;
 pub use probe::Probe;

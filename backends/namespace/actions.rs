@@ -217,6 +217,8 @@ fn plain(mount: &oci_spec::runtime::Mount, owners: &Owners<'_>) -> Result<MountA
             let words = first.iter().filter(|word| !word.starts_with(MAPPED_ROOT)).cloned().collect();
             Some(prepare("tmpfs", &source, words)?)
         }
+        // Processes that are the host's, the host's own /proc shows; a user namespace may mount none for them.
+        "proc" if !owners.new_processes => Some(prepare("bind", Path::new("/proc"), vec!["rbind".into()])?),
         // sysfs belongs to the network namespace; without a new one a user namespace may only bind it.
         "sysfs" => Some(prepare("bind", Path::new("/sys"), vec!["rbind".into()])?),
         _ => None,

@@ -264,9 +264,9 @@ fn identity(plan: &ProcessPlan) -> Done {
     Ok(())
 }
 
-/// In a user namespace with setgroups denied (user_namespaces(7)), no groups is what there is.
+/// In a user namespace with setgroups denied (user_namespaces(7)), no further groups is what there is.
 fn not_allowed_but_empty(plan: &ProcessPlan) -> impl FnOnce(Errno) -> Result<()> {
-    let none = plan.groups.is_empty();
+    let none = plan.groups.iter().all(|group| *group == plan.group);
     move |errno| if none && errno == Errno::PERM { Ok(()) } else { Err(errno) }
 }
 

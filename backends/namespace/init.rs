@@ -23,6 +23,9 @@ use super::terminal::{self, Place, Terminal};
 pub(super) fn main(plan: &Plan, channel: &Channel, entered: Entered) {
     let made = || {
         clean_slate(false)?;
+        if plan.becomes_root {
+            become_root()?;
+        }
         groups(plan, entered)?;
         join(plan)?;
         rootfs::propagation(&plan.root)?;

@@ -18,6 +18,7 @@ mod idmap;
 mod init;
 mod known;
 mod namespaces;
+mod own_users;
 mod plan;
 mod process;
 mod report;
@@ -69,11 +70,11 @@ impl Backend for Namespace {
                 );
             }
         }
-        if host.user.effective_capabilities & CAP_SYS_ADMIN == 0 {
-            return Probe::unavailable(
-                "making namespaces takes CAP_SYS_ADMIN, which this user does not have",
-                "run as root, or enable user namespaces (sysctl user.max_user_namespaces)",
-            );
+        if host.user.effective_capabilities & CAP_SYS_ADMIN == 0
+            && let Probe::Unavailable { reason, hint } = berth_arch::kernel::userns::probe()
+        {
+            let reason = format!("making namespaces takes CAP_SYS_ADMIN, which this user does not have; {reason}");
+            return Probe::Unavailable { reason, hint };
         }
         let groups =
             Cgroups::detect().unwrap_or(Cgroups { layout: Layout::None, hierarchies: vec![], unmounted: vec![] });
@@ -96,8 +97,9 @@ impl Backend for Namespace {
     }
 
     fn create(&self, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<Box<dyn Sandbox>> {
+        let within = own_users::enter(&bundle.spec)?.map(|spec| Bundle { spec, ..bundle.clone() });
         let cgroup = Cgroup::create(id, &bundle.spec)?;
-        match create(id, bundle, io, &cgroup) {
+        match create(id, within.as_ref().unwrap_or(bundle), io, &cgroup, within.is_some()) {
             Ok(made) => Ok(Box::new(made.into_container(id, bundle, cgroup))),
             Err(error) => {
                 if !cgroup.paths().is_empty() {
@@ -183,9 +185,9 @@ impl Made {
     }
 }
 
-fn create(id: &ContainerId, bundle: &Bundle, io: Stdio, cgroup: &Cgroup) -> Result<Made> {
+fn create(id: &ContainerId, bundle: &Bundle, io: Stdio, cgroup: &Cgroup, becomes_root: bool) -> Result<Made> {
     let mut warnings = Vec::new();
-    let mut plan = Plan::new(id, bundle, cgroup, io, &mut warnings)?;
+    let mut plan = Plan { becomes_root, ..Plan::new(id, bundle, cgroup, io, &mut warnings)? };
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
     let group = sandbox::borrow(&plan.group);
     let first = if plan.namespaces.in_two_steps() {

@@ -15,7 +15,7 @@ use super::capabilities::Sets;
 use super::gate;
 use super::hooks::Hooks;
 use super::namespaces::Namespaces;
-use super::process::{ProcessPlan, Streams, setup};
+use super::process::{ProcessPlan, Streams, has_own_users, setup};
 use super::resolve::file_system;
 use super::rootfs;
 use crate::cgroup::Cgroup;
@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub(super) hooks: Option<Hooks>,
     /// Where a standalone container waits for its start.
     pub(super) gate: Option<OwnedFd>,
+    /// The creator is in the container's user namespace, as who he was.
+    pub(super) becomes_root: bool,
 }
 
 pub(super) struct RootPlan {
@@ -95,6 +97,7 @@ impl Plan {
             hostname: name(spec.hostname()),
             domainname: name(spec.domainname()),
             sysctls: sysctls(spec)?,
+            becomes_root: false,
             gate: match &bundle.standalone {
                 Some(Standalone { gate, .. }) => {
                     Some(gate::listen(gate).map_err(setup(format!("listen on {}", gate.display())))?)
@@ -150,16 +153,17 @@ fn on_host(mappings: Option<&Vec<LinuxIdMapping>>, id: u32) -> u32 {
 pub(super) struct Owners<'s> {
     users: Option<&'s Vec<LinuxIdMapping>>,
     groups: Option<&'s Vec<LinuxIdMapping>>,
+    /// Whether the container has a pid namespace of its own.
+    pub(super) new_processes: bool,
 }
 
 impl<'s> Owners<'s> {
     pub(super) fn new(spec: &'s Spec) -> Self {
-        let user = |linux: &&Linux| {
-            let listed = linux.namespaces().iter().flatten();
-            listed.into_iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User)
-        };
-        let linux = spec.linux().as_ref().filter(user);
+        let linux = spec.linux().as_ref().filter(|_| has_own_users(spec));
+        let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+        let mut listed = listed.into_iter().flatten();
         Self {
+            new_processes: listed.any(|namespace| namespace.typ() == LinuxNamespaceType::Pid),
             users: linux.and_then(|linux| linux.uid_mappings().as_ref()),
             groups: linux.and_then(|linux| linux.gid_mappings().as_ref()),
         }

@@ -6,8 +6,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use berth_arch::Probe;
-use oci_spec::runtime::{IOPriorityClass, LinuxPersonalityDomain, LinuxSeccomp, PosixRlimitType, Process, Spec};
+use berth_arch::{Ids, Probe};
+use oci_spec::runtime::{
+    IOPriorityClass, LinuxNamespaceType, LinuxPersonalityDomain, LinuxSeccomp, PosixRlimitType, Process, Spec, User,
+};
 use rustix::io::Errno;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 
@@ -69,6 +71,30 @@ impl Streams {
     }
 }
 
+/// Of somebody who is not there the kernel says too little.
+fn check_identity(user: &User, spec: &Spec) -> Result<()> {
+    let groups: Vec<u32> =
+        user.additional_gids().iter().flatten().copied().filter(|&group| group != user.gid()).collect();
+    if (user.uid(), user.gid()) == (0, 0) && groups.is_empty() || has_own_users(spec) {
+        return Ok(());
+    }
+    let ids = Ids::here();
+    let missing = if !ids.has_user(user.uid()) {
+        format!("user {}", user.uid())
+    } else if let Some(group) = [user.gid()].into_iter().chain(groups).find(|&group| !ids.has_group(group)) {
+        format!("group {group}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Unavailable(Ids::missing(&missing)))
+}
+
+/// Whether the specification has users of its own.
+pub(super) fn has_own_users(spec: &Spec) -> bool {
+    let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    listed.into_iter().flatten().any(|namespace| namespace.typ() == LinuxNamespaceType::User)
+}
+
 impl ProcessPlan {
     /// `spec` gives what is the container's: seccomp and personality.
     pub(super) fn new(process: &Process, spec: &Spec, io: Stdio) -> Result<Self> {
@@ -78,6 +104,7 @@ impl ProcessPlan {
         };
         let environment = process.env().clone().unwrap_or_default();
         let user = process.user();
+        check_identity(user, spec)?;
         let linux = spec.linux().as_ref();
         let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(filter).transpose()?;
         Ok(Self {

@@ -314,7 +314,6 @@ pub(crate) fn single_user() -> Option<String> {
     let reason = berth_rootless::inside()?.single()?;
     Some(format!("containers have only one user, root, and files of others become root's: {reason}"))
 }
-}
 
 fn security(isolation: &Isolation) -> Vec<String> {
     let options = [

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use berth_arch::Ids;
 use berth_arch::root_dir::RootDir;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -39,7 +40,7 @@ pub struct Unpacked {
     /// Of the files' contents, holes included.
     pub bytes: u64,
     pub entries: u64,
-    /// Devices and attributes that this host does not let us make.
+    /// Devices, attributes and owners that this host does not let us make.
     pub skipped: u64,
 }
 
@@ -285,13 +286,23 @@ impl<R: Read> Unpacker<'_, R> {
     /// Owner first, as it takes setuid bits and capabilities away; times last.
     fn file_attributes(&mut self, member: &Member, file: &OwnedFd) -> io::Result<()> {
         let (uid, gid) = self.owner(member);
-        rustix::fs::fchown(file, Some(uid), Some(gid))?;
+        self.owned(rustix::fs::fchown(file, Some(uid), Some(gid)), uid, gid)?;
         rustix::fs::fchmod(file, Mode::from_raw_mode(member.mode as _))?;
         for (attribute, value) in member.xattrs.iter().filter(|(name, _)| is_kept(name)) {
             let answer = rustix::fs::fsetxattr(file, attribute.as_slice(), value, XattrFlags::empty());
             self.tolerate(answer.map_err(io::Error::from))?;
         }
         Ok(rustix::fs::futimens(file, &modified(member.mtime))?)
+    }
+
+    /// Whom this user namespace does not have, nothing can belong to.
+    fn owned(&mut self, answer: rustix::io::Result<()>, uid: Uid, gid: Gid) -> io::Result<()> {
+        if answer == Err(Errno::INVAL) {
+            Ids::here().settle(answer, uid.as_raw(), gid.as_raw())?;
+            self.done.skipped += 1;
+            return Ok(());
+        }
+        Ok(answer?)
     }
 
     fn owner(&self, member: &Member) -> (Uid, Gid) {
@@ -306,7 +317,9 @@ impl<R: Read> Unpacker<'_, R> {
         let name = OsStr::from_bytes(if name.is_empty() { b"." } else { name });
         let (uid, gid) = self.owner(member);
         let directory = self.places.directory(parent)?;
-        rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        let answer = rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
+        self.owned(answer, uid, gid)?;
+        let directory = self.places.directory(parent)?;
         if member.kind != Kind::Symlink {
             rustix::fs::chmodat(directory, name, Mode::from_raw_mode(member.mode as _), AtFlags::empty())?;
         }

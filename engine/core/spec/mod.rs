@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use berth_api::models::HostConfigCgroupnsModeEnum;
+use berth_arch::Ids;
 use berth_backends::Isolation;
 use oci_spec::runtime::{
     LinuxBuilder, LinuxDevice, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, RootBuilder, Spec,
@@ -243,29 +244,12 @@ fn namespaces(container: &Container, modes: &Modes) -> Result<Vec<LinuxNamespace
         .collect()
 }
 
-/// The highest group that this process's user namespace has without a gap from 0; the highest of all without one.
-fn last_group() -> u32 {
-    const HIGHEST: u32 = i32::MAX as u32;
-    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
-    let mut ranges: Vec<(u32, u32)> = map.lines().filter_map(range_of_map).collect();
-    ranges.sort_unstable();
-    let end = ranges
-        .iter()
-        .fold(0_u32, |end, &(first, count)| if first <= end { end.max(first.saturating_add(count)) } else { end });
-    if end == 0 { HIGHEST } else { (end - 1).min(HIGHEST) }
-}
-
-/// First and count of a line of /proc/PID/gid_map (user_namespaces(7)).
-fn range_of_map(line: &str) -> Option<(u32, u32)> {
-    let mut fields = line.split_ascii_whitespace();
-    Some((fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?))
-}
-
 /// What was asked for, and Docker's own for a network of the container's own: low ports and ping for everybody.
 fn sysctls(container: &Container, modes: &Modes) -> HashMap<String, String> {
     let mut list = container.host_config.sysctls.clone().unwrap_or_default();
     if matches!(modes.network, Network::None | Network::Named(_)) {
-        let groups = format!("0 {}", last_group());
+        // Numbers of this user namespace; the highest that the kernel takes is i32's.
+        let groups = format!("0 {}", Ids::here().last_group().min(i32::MAX as u32));
         for (name, file, value) in [
             ("net.ipv4.ip_unprivileged_port_start", "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
             ("net.ipv4.ping_group_range", "/proc/sys/net/ipv4/ping_group_range", groups.as_str()),

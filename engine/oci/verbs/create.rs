@@ -59,6 +59,8 @@ pub(super) fn create(
     let io = console.stdio(process)?;
     let selection = Registry::default().select(&berth_arch::Host::detect(), Some(&context.isolation))?;
 
+    // A user may be root of the container's users from here on.
+    let owner = rustix::process::geteuid().as_raw();
     let mut container = Container::reserve(context, id)?;
     let made = (|| {
         // First, so that what a killed creator has made can be found.
@@ -78,7 +80,7 @@ pub(super) fn create(
             bundle: bundle.folder.clone(),
             rootfs: bundle.rootfs.clone(),
             created: jiff::Timestamp::now().to_string(),
-            owner: rustix::process::geteuid().as_raw(),
+            owner,
             oci_version: bundle.spec.version().clone(),
             annotations: bundle.spec.annotations().clone().unwrap_or_default(),
             sandbox: saved,
