@@ -21,6 +21,20 @@ pub fn cloexec_from(first: i32) -> io::Result<()> {
     }
 }
 
+/// Closes every descriptor from 3 up. Only for the first act of a process: whoever owned one of them would be left
+/// with a number that is somebody else's.
+pub fn close_inherited() {
+    if !pretend::without("close_range") && sys::close_range(3).is_ok() {
+        return;
+    }
+    let listed: Vec<i32> = match std::fs::read_dir("/proc/self/fd") {
+        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
+        Err(_) => (3..1024).collect(),
+    };
+    // That of the listing itself is closed by now.
+    listed.into_iter().filter(|&fd| fd > 2).for_each(sys::close);
+}
+
 fn cloexec_listed(first: i32) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let list = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty())?;

@@ -29,6 +29,19 @@ pub(crate) fn close_range_cloexec(first: u32) -> Result<(), Errno> {
     check(unsafe { libc::syscall(SYS_CLOSE_RANGE, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) } < 0)
 }
 
+/// close_range(2) (5.9), from `first` to the highest. Only for the first act of a process: whoever owned one of them would
+/// be left with a number that is somebody else's.
+pub(crate) fn close_range(first: u32) -> Result<(), Errno> {
+    // SAFETY: integers only; by the contract nobody owns what is closed.
+    check(unsafe { libc::syscall(SYS_CLOSE_RANGE, first, libc::c_uint::MAX, 0) } < 0)
+}
+
+/// As [`close_range`], for one.
+pub(crate) fn close(fd: i32) {
+    // SAFETY: an integer; as above. EBADF is harmless.
+    unsafe { libc::close(fd) };
+}
+
 /// FD_CLOEXEC by number; EBADF if there is no such descriptor.
 pub(crate) fn set_cloexec(fd: i32) -> Result<(), Errno> {
     // SAFETY: integers only; FD_CLOEXEC takes nothing from an owner of the descriptor.

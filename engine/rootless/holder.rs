@@ -100,6 +100,8 @@ fn no_namespaces(errno: Errno) -> Error {
 /// The role. `arguments` are those after `argv[0]`. Standard input leads to who starts it, and standard output may be
 /// the network namespace to keep.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // A lock among them, or somebody's pipe, would be held for as long as anybody is inside.
+    berth_arch::fd::close_inherited();
     let mut arguments = arguments.into_iter();
     let (Some(what), Some(folder)) = (arguments.next(), arguments.next()) else {
         eprintln!("{ROLE} is started by an engine");

@@ -130,12 +130,16 @@ fn bind_unix(path: &Path) -> Result<Listener> {
     let bound = UnixListener::bind(path);
     rustix::process::umask(before);
     let listener = bound.map_err(io("listen on"))?;
-    if let Some(group) = GROUPS.iter().find_map(|name| group_id(name))
+    // An ordinary user's is for him alone: the host's groups are not where his engine is.
+    let private = berth_rootless::inside().is_some();
+    let groups: &[&str] = if private { &[] } else { &GROUPS };
+    if let Some(group) = groups.iter().find_map(|name| group_id(name))
         && let Err(error) = chown(path, None, Some(group))
     {
         tracing::warn!("give {} to group {group}: {error}", path.display());
     }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(io("set the mode of"))?;
+    let mode = if private { 0o600 } else { 0o660 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(io("set the mode of"))?;
     let inode = std::fs::symlink_metadata(path).map_err(io("look at"))?.ino();
     Ok(Listener::Unix { listener, path: path.to_owned(), inode })
 }

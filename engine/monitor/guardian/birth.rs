@@ -28,7 +28,6 @@ use crate::files::{self, Lock};
 use crate::protocol::{Refusal, RefusalKind, Started};
 use crate::spawn::CONNECTIONS_AT_ONCE;
 use crate::state::State;
-use crate::sys;
 
 /// Finds a backend by its name, and maybe the program behind it.
 type Find = fn(&str, Option<&Runtime>) -> Option<AnyBackend>;
@@ -45,7 +44,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, find: Find) -> ExitCo
     let (Some(folder), Some(connections)) = (args.next(), args.next()) else { return usage() };
     let Some(connections) = connections.to_str().and_then(|text| text.parse().ok()) else { return usage() };
 
-    sys::close_inherited();
+    berth_arch::fd::close_inherited();
     let Ok(report) = take_report() else { return ExitCode::FAILURE };
     // A session of its own: the engine's terminal, its job and its end are none of the monitor's business.
     let _ = rustix::process::setsid();
