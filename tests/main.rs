@@ -31,6 +31,8 @@ mod networks;
 mod networks_cli;
 /// The OCI runtime command line: its verbs on bundles, and under Podman and Docker.
 mod oci;
+/// The whole engine as an ordinary user, with numbers of his own and without.
+mod rootless;
 /// `berth run`: exit codes, streams, and every flag's effect seen from inside.
 mod run;
 /// Storage drivers: which is taken where, and what is said of the others.

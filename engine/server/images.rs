@@ -287,7 +287,7 @@ pub(crate) async fn commit(mut call: Call) -> Result<Reply, Failure> {
     let text = |name| call.query.get(name).map(str::to_owned);
     let options = CommitOptions {
         container: call.query.text("container").to_owned(),
-        pause: call.query.flag_or("pause", true),
+        pause: call.query.get("pause").map(|_| call.query.flag("pause")),
         repository: text("repo"),
         tag: text("tag"),
         author: text("author"),

@@ -1,12 +1,19 @@
 use crate::support::lan::{HOST, HOST6, PEER, PEER6, Peer, Servers, echo, greeting, ip, word};
 use crate::support::net::Net;
+use crate::support::user::Given;
 use crate::support::{Mode, World};
+
+/// The relay of an engine without root, whose bridges are not in the host's network namespace.
+pub(super) const ROOTLESS: &str = "rootless";
 
 const PATHS: [&str; 4] = ["nft", "iptables-nft", "iptables-legacy", "relay"];
 
 /// A world in which that packet path is taken, the others being pretended away; None, with the reason, if it does not
 /// work here.
 pub(super) fn world_with(path: &str) -> Option<World> {
+    if path == ROOTLESS {
+        return World::of_user(Mode::Embedded, Given::Ranges);
+    }
     let world = World::new(Mode::Embedded);
     let others: Vec<&str> = PATHS[..3].iter().copied().filter(|other| *other != path).collect();
     world.set("BERTH_PRETEND_WITHOUT", &others.join(","));
@@ -39,7 +46,7 @@ fn address(world: &World, name: &str, network: &str) -> String {
 fn rows(path: &str) {
     let Some(world) = world_with(path) else { return };
     let peer = Peer::of(&world);
-    let relay = path == "relay";
+    let relay = matches!(path, "relay" | ROOTLESS);
     world.berth(&["network", "create", "other"]).ok();
     world.berth(&["network", "create", "--internal", "inner"]).ok();
     let (web, _web) =
@@ -165,6 +172,11 @@ fn everybody_reaches_whom_they_should_by_the_relay_alone() {
     rows("relay");
 }
 
+#[test]
+fn everybody_reaches_whom_they_should_without_root() {
+    rows(ROOTLESS);
+}
+
 /// As Docker's, ports go with their container into another network. In between, and in an internal one, they lead nowhere:
 /// not to the host's own servers either, which the unspecified address is.
 fn ports_move(path: &str) {
@@ -197,6 +209,11 @@ fn ports_follow_a_container_from_network_to_network() {
 #[test]
 fn ports_follow_a_container_by_the_relay_alone() {
     ports_move("relay");
+}
+
+#[test]
+fn ports_follow_a_container_without_root() {
+    ports_move(ROOTLESS);
 }
 
 /// Also of one that began without names; what it wrote itself stays.

@@ -15,6 +15,7 @@ pub(crate) mod net;
 pub(crate) mod random;
 pub(crate) mod recorder;
 pub(crate) mod screen;
+pub(crate) mod user;
 pub(crate) mod world;
 
 use std::path::PathBuf;

@@ -45,7 +45,7 @@ impl Screen {
             call.current_dir(folder);
         }
         // What is called between fork and exec is no part of a command that can be copied.
-        world.net().enter(&mut call);
+        world.go_there(&mut call);
         let copy = |slave: &OwnedFd| Stdio::from(slave.try_clone().expect("copy a descriptor"));
         call.stdin(copy(&pair.slave)).stdout(copy(&pair.slave)).stderr(copy(&pair.slave));
         let line = describe(command);

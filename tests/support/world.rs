@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use super::call::{Background, Outcome, call};
 use super::host::Traces;
 use super::net::Net;
+use super::user::{Given, User};
 use super::{eventually, image, program};
 
 /// Long enough for a slow machine that is busy; short enough that a hang is not waited for.
@@ -42,6 +43,7 @@ pub(crate) struct World {
     daemon: RefCell<Option<Background>>,
     environment: RefCell<Vec<(String, String)>>,
     net: Net,
+    user: Option<User>,
     _share: Share,
 }
 
@@ -87,8 +89,32 @@ impl World {
     fn make(mode: Mode, share: Share, net: Net) -> Self {
         let folder = scratch("bt-");
         fs::create_dir(folder.join("home")).unwrap();
-        let world =
-            Self { folder, mode, daemon: RefCell::default(), environment: RefCell::default(), net, _share: share };
+        Self::within(folder, mode, share, net, None)
+    }
+
+    /// As [`World::new`], of an ordinary user. None, with the reason, where it cannot be tried.
+    pub(crate) fn of_user(mode: Mode, given: Given) -> Option<Self> {
+        let folder = scratch("bt-");
+        let share = Share::Some(MACHINE.read().unwrap_or_else(PoisonError::into_inner));
+        let Some(user) = User::new(&folder, given) else {
+            let _ = remove(&folder);
+            return None;
+        };
+        let world = Self::within(folder, mode, share, Net::new(), Some(user));
+        world.import_box();
+        Some(world)
+    }
+
+    fn within(folder: PathBuf, mode: Mode, share: Share, net: Net, user: Option<User>) -> Self {
+        let world = Self {
+            folder,
+            mode,
+            daemon: RefCell::default(),
+            environment: RefCell::default(),
+            net,
+            user,
+            _share: share,
+        };
         if mode == Mode::Daemon {
             world.start_daemon();
         }
@@ -129,7 +155,8 @@ impl World {
 
     /// The program with this world's root and a plain environment.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(program());
+        let program = self.user.as_ref().map_or(program().as_path(), User::program);
+        let mut command = Command::new(program);
         self.surround(&mut command);
         command
     }
@@ -141,7 +168,15 @@ impl World {
         }
         command.env("BERTH_ROOT", self.root()).env("HOME", self.folder.join("home")).current_dir(&self.folder);
         command.envs(self.environment.borrow().iter().map(|(name, value)| (name, value)));
+        self.go_there(command);
+    }
+
+    /// Into the world's network namespace, and to its user.
+    pub(crate) fn go_there(&self, command: &mut Command) {
         self.net.enter(command);
+        if let Some(user) = &self.user {
+            user.enter(command);
+        }
     }
 
     /// The network namespace that is this world's host.

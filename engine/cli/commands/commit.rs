@@ -16,9 +16,9 @@ pub(crate) struct Commit {
     /// Commit message
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
-    /// Pause container during commit
-    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", action = clap::ArgAction::Set)]
-    pause: bool,
+    /// Pause container during commit (default: where the host can)
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pause: Option<bool>,
     container: String,
     #[arg(value_name = "REPOSITORY[:TAG]")]
     reference: Option<String>,
@@ -26,7 +26,8 @@ pub(crate) struct Commit {
 
 impl Act for Commit {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
-        let mut query = vec![("container", self.container), ("pause", u8::from(self.pause).to_string())];
+        let mut query = vec![("container", self.container)];
+        query.extend(self.pause.map(|pause| ("pause", u8::from(pause).to_string())));
         query.extend(self.author.map(|author| ("author", author)));
         query.extend(self.message.map(|message| ("comment", message)));
         query.extend(self.change.into_iter().map(|change| ("changes", change)));

@@ -14,8 +14,8 @@ use crate::{Engine, Error, Result};
 #[derive(Debug, Clone, Default)]
 pub struct CommitOptions {
     pub container: String,
-    /// Stop its processes meanwhile.
-    pub pause: bool,
+    /// Whether its processes are stopped meanwhile; `None`: if this host can.
+    pub pause: Option<bool>,
     pub repository: Option<String>,
     pub tag: Option<String>,
     pub author: Option<String>,
@@ -61,7 +61,11 @@ impl Engine {
             message: options.message.clone().filter(|message| !message.is_empty()),
             created_by: container.command().join(" "),
         };
-        let held = if options.pause { self.hold(&container)? } else { None };
+        let held = match options.pause {
+            Some(false) => None,
+            None if !self.can_pause(&container)? => None,
+            _ => self.hold(&container)?,
+        };
         let made = self.images().commit(number, &parent, &commit, &mut |_| {});
         if held.is_some()
             && let Err(error) = self.unpause(&container.id)
@@ -76,6 +80,16 @@ impl Engine {
         }
         self.emit_container(&container, "commit", &more);
         Ok(id)
+    }
+
+    /// Without groups to freeze, as an ordinary user's engine is, processes cannot be stopped.
+    fn can_pause(&self, container: &Container) -> Result<bool> {
+        match self.sandbox(container, &self.state(container)?) {
+            Ok(sandbox) => Ok(sandbox.freezer().is_some()),
+            // It does not run.
+            Err(Error::Conflict(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Pauses it for as long as the stream is open, even if this engine is killed. `None`: there is nothing to pause.

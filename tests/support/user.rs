@@ -1,0 +1,109 @@
+//! An ordinary user of the tests' own: a number that nobody has, with tables of users in a mount namespace of its own.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setuid};
+
+use super::{find_program, program};
+
+pub(crate) const NAME: &str = "sailor";
+pub(crate) const NUMBER: u32 = 4242;
+/// The first of the numbers that the user was given.
+pub(crate) const FIRST: u32 = 200_000;
+const COUNT: u32 = 65_536;
+
+/// What the host's administrator has done for the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Given {
+    Ranges,
+    NoRanges,
+    /// Nor newuidmap and newgidmap.
+    NoPrograms,
+}
+
+/// How a command is run by the user.
+pub(crate) struct User {
+    mounts: Arc<File>,
+    program: PathBuf,
+}
+
+impl User {
+    /// None, with the reason, where it cannot be tried. `folder` becomes the user's.
+    pub(crate) fn new(folder: &Path, given: Given) -> Option<Self> {
+        if given == Given::Ranges && find_program("newuidmap").is_none() {
+            super::skip("newuidmap is not installed (Debian's uidmap; `ci/setup test`)");
+            return None;
+        }
+        let tables = folder.join("etc");
+        fs::create_dir(&tables).unwrap();
+        fs::create_dir_all(folder.join("home")).unwrap();
+        let own = folder.join("berth");
+        fs::write(&own, "").unwrap();
+        let line = format!("{NAME}:{FIRST}:{COUNT}\n");
+        let ranges = if given == Given::NoRanges { "" } else { line.as_str() };
+        let users = format!("root:x:0:0::/root:/bin/sh\n{NAME}:x:{NUMBER}:{NUMBER}::/home/{NAME}:/bin/sh\n");
+        let groups = format!("root:x:0:\n{NAME}:x:{NUMBER}:\n");
+        let all = [("passwd", users.as_str()), ("group", groups.as_str()), ("subuid", ranges), ("subgid", ranges)];
+        for (name, text) in all {
+            fs::write(tables.join(name), text).unwrap();
+        }
+        for path in [folder.to_owned(), folder.join("home")] {
+            chown(path, Some(NUMBER), Some(NUMBER)).unwrap();
+        }
+        let mut binds: Vec<(PathBuf, PathBuf)> = vec![(program().clone(), own.clone())];
+        binds.extend(all.iter().map(|(name, _)| (tables.join(name), Path::new("/etc").join(name))));
+        if given == Given::NoPrograms {
+            let found = ["newuidmap", "newgidmap"].into_iter().filter_map(find_program);
+            binds.extend(found.map(|path| (PathBuf::from("/dev/null"), path)));
+        }
+        let made = std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+            for (from, to) in binds {
+                if !to.exists() {
+                    panic!("{}: there is no such file to cover", to.display());
+                }
+                mount(Some(&from), &to, none, MsFlags::MS_BIND, none).unwrap_or_else(|error| {
+                    panic!("bind {} on {}: {error}", from.display(), to.display());
+                });
+            }
+            File::open("/proc/thread-self/ns/mnt").expect("the namespace's file")
+        });
+        let mounts = Arc::new(made.join().expect("make a mount namespace"));
+        Some(Self { mounts, program: own })
+    }
+
+    /// The program under test, where the user can reach it.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// What `command` starts is run by the user. After everything that takes root.
+    pub(crate) fn enter(&self, command: &mut Command) {
+        let mounts = self.mounts.clone();
+        let folder = command.get_current_dir().unwrap_or(Path::new("/"));
+        let folder = CString::new(folder.as_os_str().as_bytes()).expect("a path");
+        // SAFETY: between fork and exec the closure makes system calls; it allocates nothing and takes no lock.
+        unsafe {
+            command.pre_exec(move || {
+                setns(&*mounts, CloneFlags::CLONE_NEWNS)?;
+                setgroups(&[])?;
+                setgid(Gid::from_raw(NUMBER))?;
+                setuid(Uid::from_raw(NUMBER))?;
+                // Another mount namespace is entered at its root.
+                Ok(chdir(folder.as_c_str())?)
+            });
+        }
+    }
+}
