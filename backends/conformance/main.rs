@@ -11,6 +11,7 @@ mod raw;
 mod restrictions;
 mod root;
 mod standalone;
+mod user;
 
 use std::process::{Command, ExitCode, Output};
 
@@ -29,7 +30,11 @@ const BACKENDS: &[(&str, &[&str])] = &[
     ("runc", &[""]),
 ];
 
+/// Once more, as root of a user namespace of an ordinary user's, which an engine without root is.
+const OF_USERS: &[&str] = &["namespace"];
+
 const WORKER: &str = "--worker";
+const AS_USER: &str = "--as-user";
 const CALL: &str = "--call";
 const MEASURE: &str = "--measure";
 
@@ -39,6 +44,11 @@ fn main() -> ExitCode {
         && flag == WORKER
     {
         return worker(name);
+    }
+    if let [flag, name] = arguments.as_slice()
+        && flag == AS_USER
+    {
+        return user::run(name);
     }
     // Copied into a container, the suite makes a system call for it.
     if let [flag, number] = arguments.as_slice()
@@ -72,19 +82,25 @@ fn main() -> ExitCode {
             continue;
         }
         for without in *rounds {
-            failed += round(backend, without, &tests);
+            failed += round(backend, without, WORKER, &tests);
+        }
+        if OF_USERS.contains(backend) {
+            failed += round(backend, "", AS_USER, &tests);
         }
     }
     println!("\n{} tests, {failed} failed", tests.len());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn round(backend: &str, without: &str, tests: &[&Test]) -> usize {
+fn round(backend: &str, without: &str, how: &str, tests: &[&Test]) -> usize {
     let mut failed = 0;
     for (name, _) in tests {
-        let round = if without.is_empty() { String::new() } else { format!(" without {without}") };
+        let mut round = if without.is_empty() { String::new() } else { format!(" without {without}") };
+        if how == AS_USER {
+            round.push_str(" rootless");
+        }
         let label = format!("{name} ({backend}{round})");
-        match run(backend, name, without) {
+        match run(backend, name, without, how) {
             Ok(output) if output.status.code() == Some(kit::SKIPPED.into()) => {
                 println!("test {label} ... skipped: {}", String::from_utf8_lossy(&output.stdout).trim_end());
             }
@@ -103,9 +119,9 @@ fn round(backend: &str, without: &str, tests: &[&Test]) -> usize {
     failed
 }
 
-fn run(backend: &str, name: &str, without: &str) -> std::io::Result<Output> {
+fn run(backend: &str, name: &str, without: &str, how: &str) -> std::io::Result<Output> {
     Command::new(std::env::current_exe()?)
-        .args([WORKER, name])
+        .args([how, name])
         .env(kit::BACKEND, backend)
         .env("BERTH_PRETEND_WITHOUT", without)
         .env("RUST_BACKTRACE", "0")
