@@ -301,6 +301,13 @@ pub(crate) fn capabilities(names: &[&str]) -> Value {
     json!({ "bounding": names, "effective": names, "permitted": names })
 }
 
+/// Numbers that a container's users may have on this host: the first, and how many.
+pub(crate) fn others() -> (u32, u32) {
+    const FAR: (u32, u32) = (100_000, 65_536);
+    // An ordinary user has fewer, behind the one that is his own.
+    if berth_arch::Ids::here().has_user(FAR.0) { FAR } else { (1000, 60_000) }
+}
+
 /// Gives everything below `folder` to a user.
 pub(crate) fn chown(folder: &Path, user: u32) {
     std::os::unix::fs::lchown(folder, Some(user), Some(user)).unwrap();

@@ -180,10 +180,11 @@ fn another_containers_namespaces_can_be_joined() {
 fn user_spec(place: &Place, script: &str) -> serde_json::Value {
     let mut value = kit::spec_value(place, &["sh", "-c", script]);
     value["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+    let (first, count) = kit::others();
+    let map = json!([{ "containerID": 0, "hostID": first, "size": count }]);
     value["linux"]["uidMappings"] = map.clone();
     value["linux"]["gidMappings"] = map;
-    kit::chown(&place.root(), 100_000);
+    kit::chown(&place.root(), first);
     value
 }
 
@@ -205,10 +206,11 @@ fn a_user_namespace_maps_root_to_nobody() {
         .push(json!({ "destination": "/folder", "type": "bind", "source": secret, "options": ["rbind", "ro"] }));
     let outcome = kit::run(&place, value).unwrap();
     let lines: Vec<_> = outcome.output.split_whitespace().collect();
-    let expected = "0 0 100000 65536 made textnull other 0 ptmx 1";
+    let (first, count) = kit::others();
+    let expected = format!("0 0 {first} {count} made textnull other 0 ptmx 1");
     assert_eq!(lines.join(" "), expected, "{} {:?}", outcome.errors, outcome.warnings);
     use std::os::unix::fs::MetadataExt;
-    assert_eq!(fs::metadata(place.root().join("file")).unwrap().uid(), 100_000);
+    assert_eq!(fs::metadata(place.root().join("file")).unwrap().uid(), first);
 }
 
 fn exec_enters_a_user_namespace() {

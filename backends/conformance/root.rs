@@ -46,7 +46,9 @@ fn the_root_has_what_docker_gives() {
     assert_eq!(outcome.errors, "");
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         let line = outcome.output.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap_or_default();
-        assert!(line.starts_with("crw-rw-rw- 0 0"), "{name}: {}", outcome.output);
+        // Where nodes cannot be made, they are the host's, which nobody inside owns.
+        let bound = berth_arch::Host::detect().user.in_user_namespace && line.starts_with("crw-rw-rw- 65534 65534");
+        assert!(bound || line.starts_with("crw-rw-rw- 0 0"), "{name}: {}", outcome.output);
     }
     for link in ["fd -> /proc/self/fd", "stdin -> /proc/self/fd/0", "ptmx -> pts/ptmx"] {
         assert!(outcome.output.contains(link), "{link}: {}", outcome.output);

@@ -100,7 +100,8 @@ fn a_container_that_was_left_is_started_by_another_process() {
 fn a_container_with_users_of_its_own_is_left_too() {
     let mut value = kit::spec_value(&Place::new(), &[]);
     value["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
-    value["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+    value["linux"]["uidMappings"] =
+        json!([{ "containerID": 0, "hostID": 0, "size": 1 }, { "containerID": 1, "hostID": 1, "size": 60_000 }]);
     value["linux"]["gidMappings"] = value["linux"]["uidMappings"].clone();
     is_left_and_started(value);
 }
