@@ -2,6 +2,7 @@
 
 use berth_arch::pretend::FACILITIES;
 
+use crate::support::user::Given;
 use crate::support::{Mode, World, eventually, skip};
 use std::time::Duration;
 
@@ -111,6 +112,22 @@ fn try_without(absent: &str) {
     // Only vfs copies files.
     let copies = ["copy_file_range", "reflink"].contains(&absent);
     scenario(&world, &if copies { format!("{absent},overlay,fuse") } else { absent.to_owned() });
+}
+
+/// The same of an ordinary user, who has no groups to begin with.
+#[test]
+fn without_root_too() {
+    for absent in [
+        "cgroup",
+        "cgroup,clone3,pidfd,close_range,openat2",
+        "cgroup,mount-api,pivot_root",
+        "cgroup,overlay,fuse,reflink,copy_file_range",
+        "cgroup,overlay-lowerdir+,overlay-multi-lower",
+        "cgroup,splice,mmsg,memfd,nowait",
+    ] {
+        let Some(world) = World::bare_of_user(Mode::Embedded, Given::Ranges) else { return };
+        scenario(&world, absent);
+    }
 }
 
 macro_rules! without {

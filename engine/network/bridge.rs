@@ -63,6 +63,11 @@ pub fn ensure(route: &Route, bridge: &Bridge) -> Result<bool> {
 fn complete(route: &Route, bridge: &Bridge, link: &LinkInfo) -> Result<()> {
     let name = &bridge.name;
     namespace::at_home(|| settings(bridge))??;
+    let v6 = bridge.addresses.iter().any(|address| address.addr().is_ipv6());
+    if v6 && namespace::is_away() {
+        // The monitors take what leads out: nobody else is to answer it.
+        route.drop_the_rest()?;
+    }
     for &address in &bridge.addresses {
         route.add_address(name, link.index, address)?;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 
-use super::rows::{sleeper, world_with};
+use super::rows::{ROOTLESS, sleeper, world_with};
 use crate::support::World;
 use crate::support::lan::{HOST, HOST6, PEER, PEER6, Peer, Servers, greeting};
 use crate::support::net::Net;
@@ -54,7 +54,16 @@ fn inside(world: &World) -> (Peer, Net) {
 
 #[test]
 fn all_that_is_said_arrives_and_the_end_of_one_side_too() {
-    let Some(world) = world_with("relay") else { return };
+    all_that_is_said_arrives("relay");
+}
+
+#[test]
+fn all_that_is_said_arrives_without_root() {
+    all_that_is_said_arrives(ROOTLESS);
+}
+
+fn all_that_is_said_arrives(path: &str) {
+    let Some(world) = world_with(path) else { return };
     let (peer, net) = inside(&world);
     let what = octets(24 * 1024 * 1024);
     for to in [format!("{PEER}:7000"), format!("[{PEER6}]:7000")] {
@@ -66,7 +75,16 @@ fn all_that_is_said_arrives_and_the_end_of_one_side_too() {
 
 #[test]
 fn many_connections_at_once_do_not_meet() {
-    let Some(world) = world_with("relay") else { return };
+    many_connections_do_not_meet("relay");
+}
+
+#[test]
+fn many_connections_at_once_do_not_meet_without_root() {
+    many_connections_do_not_meet(ROOTLESS);
+}
+
+fn many_connections_do_not_meet(path: &str) {
+    let Some(world) = world_with(path) else { return };
     let (peer, net) = inside(&world);
     const MANY: usize = 200;
     let to = format!("{PEER}:7000");

@@ -1,10 +1,11 @@
 //! An ordinary user of the tests' own: a number that nobody has, with tables of users in a mount namespace of its own.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setuid};
 
 use super::{find_program, program};
@@ -34,6 +36,8 @@ pub(crate) enum Given {
 /// How a command is run by the user.
 pub(crate) struct User {
     mounts: Arc<File>,
+    /// By which the user's processes enter control groups.
+    groups: RefCell<Vec<Arc<File>>>,
     program: PathBuf,
 }
 
@@ -61,6 +65,13 @@ impl User {
             chown(path, Some(NUMBER), Some(NUMBER)).unwrap();
         }
         let mut binds: Vec<(PathBuf, PathBuf)> = vec![(program().clone(), own.clone())];
+        // As distributions have it, for everybody.
+        if Path::new("/dev/fuse").exists() {
+            let fuse = folder.join("fuse");
+            mknod(&fuse, SFlag::S_IFCHR, Mode::empty(), makedev(10, 229)).expect("make a node");
+            fs::set_permissions(&fuse, fs::Permissions::from_mode(0o666)).unwrap();
+            binds.push((fuse, "/dev/fuse".into()));
+        }
         binds.extend(all.iter().map(|(name, _)| (tables.join(name), Path::new("/etc").join(name))));
         if given == Given::NoPrograms {
             let found = ["newuidmap", "newgidmap"].into_iter().filter_map(find_program);
@@ -81,7 +92,13 @@ impl User {
             File::open("/proc/thread-self/ns/mnt").expect("the namespace's file")
         });
         let mounts = Arc::new(made.join().expect("make a mount namespace"));
-        Some(Self { mounts, program: own })
+        Some(Self { mounts, groups: RefCell::default(), program: own })
+    }
+
+    /// What the user runs from now on is in these control groups.
+    pub(crate) fn put_into(&self, groups: &[PathBuf]) {
+        let open = |group: &PathBuf| Arc::new(File::options().write(true).open(group.join("cgroup.procs")).unwrap());
+        *self.groups.borrow_mut() = groups.iter().map(open).collect();
     }
 
     /// The program under test, where the user can reach it.
@@ -91,12 +108,15 @@ impl User {
 
     /// What `command` starts is run by the user. After everything that takes root.
     pub(crate) fn enter(&self, command: &mut Command) {
-        let mounts = self.mounts.clone();
+        let (mounts, groups) = (self.mounts.clone(), self.groups.borrow().clone());
         let folder = command.get_current_dir().unwrap_or(Path::new("/"));
         let folder = CString::new(folder.as_os_str().as_bytes()).expect("a path");
         // SAFETY: between fork and exec the closure makes system calls; it allocates nothing and takes no lock.
         unsafe {
             command.pre_exec(move || {
+                for group in &groups {
+                    nix::unistd::write(group, b"0")?;
+                }
                 setns(&*mounts, CloneFlags::CLONE_NEWNS)?;
                 setgroups(&[])?;
                 setgid(Gid::from_raw(NUMBER))?;

@@ -94,15 +94,25 @@ impl World {
 
     /// As [`World::new`], of an ordinary user. None, with the reason, where it cannot be tried.
     pub(crate) fn of_user(mode: Mode, given: Given) -> Option<Self> {
+        let world = Self::bare_of_user(mode, given)?;
+        world.import_box();
+        Some(world)
+    }
+
+    /// As [`World::bare`], of an ordinary user.
+    pub(crate) fn bare_of_user(mode: Mode, given: Given) -> Option<Self> {
         let folder = scratch("bt-");
         let share = Share::Some(MACHINE.read().unwrap_or_else(PoisonError::into_inner));
         let Some(user) = User::new(&folder, given) else {
             let _ = remove(&folder);
             return None;
         };
-        let world = Self::within(folder, mode, share, Net::new(), Some(user));
-        world.import_box();
-        Some(world)
+        Some(Self::within(folder, mode, share, Net::new(), Some(user)))
+    }
+
+    /// Of a world of an ordinary user's.
+    pub(crate) fn user(&self) -> &User {
+        self.user.as_ref().expect("a world of a user's")
     }
 
     fn within(folder: PathBuf, mode: Mode, share: Share, net: Net, user: Option<User>) -> Self {

@@ -62,7 +62,7 @@ impl Map {
             return Ok(Reach::Nobody);
         }
         if let Some(home) = &self.home
-            && home.way(to)?.is_some()
+            && home.way(to)?.is_some_and(|way| way.kind != WayKind::Other)
         {
             return Ok(Reach::Nobody);
         }

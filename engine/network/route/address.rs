@@ -1,6 +1,6 @@
 //! Addresses of interfaces, and routes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 use rustix::io::Errno;
@@ -33,6 +33,7 @@ const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
 const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
+const RTN_BLACKHOLE: u8 = 6;
 
 /// An address of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +191,15 @@ impl Route {
             requests.attribute(RTA_GATEWAY, &octets(gateway)).u32(RTA_OIF, index);
         }
         self.carry_out(&format!("lead {name}'s way out through {gateway}"), &requests)
+    }
+
+    /// What leads nowhere else is dropped without a word; otherwise, IPv6 answers that there is no way. Idempotent.
+    pub fn drop_the_rest(&self) -> Result<()> {
+        let mut header = route_header(everywhere(Ipv6Addr::UNSPECIFIED.into()), RT_SCOPE_UNIVERSE);
+        header[7] = RTN_BLACKHOLE;
+        let mut requests = Requests::new();
+        requests.begin(RTM_NEWROUTE, CREATE | REPLACE, &header);
+        self.carry_out("add a route that drops", &requests)
     }
 
     /// Idempotent.
