@@ -3,7 +3,7 @@
 use berth_api::doctor::{Choice, Finding, Report};
 use berth_arch::{Probe, kernel};
 use berth_fs_drivers::registry::DRIVERS;
-use berth_network::masquerade;
+use berth_network::{masquerade, namespace};
 use serde_json::Value;
 
 use crate::{Engine, Result};
@@ -11,9 +11,12 @@ use crate::{Engine, Result};
 impl Engine {
     /// Tries everything for real; some probes start processes, so this takes a while.
     pub fn doctor(&self) -> Result<Report> {
-        let facilities = kernel::PROBES.iter().map(|(name, purpose, probe)| {
-            finding(name, purpose, probe().map(|text| if text.is_empty() { Value::Null } else { Value::from(text) }))
-        });
+        let mut facilities = Vec::new();
+        for (name, purpose, probe) in kernel::PROBES {
+            let found = namespace::at_home(probe)?;
+            let text = |text: String| if text.is_empty() { Value::Null } else { Value::from(text) };
+            facilities.push(finding(name, purpose, found.map(text)));
+        }
         let storage = self.storage_choice();
         let isolation = self.isolation_choice();
         let mut warnings: Vec<String> = self.storage().caution.iter().map(|caution| (*caution).to_owned()).collect();
@@ -45,7 +48,7 @@ impl Engine {
         Ok(Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: json(self.host()),
-            facilities: facilities.collect(),
+            facilities,
             storage,
             isolation,
             packet_paths: Some(packets),

@@ -79,18 +79,9 @@ impl Engine {
     /// The one that the configuration names, or the first of several that works; else the best that works.
     fn select_path(&self) -> Result<firewall::Selection> {
         let named = self.config().packet_path.as_deref().filter(|names| !matches!(*names, "" | "auto"));
-        let Some(names) = named else {
-            // No kernel leads from a user's network namespace to the outside.
-            return Ok(firewall::select(namespace::is_away().then_some(RELAY))?);
-        };
-        if namespace::is_away() && !names.split(',').any(|name| name == RELAY) {
-            return Err(Error::Unavailable(format!(
-                "use the packet path {names}: the networks of an engine without root have no way out of the kernel's; \
-                 leave network.packet-path out, or name {RELAY}"
-            )));
-        }
+        let Some(names) = named else { return Ok(firewall::select(None)?) };
         let mut refused = Vec::new();
-        for name in names.split(',').filter(|name| *name == RELAY || !namespace::is_away()) {
+        for name in names.split(',') {
             match firewall::select(Some(name)) {
                 Ok(selection) => return Ok(selection),
                 Err(error @ berth_network::Error::InvalidArgument(_)) => return Err(error.into()),

@@ -4,7 +4,7 @@ use berth_arch::Probe;
 
 use super::iptables::{self, Iptables, Variant};
 use super::{PacketPath, nft, none};
-use crate::{Error, Result};
+use crate::{Error, Result, namespace};
 
 /// What a path gives on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,16 @@ struct Entry {
     name: &'static str,
     probe: fn() -> Probe<Abilities>,
     open: fn() -> Box<dyn PacketPath>,
+}
+
+impl Entry {
+    fn probe(&self) -> Probe<Abilities> {
+        if namespace::is_away() && self.name != none::NAME {
+            let reason = "the networks of an engine without root have no way out that the kernel would lead";
+            return Probe::unavailable(reason, "leave it to relay, or run berth as root");
+        }
+        (self.probe)()
+    }
 }
 
 const REGISTRY: &[Entry] = &[
@@ -52,7 +62,7 @@ pub fn select(explicit: Option<&str>) -> Result<Selection> {
             let known: Vec<_> = REGISTRY.iter().map(|entry| entry.name).collect();
             Error::InvalidArgument(format!("there is no packet path {name}, only {}", known.join(", ")))
         })?;
-        return match (entry.probe)() {
+        return match entry.probe() {
             Probe::Available { detail } => {
                 Ok(Selection { path: (entry.open)(), abilities: detail, refused: Vec::new() })
             }
@@ -63,7 +73,7 @@ pub fn select(explicit: Option<&str>) -> Result<Selection> {
     }
     let mut refused = Vec::new();
     for entry in REGISTRY {
-        match (entry.probe)() {
+        match entry.probe() {
             Probe::Available { detail } => return Ok(Selection { path: (entry.open)(), abilities: detail, refused }),
             Probe::Unavailable { reason, .. } => refused.push((entry.name, reason)),
         }
@@ -78,7 +88,7 @@ pub fn by_name(name: &str) -> Option<Box<dyn PacketPath>> {
 
 /// Every path with its probe's answer, for `berth info` and tests.
 pub fn probe_all() -> Vec<(&'static str, Probe<Abilities>)> {
-    REGISTRY.iter().map(|entry| (entry.name, (entry.probe)())).collect()
+    REGISTRY.iter().map(|entry| (entry.name, entry.probe())).collect()
 }
 
 fn entry(name: &str) -> Option<&'static Entry> {
