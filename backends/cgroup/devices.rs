@@ -1,5 +1,6 @@
 //! The devices controller: v1's lists (devices.rst), v2's BPF program (cgroup-v2.rst, "Device controller").
 
+use berth_arch::Host;
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::layout::Version;
@@ -114,7 +115,8 @@ pub(super) fn apply(groups: &Groups, spec: &[LinuxDeviceCgroup], warnings: &mut 
             Err(error) => format!("attaching a BPF program to {} gave {error}", group.dir.display()),
         },
     };
-    if !spec.is_empty() {
+    // In a user namespace no nodes can be made that would be of use.
+    if !spec.is_empty() && !Host::detect().user.in_user_namespace {
         warnings.say(format!("Device rules are not enforced by cgroups: {reason}."));
     }
     Ok(false)
@@ -126,10 +128,11 @@ fn apply_v1(group: &Group, rules: &[Rule], warnings: &mut Warnings) -> Result<bo
     if first.is_none_or(|rule| !rule.allow) {
         match files::write(&group.dir, "devices.deny", "a") {
             Ok(()) => {}
-            // It takes CAP_SYS_ADMIN of the host itself (security/device_cgroup.c). In a user namespace no nodes can be
-            // made that would be of use.
+            // It takes CAP_SYS_ADMIN of the host itself (security/device_cgroup.c).
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                warnings.say(format!("Device rules are not enforced by cgroups: {error}."));
+                if !Host::detect().user.in_user_namespace {
+                    warnings.say(format!("Device rules are not enforced by cgroups: {error}."));
+                }
                 return Ok(false);
             }
             Err(error) => return Err(files::refused(&group.dir, "devices.deny", "a", error)),

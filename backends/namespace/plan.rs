@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use berth_arch::mount::{Mount, Prepared};
-use berth_arch::pretend;
+use berth_arch::{Host, pretend};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
 
 use super::actions::{self, Planned, c_string};
@@ -126,7 +126,8 @@ pub(super) fn forbid_nodes(process: &mut ProcessPlan, spec: &Spec, enforced: boo
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let rules = resources.and_then(|resources| resources.devices().as_ref());
     let asked = rules.is_some_and(|rules| rules.iter().any(|rule| !rule.allow()));
-    if !asked || enforced {
+    // In a user namespace the kernel makes none that would open.
+    if !asked || enforced || Host::detect().user.in_user_namespace {
         return;
     }
     if process.capabilities.as_mut().is_some_and(Sets::take_mknod) {

@@ -15,35 +15,45 @@ use crate::{Error, Inside, Result, holder, own};
 /// Below the run folder.
 const FOLDER: &str = "rootless";
 
+/// Who begins has a lock of it: shared to enter, exclusive to make something to enter.
+const START: &str = "start";
+
 /// From outside.
 pub(crate) fn enter(run: &Path) -> Result<Inside> {
     let owner = rustix::process::geteuid().as_raw();
     let folder = make_folder(run)?;
     let users = share(&folder)?;
-    let mut entered = false;
-    let found = match look(&folder) {
+    let found = match follow(&folder)? {
         Some(found) => found,
-        None => {
-            let _one = one_at_a_time(&folder)?;
-            match (look(&folder), orphaned(&folder, &users)) {
-                (Some(found), _) => found,
-                (None, Some((record, found))) => {
-                    go(&found)?;
-                    entered = true;
-                    holder::keep(&folder, found.network.as_ref(), record.single.as_deref())?;
-                    look(&folder).ok_or_else(gone)?
-                }
-                (None, None) => {
-                    holder::make(&folder)?;
-                    look(&folder).ok_or_else(gone)?
-                }
-            }
-        }
+        None => lead(&folder, &users)?,
     };
-    if !entered {
-        go(&found.1)?;
-    }
     finish(owner, run.to_owned(), users, found)
+}
+
+/// Into what is there. Until this process is seen inside, nobody who finds the holder killed makes others.
+fn follow(folder: &Path) -> Result<Option<(Record, Namespaces)>> {
+    let _beginning = locked(private_file(&folder.join(START)), FlockOperation::LockShared, folder)?;
+    let found = look(folder);
+    if let Some((_, namespaces)) = &found {
+        go(namespaces)?;
+    }
+    Ok(found)
+}
+
+/// Into what somebody else has made meanwhile, what is left of a holder that was killed, or what is new.
+fn lead(folder: &Path, users: &File) -> Result<(Record, Namespaces)> {
+    let _one = one_at_a_time(folder)?;
+    if look(folder).is_none() {
+        if let Some((record, found)) = orphaned(folder, users) {
+            go(&found)?;
+            holder::keep(folder, found.network.as_ref(), record.single.as_deref())?;
+            return look(folder).ok_or_else(gone);
+        }
+        holder::make(folder)?;
+    }
+    let found = look(folder).ok_or_else(gone)?;
+    go(&found.1)?;
+    Ok(found)
 }
 
 /// From inside, where this process was born.
@@ -148,7 +158,7 @@ fn share(folder: &Path) -> Result<File> {
 }
 
 fn one_at_a_time(folder: &Path) -> Result<File> {
-    locked(private_file(&folder.join("start")), FlockOperation::LockExclusive, folder)
+    locked(private_file(&folder.join(START)), FlockOperation::LockExclusive, folder)
 }
 
 fn locked(file: io::Result<File>, operation: FlockOperation, folder: &Path) -> Result<File> {

@@ -40,7 +40,8 @@ impl Record {
     }
 
     pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
-        let fresh = folder.join(format!("holder.{}", self.pid));
+        // Of one at a time: who starts it has a lock.
+        let fresh = folder.join("holder.new");
         let mut options = File::options();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         serde_json::to_writer(&file, self)?;
