@@ -64,6 +64,20 @@ impl Ids {
     }
 }
 
+/// What the user namespace above calls this process's user; for names in places that all users share.
+pub fn own_number_outside() -> u32 {
+    let own = rustix::process::geteuid().as_raw();
+    std::fs::read_to_string("/proc/self/uid_map").ok().and_then(|map| outside(&map, own)).unwrap_or(own)
+}
+
+fn outside(map: &str, number: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().map(|field| field.parse::<u32>().ok());
+        let (first, above, count) = (fields.next()??, fields.next()??, fields.next()??);
+        (number >= first && number - first < count).then(|| above + (number - first))
+    })
+}
+
 fn ranges(map: &str) -> Vec<(u32, u32)> {
     let range = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
@@ -82,7 +96,9 @@ mod tests {
 
     #[test]
     fn who_is_there_is_read_from_the_maps() {
-        let map = ranges("         0       4242          1\n         1     200000      65536\n");
+        let text = "         0       4242          1\n         1     200000      65536\n";
+        let map = ranges(text);
+        assert_eq!((outside(text, 0), outside(text, 1000), outside(text, 70_000)), (Some(4242), Some(200_999), None));
         assert_eq!(map, [(0, 1), (1, 65_536)]);
         let ids = Ids { users: map.clone(), groups: map };
         assert!(ids.has_user(0) && ids.has_user(65_536) && !ids.has_user(65_537) && !ids.is_single());

@@ -105,7 +105,7 @@ fn below(root: &Path, target: &Path) -> PathBuf {
 fn place(base: Option<&Path>) -> Result<PathBuf> {
     let place = match base {
         Some(base) => base.join(".mnt"),
-        None => std::env::temp_dir().join(format!("berth-mnt-{}", rustix::process::geteuid().as_raw())),
+        None => std::env::temp_dir().join(format!("berth-mnt-{}", berth_arch::ids::own_number_outside())),
     };
     match std::fs::DirBuilder::new().mode(0o700).create(&place) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error).at("create", &place)?,
