@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::bundle::{Bundle, ContainerId};
-use crate::cgroup::MemoryWatch;
+use crate::cgroup::{Cgroup, MemoryWatch};
 use crate::oci::Runtime;
 
 /// What a backend isolates on this host. Also the shape of `berth doctor`'s matrix.
@@ -50,6 +50,13 @@ pub trait Backend {
     /// returns can signal, list, freeze, measure, update and delete; with the specification of the container it can
     /// also start one that was left at its gate, and exec. Only the creator can wait.
     fn load(&self, id: &ContainerId, saved: &SavedSandbox, spec: Option<&Spec>) -> Result<Box<dyn Sandbox>>;
+
+    /// Ends and removes what is left of a container whose creator and first process have ended. Idempotent.
+    fn clear(&self, _id: &ContainerId, saved: &SavedSandbox) -> Result<()> {
+        let groups = Cgroup::load(&saved.cgroups);
+        groups.kill_all()?;
+        groups.delete()
+    }
 }
 
 /// A backend of any kind.
@@ -90,6 +97,8 @@ pub struct SavedSandbox {
     pub gate: Option<std::path::PathBuf>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_keyring: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chroot: Option<crate::chroot::Saved>,
 }
 
 /// How a program ended.

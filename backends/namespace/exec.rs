@@ -20,6 +20,7 @@ use super::explain::explain_process;
 use super::plan::forbid_nodes;
 use super::process::{ProcessPlan, Streams, setup};
 use super::report::{At, Channel, Done, Packet, Step};
+use super::rootfs;
 use super::sandbox::{Container, send, try_wait};
 use super::sys;
 use super::terminal::{self, Place};
@@ -66,6 +67,8 @@ struct Plan {
     groups: Vec<OwnedFd>,
     /// In the order in which they are entered.
     namespaces: Vec<(OwnedFd, c_int)>,
+    /// The container's root, where no mount namespace leads to it.
+    root: Option<OwnedFd>,
 }
 
 /// The user namespace first, because it gives the right to enter the others; the mount namespace last, because
@@ -95,7 +98,8 @@ pub(super) fn run(
     process.keep_keyring = container.keep_keyring;
     // The container's own start has said it.
     forbid_nodes(&mut process, spec, container.devices_enforced, &mut Vec::new());
-    let plan = Plan { process, groups: cgroup.entry_fds_beside(init.pid())?, namespaces: namespaces(init)? };
+    let root = if container.own_mounts { None } else { Some(root(init)?) };
+    let plan = Plan { process, groups: cgroup.entry_fds_beside(init.pid())?, namespaces: namespaces(container)?, root };
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
     let first = clone::spawn(0, None, |_| {
         ours.leave();
@@ -103,8 +107,8 @@ pub(super) fn run(
     })
     .map_err(setup("clone for exec"))?;
     drop(theirs);
-    let Plan { mut process, groups, namespaces } = plan;
-    drop((groups, namespaces));
+    let Plan { mut process, groups, namespaces, root } = plan;
+    drop((groups, namespaces, root));
     let mut terminal = None;
     let answer = until_running(&ours, &process, &mut terminal);
     let _ = process::wait(first);
@@ -139,12 +143,13 @@ fn until_running(channel: &Channel, plan: &ProcessPlan, terminal: &mut Option<Ow
 }
 
 /// Those of init's namespaces that are not this process's own. Opened before the container can change anything.
-fn namespaces(init: &Process) -> Result<Vec<(OwnedFd, c_int)>> {
+fn namespaces(container: &Container) -> Result<Vec<(OwnedFd, c_int)>> {
+    let init = &container.init;
     let mut found = Vec::new();
     for (name, kind) in KINDS {
         let path = format!("/proc/{}/ns/{name}", init.pid());
         let Ok(own) = rustix::fs::stat(format!("/proc/self/ns/{name}")) else {
-            if *kind == libc::CLONE_NEWNS {
+            if *kind == libc::CLONE_NEWNS && container.own_mounts {
                 return Err(Error::Unavailable(
                     "the namespace backend cannot enter a container: this kernel is older than Linux 3.8; \
                      use a newer one, or run the program by the container's first process"
@@ -169,6 +174,16 @@ fn namespaces(init: &Process) -> Result<Vec<(OwnedFd, c_int)>> {
     Ok(found)
 }
 
+/// Of the first process, which cannot be another one's by the time [`namespaces`] has looked.
+fn root(init: &Process) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", init.pid());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::open(&path, flags, Mode::empty()) {
+        Err(_) if !init.is_alive() => Err(ended()),
+        opened => opened.map_err(setup(format!("open {path}"))),
+    }
+}
+
 fn ended() -> Error {
     Error::NotFound("container: it is not running".into())
 }
@@ -187,6 +202,9 @@ fn enter(plan: &Plan, channel: &Channel) -> Done {
     oom_score(&plan.process, channel);
     for (index, (namespace, kind)) in plan.namespaces.iter().enumerate() {
         sys::setns(namespace, *kind).at_index(Step::Join, index)?;
+    }
+    if let Some(root) = &plan.root {
+        rootfs::change_root(root.as_fd()).at(Step::PivotRoot)?;
     }
     let second = clone::spawn(libc::CLONE_PARENT, None, |_| second(plan, proc.as_fd(), channel)).at(Step::Clone)?;
     channel.child(second).at(Step::Clone)
