@@ -125,6 +125,11 @@ pub fn clear_place(mount_point: &Path) -> Result<()> {
     place::clear(&place)
 }
 
+/// Whether there is something for [`clear_place`] to take off.
+pub fn has_mounts(mount_point: &Path) -> Result<bool> {
+    place::is_mounted(&place::of(mount_point)?)
+}
+
 fn named(id: &ContainerId, error: &Error) -> Error {
     Error::Unavailable(format!("container {id}: {error}"))
 }

@@ -20,12 +20,17 @@ pub(super) fn of(mount_point: &Path) -> Result<PathBuf> {
     Ok(place)
 }
 
+/// What is below is so only while something is at the place itself.
+pub(super) fn is_mounted(place: &Path) -> Result<bool> {
+    let table = berth_arch::mount::mounts().map_err(setup("read /proc/self/mountinfo"))?;
+    Ok(table.iter().any(|mount| mount.mount_point == place))
+}
+
 /// Takes off everything that is mounted at or below `place`, in one step for each mount at the place itself: what is below
 /// goes along, and no name below it is looked up. Idempotent.
 pub(super) fn clear(place: &Path) -> Result<()> {
     for _ in 0..STACKED {
-        let table = berth_arch::mount::mounts().map_err(setup("read /proc/self/mountinfo"))?;
-        if !table.iter().any(|mount| mount.mount_point == place) {
+        if !is_mounted(place)? {
             return Ok(());
         }
         // Or what is taken off a volume here would be taken off the volume itself.

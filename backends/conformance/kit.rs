@@ -146,7 +146,7 @@ impl Drop for Place {
                 let _ = process.signal(libc::SIGKILL);
             }
         }
-        let _ = berth_arch::mount::umount_detach(&self.mount_point());
+        let _ = berth_arch::mount::umount_detach(self.mount_point());
     }
 }
 
