@@ -79,8 +79,7 @@ impl Backend for Chroot {
         let place = if own_mounts { None } else { Some(place::of(&bundle.mount_point)?) };
         if let Some(place) = &place {
             // Of a creator that was killed.
-            processes::kill_all(&Mark::below(place), None)?;
-            place::clear(place)?;
+            sweep(place)?;
         }
         let made = namespace::make(id, &bundle, io, own_mounts).map_err(in_our_name);
         let made = made.and_then(|made| Container::new(made, place.clone(), warnings));
@@ -120,9 +119,15 @@ pub fn clear_place(mount_point: &Path) -> Result<()> {
     if !mount_point.exists() {
         return Ok(());
     }
-    let place = place::of(mount_point)?;
-    processes::kill_all(&Mark::below(&place), None)?;
-    place::clear(&place)
+    sweep(&place::of(mount_point)?)
+}
+
+/// Whoever has a root there has it mounted.
+fn sweep(place: &Path) -> Result<()> {
+    if place::is_mounted(place)? {
+        processes::kill_all(&Mark::below(place), None)?;
+    }
+    place::clear(place)
 }
 
 /// Whether there is something for [`clear_place`] to take off.
