@@ -46,8 +46,10 @@ impl Mark {
             }
         };
         let own = rustix::process::getpid().as_raw_nonzero().get();
-        // Otherwise to end the container would be to end the host.
-        if mark.is_on(own) || !mark.is_on(pid) {
+        let hosts = matches!(&mark, Self::Namespace { root, .. } if root_of(own).as_ref() == Some(root));
+        // Otherwise to end the container would be to end the host, or others that have the host's root in a namespace that
+        // comes to have the same number.
+        if hosts || mark.is_on(own) || !mark.is_on(pid) {
             return Err(Error::InvalidArgument(
                 "root of the container: its processes cannot be told from the host's; use a folder of its own".into(),
             ));

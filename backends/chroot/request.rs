@@ -86,26 +86,3 @@ pub(super) fn limit_data(process: &mut Process, limit: u64) {
         process.set_rlimits(Some(limits));
     }
 }
-
-impl Isolation {
-    /// Capabilities by which a program could get out of a container of this kind, each with the reason. They are not among
-    /// what a container has unless they are asked for.
-    pub fn undone_by(&self) -> &'static [(Capability, &'static str)] {
-        const OUT: &str = "with it a program can leave a root that is changed by chroot(2)";
-        const MOUNTS: &str = "with it a program can change the host's mounts";
-        const TRACE: &str = "with it a program can trace the host's processes";
-        const BOOT: &str = "with it a program can restart the host";
-        const HOST: &[(Capability, &str)] = &[(Capability::SysPtrace, TRACE), (Capability::SysBoot, BOOT)];
-        const ALL: &[(Capability, &str)] = &[
-            (Capability::SysPtrace, TRACE),
-            (Capability::SysBoot, BOOT),
-            (Capability::SysChroot, OUT),
-            (Capability::SysAdmin, MOUNTS),
-        ];
-        match (self.pid, self.mount) {
-            (true, _) => &[],
-            (false, true) => HOST,
-            (false, false) => ALL,
-        }
-    }
-}

@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("stopped_processes_and_zombies_end_with_their_container", stopped_processes_and_zombies_end_with_their_container),
     ("a_fork_bomb_ends_with_its_container", a_fork_bomb_ends_with_its_container),
     ("daemons_of_a_killed_creator_are_found", daemons_of_a_killed_creator_are_found),
+    ("a_container_of_the_hosts_own_root_is_refused", a_container_of_the_hosts_own_root_is_refused),
     ("daemons_of_exec_end_with_the_container", daemons_of_exec_end_with_the_container),
 ];
 
@@ -93,6 +94,22 @@ fn daemons_of_a_killed_creator_are_found() {
     kit::backend().clear(&kit::id(), &saved).unwrap();
     assert_none(&place);
     kit::backend().clear(&kit::id(), &saved).unwrap();
+}
+
+/// Guards against an end of a container that is the host's: without processes of its own it is told by its root.
+fn a_container_of_the_hosts_own_root_is_refused() {
+    let (backend, claims) = kit::selected();
+    if backend.name() != "chroot" || !claims.mount {
+        println!("another backend, or a place of its own for each root");
+        std::process::exit(kit::SKIPPED.into());
+    }
+    let place = Place::new();
+    let mut value = kit::spec_value(&place, &["true"]);
+    value["root"]["path"] = json!("/");
+    value["mounts"] = json!([]);
+    let error = kit::run(&place, value).unwrap_err().to_string();
+    assert!(error.contains("cannot be told from the host's"), "{error}");
+    kit::assert_no_children_but(&[]);
 }
 
 fn daemons_of_exec_end_with_the_container() {
