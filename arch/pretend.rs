@@ -26,6 +26,7 @@ pub const FACILITIES: &[&str] = &[
     "memfd",
     "mmsg",
     "mount-api",
+    "mount-namespace",
     "nft",
     "nowait",
     "openat2",

@@ -3,12 +3,12 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use berth_arch::{Host, Probe};
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::bundle::{Bundle, ContainerId};
-use crate::cgroup::MemoryWatch;
+use crate::cgroup::{Cgroup, MemoryWatch};
 use crate::oci::Runtime;
 
 /// What a backend isolates on this host. Also the shape of `berth doctor`'s matrix.
@@ -28,6 +28,29 @@ pub struct Isolation {
     pub seccomp: bool,
     pub pause: bool,
     pub stats: bool,
+}
+
+impl Isolation {
+    /// Capabilities by which a program could get out of a container of this kind, each with the reason. They are not among
+    /// what a container has unless they are asked for.
+    pub fn undone_by(&self) -> &'static [(Capability, &'static str)] {
+        const OUT: &str = "with it a program can leave a root that is changed by chroot(2)";
+        const MOUNTS: &str = "with it a program can change the host's mounts";
+        const TRACE: &str = "with it a program can trace the host's processes";
+        const BOOT: &str = "with it a program can restart the host";
+        const HOST: &[(Capability, &str)] = &[(Capability::SysPtrace, TRACE), (Capability::SysBoot, BOOT)];
+        const ALL: &[(Capability, &str)] = &[
+            (Capability::SysPtrace, TRACE),
+            (Capability::SysBoot, BOOT),
+            (Capability::SysChroot, OUT),
+            (Capability::SysAdmin, MOUNTS),
+        ];
+        match (self.pid, self.mount) {
+            (true, _) => &[],
+            (false, true) => HOST,
+            (false, false) => ALL,
+        }
+    }
 }
 
 /// A way to isolate. Synchronous; called by a process with one thread (the monitor) when it creates.
@@ -50,6 +73,13 @@ pub trait Backend {
     /// returns can signal, list, freeze, measure, update and delete; with the specification of the container it can
     /// also start one that was left at its gate, and exec. Only the creator can wait.
     fn load(&self, id: &ContainerId, saved: &SavedSandbox, spec: Option<&Spec>) -> Result<Box<dyn Sandbox>>;
+
+    /// Ends and removes what is left of a container whose creator and first process have ended. Idempotent.
+    fn clear(&self, _id: &ContainerId, saved: &SavedSandbox) -> Result<()> {
+        let groups = Cgroup::load(&saved.cgroups);
+        groups.kill_all()?;
+        groups.delete()
+    }
 }
 
 /// A backend of any kind.
@@ -93,6 +123,8 @@ pub struct SavedSandbox {
     pub bundle: Option<std::path::PathBuf>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_keyring: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chroot: Option<crate::chroot::Saved>,
 }
 
 /// How a program ended.

@@ -7,6 +7,7 @@
 mod backend;
 mod bundle;
 pub mod cgroup;
+pub mod chroot;
 mod error;
 pub mod namespace;
 pub mod oci;

@@ -144,7 +144,7 @@ fn containers_outlive_the_daemon_and_are_found_again() {
 }
 
 /// The monitor of a container: the process that has its folder as an argument.
-fn monitor_of(world: &World, id: &str) -> i32 {
+pub(crate) fn monitor_of(world: &World, id: &str) -> i32 {
     let folder = world.root().join("containers").join(id);
     let named = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

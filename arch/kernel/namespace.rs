@@ -68,7 +68,12 @@ impl Kind {
     /// Whether the kernel has it: one look into /proc, no trial. Kernels before 3.8 show no file for mount and
     /// pid namespaces, which they have.
     pub fn exists(self) -> bool {
-        if self == Self::User && pretend::without("userns") {
+        let pretended = match self {
+            Self::User => pretend::without("userns"),
+            Self::Mount => pretend::without("mount-namespace"),
+            _ => false,
+        };
+        if pretended {
             return false;
         }
         let shown = |kind: Self| Path::new("/proc/self/ns").join(kind.file()).symlink_metadata().is_ok();
@@ -79,7 +84,7 @@ impl Kind {
     pub fn trial(self) -> Probe<How> {
         if !self.exists() {
             let config = match self {
-                Self::Mount => "CONFIG_NAMESPACES",
+                Self::Mount => "CONFIG_NAMESPACES (and not in BERTH_PRETEND_WITHOUT)",
                 Self::Pid => "CONFIG_PID_NS",
                 Self::Network => "CONFIG_NET_NS",
                 Self::Uts => "CONFIG_UTS_NS",

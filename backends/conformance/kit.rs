@@ -19,7 +19,7 @@ pub(crate) const BUSYBOX: &str = "/bin/busybox";
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What Docker gives a container by default.
-const CAPABILITIES: &[&str] = &[
+const DOCKERS_CAPABILITIES: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FSETID",
@@ -71,6 +71,13 @@ pub(crate) fn needs_namespaces_of_our_own() {
     }
 }
 
+/// What Docker gives, without what would lead out of a container of this backend.
+fn default_capabilities() -> Vec<&'static str> {
+    let undone = selected().1.undone_by();
+    let harmless = |name: &&str| !undone.iter().any(|(one, _)| name.ends_with(&format!("CAP_{one}")));
+    DOCKERS_CAPABILITIES.iter().copied().filter(harmless).collect()
+}
+
 /// A folder with a root of busybox and a place to mount it.
 pub(crate) struct Place {
     folder: tempfile::TempDir,
@@ -88,6 +95,7 @@ impl Place {
         for applet in [
             "sh", "cat", "echo", "id", "ls", "sleep", "true", "stat", "mount", "hostname", "env", "pwd", "ps", "grep",
             "tty", "stty", "readlink", "touch", "dd", "ln", "mkdir", "chroot", "umount", "test", "kill", "wc",
+            "setsid",
         ] {
             symlink("busybox", place.root().join("bin").join(applet)).unwrap();
         }
@@ -104,6 +112,41 @@ impl Place {
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The processes that run a program of this place, whoever their parents are by now.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |found: fs::Metadata| (found.dev(), found.ino());
+        let programs = fs::read_dir(self.root().join("bin")).into_iter().flatten().flatten();
+        let own: Vec<_> = programs.filter_map(|entry| Some(identity(fs::metadata(entry.path()).ok()?))).collect();
+        let runs_one =
+            |pid: &i32| fs::metadata(format!("/proc/{pid}/exe")).is_ok_and(|found| own.contains(&identity(found)));
+        berth_arch::process::all().unwrap_or_default().into_iter().filter(runs_one).collect()
+    }
+
+    /// Puts this very program into the root, as `probe`.
+    pub(crate) fn add_probe(&self) {
+        fs::copy(std::env::current_exe().unwrap(), self.root().join("bin/probe")).unwrap();
+    }
+}
+
+impl Drop for Place {
+    /// What a failed test leaves running, or mounted where its folder is about to be removed.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for _ in 0..100 {
+            let left = self.processes();
+            if left.is_empty() {
+                break;
+            }
+            for process in left.into_iter().filter_map(|pid| berth_arch::process::Process::open(pid, None).ok()) {
+                let _ = process.signal(libc::SIGKILL);
+            }
+        }
+        let _ = berth_arch::mount::umount_detach(self.mount_point());
     }
 }
 
@@ -157,6 +200,7 @@ fn whole_spec_value(place: &Place, args: &[&str]) -> Value {
 }
 
 pub(crate) fn process_value(args: &[&str]) -> Value {
+    let capabilities = default_capabilities();
     json!({
         "terminal": false,
         "user": { "uid": 0, "gid": 0 },
@@ -164,7 +208,7 @@ pub(crate) fn process_value(args: &[&str]) -> Value {
         "env": ["PATH=/usr/bin:/bin", "HOME=/home"],
         "cwd": "/",
         "capabilities": {
-            "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES
+            "bounding": capabilities, "effective": capabilities, "permitted": capabilities
         },
         "noNewPrivileges": false
     })
@@ -324,9 +368,18 @@ pub(crate) fn make_private(folder: &Path) {
 
 /// What a creator that has been killed had saved of its container.
 pub(crate) fn container_of_a_killed_creator(place: &Place, started: bool) -> SavedSandbox {
+    killed_creator(place, spec_value(place, &["sleep", "60"]), started, || true)
+}
+
+/// As [`container_of_a_killed_creator`], of a container that has been started; the creator is killed once `ready`.
+pub(crate) fn value_of_a_killed_creator(place: &Place, value: Value, ready: impl Fn() -> bool) -> SavedSandbox {
+    killed_creator(place, value, true, ready)
+}
+
+fn killed_creator(place: &Place, value: Value, started: bool, ready: impl Fn() -> bool) -> SavedSandbox {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let creator = crate::raw::fork(|| {
-        let (mut sandbox, _ends) = create(place, spec_value(place, &["sleep", "60"])).unwrap();
+        let (mut sandbox, _ends) = create(place, value.clone()).unwrap();
         if started {
             sandbox.start().unwrap();
         }
@@ -337,10 +390,16 @@ pub(crate) fn container_of_a_killed_creator(place: &Place, started: bool) -> Sav
     });
     let mut text = [0; 4096];
     let length = rustix::io::read(&read, &mut text).unwrap();
+    until("the container is ready", || ready().then_some(()));
     let process = berth_arch::process::Process::open(creator, None).unwrap();
     process.signal(libc::SIGKILL).unwrap();
     berth_arch::process::wait(creator).unwrap();
     serde_json::from_slice(&text[..length]).unwrap()
+}
+
+/// Whether this process sees a mount there.
+pub(crate) fn is_mounted(place: &Path) -> bool {
+    berth_arch::mount::mounts().unwrap().iter().any(|mount| mount.mount_point == place)
 }
 
 /// The next line of a program's output.

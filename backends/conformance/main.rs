@@ -7,6 +7,7 @@ mod exec;
 mod kit;
 mod lifecycle;
 mod measure;
+mod processes;
 mod raw;
 mod restrictions;
 mod root;
@@ -20,7 +21,8 @@ use berth_backends::Registry;
 /// A name and what it does; a panic is a failure.
 type Test = (&'static str, fn());
 
-const TESTS: &[&[Test]] = &[lifecycle::TESTS, exec::TESTS, root::TESTS, restrictions::TESTS, standalone::TESTS];
+const TESTS: &[&[Test]] =
+    &[lifecycle::TESTS, exec::TESTS, processes::TESTS, root::TESTS, restrictions::TESTS, standalone::TESTS];
 
 /// The backends, and what is pretended to be absent in each round with them. Those that do not work here are skipped, and
 /// that is said.
@@ -28,6 +30,18 @@ const BACKENDS: &[(&str, &[&str])] = &[
     ("namespace", &["", "clone3", "pidfd", "openat2", "close_range", "pivot_root", "mount-api", "cgroup", "seccomp"]),
     ("crun", &[""]),
     ("runc", &[""]),
+    (
+        "chroot",
+        &[
+            "",
+            "mount-namespace",
+            "cgroup",
+            "mount-namespace,cgroup",
+            "mount-namespace,cgroup,pidfd,openat2,close_range",
+            "pivot_root",
+            "clone3,cgroup",
+        ],
+    ),
 ];
 
 /// Once more, as root of a user namespace of an ordinary user's, which an engine without root is.
@@ -36,6 +50,7 @@ const OF_USERS: &[&str] = &["namespace"];
 const WORKER: &str = "--worker";
 const AS_USER: &str = "--as-user";
 const CALL: &str = "--call";
+const BOMB: &str = "--bomb";
 const MEASURE: &str = "--measure";
 
 fn main() -> ExitCode {
@@ -56,6 +71,9 @@ fn main() -> ExitCode {
     {
         println!("{}", raw::call(number.parse().unwrap_or(0)));
         return ExitCode::SUCCESS;
+    }
+    if arguments == [BOMB] {
+        raw::fork_for_ever();
     }
     if let [flag, count] = arguments.as_slice()
         && flag == MEASURE
@@ -131,6 +149,7 @@ fn run(backend: &str, name: &str, without: &str, how: &str) -> std::io::Result<O
 fn worker(name: &str) -> ExitCode {
     match TESTS.iter().copied().flatten().find(|test| test.0 == name) {
         Some((_, test)) => {
+            raw::own_mounts();
             test();
             ExitCode::SUCCESS
         }

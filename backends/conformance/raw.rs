@@ -18,14 +18,28 @@ pub(crate) fn call(number: i64) -> i32 {
     if result < 0 { std::io::Error::last_os_error().raw_os_error().unwrap_or(0) } else { 0 }
 }
 
-/// A mount namespace of this process's own in which everything is shared, and `folder` a mount.
-pub(crate) fn own_shared_mounts(folder: &Path) {
+/// A mount namespace of this process's own: what a failed test leaves mounted goes with it.
+pub(crate) fn own_mounts() {
+    use rustix::mount::{MountPropagationFlags as Propagation, mount_change};
     // SAFETY: integers only; no thread shares what is changed.
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
-    use rustix::mount::{MountPropagationFlags as Propagation, mount_bind, mount_change};
     mount_change("/", Propagation::PRIVATE | Propagation::REC).unwrap();
+}
+
+/// A mount namespace of this process's own in which everything is shared, and `folder` a mount.
+pub(crate) fn own_shared_mounts(folder: &Path) {
+    use rustix::mount::{MountPropagationFlags as Propagation, mount_bind, mount_change};
+    own_mounts();
     mount_bind(folder, folder).unwrap();
     mount_change("/", Propagation::SHARED | Propagation::REC).unwrap();
+}
+
+/// And so does every copy.
+pub(crate) fn fork_for_ever() -> ! {
+    loop {
+        // SAFETY: the process has one thread, and does nothing else.
+        unsafe { libc::fork() };
+    }
 }
 
 /// Runs `child` in a fork and returns its number.

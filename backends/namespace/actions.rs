@@ -67,6 +67,9 @@ pub(super) struct MountAction {
     pub(super) foreign: bool,
 }
 
+/// Of a proc file system: processes that the reader could not trace are not shown (5.8).
+pub(crate) const HIDE_PROCESSES: &str = "hidepid=ptraceable";
+
 /// Added to a tmpfs that is mounted for a user namespace.
 const MAPPED_ROOT: &str = "uid=";
 
@@ -207,6 +210,11 @@ fn plain(mount: &oci_spec::runtime::Mount, owners: &Owners<'_>) -> Result<MountA
         Prepared::new(&mount).map_err(|error| described(&error))
     };
     let otherwise = match fstype {
+        // Before 5.8 it is a setting of all mounts of /proc, and the word is not known.
+        "proc" if first.iter().any(|word| word == HIDE_PROCESSES) => {
+            let words = first.iter().filter(|word| *word != HIDE_PROCESSES).cloned().collect();
+            Some(prepare("proc", &source, words)?)
+        }
         // The group tty may be without a number in a user namespace.
         "devpts" => {
             let words = first.iter().filter(|word| !word.starts_with("gid=")).cloned().collect();

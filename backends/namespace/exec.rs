@@ -21,6 +21,7 @@ use super::explain::explain_process;
 use super::plan::forbid_nodes;
 use super::process::{ProcessPlan, Streams, setup};
 use super::report::{At, Channel, Done, Packet, Step};
+use super::rootfs;
 use super::sandbox::{Container, borrow, send, try_wait};
 use super::scheduling::Affinity;
 use super::sys;
@@ -71,6 +72,8 @@ struct Plan {
     group: Option<OwnedFd>,
     /// In the order in which they are entered.
     namespaces: Vec<(OwnedFd, c_int)>,
+    /// The container's root, where no mount namespace leads to it.
+    root: Option<OwnedFd>,
 }
 
 /// The user namespace first, because it gives the right to enter the others; the mount namespace last, because
@@ -101,12 +104,14 @@ pub(super) fn run(
     process.keep_keyring = container.keep_keyring;
     // The container's own start has said it.
     forbid_nodes(&mut process, spec, container.devices_enforced, &mut Vec::new());
+    let root = if container.own_mounts { None } else { Some(root(init)?) };
     let plan = Plan {
         process,
         affinity,
         groups: cgroup.entry_fds_beside(init.pid())?,
         group: cgroup.into_fd_beside(init.pid())?,
-        namespaces: namespaces(init)?,
+        namespaces: namespaces(container)?,
+        root,
     };
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
     // What is to happen before the group is entered needs that to be a step of its own.
@@ -117,8 +122,8 @@ pub(super) fn run(
     })
     .map_err(setup("clone for exec"))?;
     drop(theirs);
-    let Plan { mut process, groups, group, namespaces, .. } = plan;
-    drop((groups, group, namespaces));
+    let Plan { mut process, groups, group, namespaces, root, .. } = plan;
+    drop((groups, group, namespaces, root));
     let mut terminal = None;
     let answer = until_running(&ours, &process, &mut terminal, |listener, pid| {
         let of = container.of(ContainerState::Running);
@@ -170,12 +175,13 @@ fn until_running(
 }
 
 /// Those of init's namespaces that are not this process's own. Opened before the container can change anything.
-fn namespaces(init: &Process) -> Result<Vec<(OwnedFd, c_int)>> {
+fn namespaces(container: &Container) -> Result<Vec<(OwnedFd, c_int)>> {
+    let init = &container.init;
     let mut found = Vec::new();
     for (name, kind) in KINDS {
         let path = format!("/proc/{}/ns/{name}", init.pid());
         let Ok(own) = rustix::fs::stat(format!("/proc/self/ns/{name}")) else {
-            if *kind == libc::CLONE_NEWNS {
+            if *kind == libc::CLONE_NEWNS && container.own_mounts {
                 return Err(Error::Unavailable(
                     "the namespace backend cannot enter a container: this kernel is older than Linux 3.8; \
                      use a newer one, or run the program by the container's first process"
@@ -198,6 +204,16 @@ fn namespaces(init: &Process) -> Result<Vec<(OwnedFd, c_int)>> {
         return Err(ended());
     }
     Ok(found)
+}
+
+/// Of the first process, which cannot be another one's by the time [`namespaces`] has looked.
+fn root(init: &Process) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", init.pid());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::open(&path, flags, Mode::empty()) {
+        Err(_) if !init.is_alive() => Err(ended()),
+        opened => opened.map_err(setup(format!("open {path}"))),
+    }
 }
 
 fn ended() -> Error {
@@ -226,6 +242,9 @@ fn enter(plan: &Plan, channel: &Channel, entered: Entered) -> Done {
     oom_score(&plan.process, channel);
     for (index, (namespace, kind)) in plan.namespaces.iter().enumerate() {
         sys::setns(namespace, *kind).at_index(Step::Join, index)?;
+    }
+    if let Some(root) = &plan.root {
+        rootfs::change_root(root.as_fd()).at(Step::PivotRoot)?;
     }
     let second = clone::spawn(libc::CLONE_PARENT, None, |_| second(plan, proc.as_fd(), channel)).at(Step::Clone)?;
     channel.child(second).at(Step::Clone)

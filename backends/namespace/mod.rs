@@ -1,5 +1,7 @@
 //! Containers of namespaces, control groups, capabilities and seccomp: the strongest backend.
 //!
+//! Containers of chroot(2) are made by the same steps, with fewer namespaces or none (`super::chroot`).
+//!
 //! `plan.rs` (with `process.rs` and `actions.rs`) computes everything before the clone; `clone.rs` clones;
 //! `init.rs` (with `rootfs.rs` and `become_program.rs`) is what the clone does, system calls only, and reports over
 //! `report.rs`; `exec.rs` runs further programs; `sandbox.rs` is what the creator holds.
@@ -36,12 +38,14 @@ use berth_arch::process::Process;
 use berth_arch::{Host, Probe, pretend};
 use oci_spec::runtime::Spec;
 
+pub(crate) use self::actions::HIDE_PROCESSES;
 pub use self::hooks::run_hooks;
 pub use self::known::{Known, known};
 use self::plan::Plan;
 pub(crate) use self::process::setup;
 use self::report::Channel;
-use self::sandbox::{Container, Creator, Heard};
+pub(crate) use self::sandbox::Container;
+use self::sandbox::{Creator, Heard};
 pub(crate) use self::sys::set_read_only;
 use crate::cgroup::Cgroup;
 use crate::{Backend, Bundle, ContainerId, Error, Isolation, Result, Sandbox, SavedSandbox, Stdio};
@@ -97,21 +101,7 @@ impl Backend for Namespace {
     }
 
     fn create(&self, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<Box<dyn Sandbox>> {
-        let within = own_users::enter(&bundle.spec)?.map(|spec| Bundle { spec, ..bundle.clone() });
-        let cgroup = Cgroup::create(id, &bundle.spec)?;
-        match create(id, within.as_ref().unwrap_or(bundle), io, &cgroup, within.is_some()) {
-            Ok(made) => Ok(Box::new(made.into_container(id, bundle, cgroup))),
-            Err(error) => {
-                if !cgroup.paths().is_empty() {
-                    let _ = cgroup.kill_all();
-                    let _ = cgroup.delete();
-                }
-                if let Some(standalone) = &bundle.standalone {
-                    let _ = std::fs::remove_file(&standalone.gate);
-                }
-                Err(error)
-            }
-        }
+        Ok(Box::new(make(id, bundle, io, true)?))
     }
 
     fn load(&self, id: &ContainerId, saved: &SavedSandbox, spec: Option<&Spec>) -> Result<Box<dyn Sandbox>> {
@@ -121,27 +111,51 @@ impl Backend for Namespace {
                 saved.backend
             )));
         }
-        let init = Process::open(saved.pid, Some(saved.start_time))
-            .map_err(|_| Error::NotFound(format!("container {id}: it is not running")))?;
-        Ok(Box::new(Container {
-            name: id.to_string(),
-            init,
-            cgroup: Cgroup::load(&saved.cgroups),
-            warnings: Vec::new(),
-            terminal: None,
-            status: None,
-            spec: spec.cloned(),
-            gate: saved.gate.clone(),
-            bundle: saved.bundle.clone(),
-            devices_enforced: saved.devices_enforced,
-            keep_keyring: saved.keep_keyring,
-            creator: None,
-        }))
+        Ok(Box::new(find(id, saved, spec, true)?))
     }
 }
 
+/// What [`Backend::create`] says; `own_mounts` as in the root's plan.
+pub(crate) fn make(id: &ContainerId, bundle: &Bundle, io: Stdio, own_mounts: bool) -> Result<Container> {
+    let within = own_users::enter(&bundle.spec)?.map(|spec| Bundle { spec, ..bundle.clone() });
+    let cgroup = Cgroup::create(id, &bundle.spec)?;
+    match create(id, within.as_ref().unwrap_or(bundle), io, own_mounts, &cgroup, within.is_some()) {
+        Ok(made) => Ok(made.into_container(id, bundle, cgroup)),
+        Err(error) => {
+            if !cgroup.paths().is_empty() {
+                let _ = cgroup.kill_all();
+                let _ = cgroup.delete();
+            }
+            if let Some(standalone) = &bundle.standalone {
+                let _ = std::fs::remove_file(&standalone.gate);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// What [`Backend::load`] says, of a container of [`make`].
+pub(crate) fn find(id: &ContainerId, saved: &SavedSandbox, spec: Option<&Spec>, own_mounts: bool) -> Result<Container> {
+    let init = Process::open(saved.pid, Some(saved.start_time))
+        .map_err(|_| Error::NotFound(format!("container {id}: it is not running")))?;
+    Ok(Container {
+        name: id.to_string(),
+        init,
+        own_mounts,
+        cgroup: Cgroup::load(&saved.cgroups),
+        warnings: Vec::new(),
+        terminal: None,
+        status: None,
+        spec: spec.cloned(),
+        gate: saved.gate.clone(),
+        devices_enforced: saved.devices_enforced,
+        keep_keyring: saved.keep_keyring,
+        creator: None,
+    })
+}
+
 /// Those of the hierarchies that can be written to, by v2's names.
-fn controllers(groups: &Cgroups) -> Vec<String> {
+pub(crate) fn controllers(groups: &Cgroups) -> Vec<String> {
     let usable = groups.hierarchies.iter().filter(|hierarchy| hierarchy.is_writable(&hierarchy.own_directory()));
     let mut names: Vec<String> = usable.flat_map(|hierarchy| hierarchy.controllers.clone()).collect();
     names.iter_mut().filter(|name| *name == "blkio").for_each(|name| *name = "io".into());
@@ -171,6 +185,7 @@ impl Made {
         Container {
             name: id.to_string(),
             init: self.init,
+            own_mounts: self.plan.root.own_mounts,
             devices_enforced: cgroup.devices_enforced(),
             cgroup,
             warnings: self.warnings,
@@ -185,9 +200,16 @@ impl Made {
     }
 }
 
-fn create(id: &ContainerId, bundle: &Bundle, io: Stdio, cgroup: &Cgroup, becomes_root: bool) -> Result<Made> {
+fn create(
+    id: &ContainerId,
+    bundle: &Bundle,
+    io: Stdio,
+    own_mounts: bool,
+    cgroup: &Cgroup,
+    becomes_root: bool,
+) -> Result<Made> {
     let mut warnings = Vec::new();
-    let mut plan = Plan { becomes_root, ..Plan::new(id, bundle, cgroup, io, &mut warnings)? };
+    let mut plan = Plan { becomes_root, ..Plan::new(id, bundle, cgroup, io, own_mounts, &mut warnings)? };
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
     let group = sandbox::borrow(&plan.group);
     let first = if plan.namespaces.in_two_steps() {

@@ -38,7 +38,8 @@ pub(super) enum User {
 }
 
 impl Namespaces {
-    pub(super) fn new(spec: &Spec, warnings: &mut Vec<String>) -> Result<Self> {
+    /// `own_mounts`: whether there has to be a new mount namespace.
+    pub(super) fn new(spec: &Spec, own_mounts: bool, warnings: &mut Vec<String>) -> Result<Self> {
         let mut namespaces = Self::default();
         let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
         for namespace in listed.into_iter().flatten() {
@@ -62,7 +63,7 @@ impl Namespaces {
         if namespaces.new_time.is_none() && offsets.is_some_and(|offsets| !offsets.is_empty()) {
             return Err(Error::InvalidArgument("timeOffsets: they need a new time namespace".into()));
         }
-        if namespaces.new & libc::CLONE_NEWNS == 0 {
+        if own_mounts && namespaces.new & libc::CLONE_NEWNS == 0 {
             return Err(Error::Unavailable(
                 "the namespace backend makes containers with a mount namespace of their own only: \
                  add the namespace \"mount\""
@@ -108,6 +109,9 @@ impl Namespaces {
 /// Whether the kernel has a kind of namespace. Before 3.8, /proc does not show those of mounts and processes, which
 /// are older: the clone will say.
 pub(super) fn kernel_has(name: &str) -> bool {
+    if name == "mnt" && pretend::without("mount-namespace") {
+        return false;
+    }
     let shown = |name: &str| Path::new("/proc/self/ns").join(name).exists();
     shown(name) || (matches!(name, "mnt" | "pid") && !shown("mnt"))
 }

@@ -41,6 +41,9 @@ pub(super) struct Plan {
 }
 
 pub(super) struct RootPlan {
+    /// Whether there is a mount namespace of the container's own. Without, the mounts are made on the host, at and below
+    /// the mount point and nowhere else, and the root is changed by chroot(2).
+    pub(super) own_mounts: bool,
     /// Where the root is assembled.
     pub(super) mount_point: CString,
     /// With a user namespace: a tmpfs that holds the mount point, so that its users find the root by a name without
@@ -70,12 +73,13 @@ impl Plan {
         bundle: &Bundle,
         cgroup: &Cgroup,
         io: Stdio,
+        own_mounts: bool,
         warnings: &mut Vec<String>,
     ) -> Result<Self> {
         let spec = &bundle.spec;
         let process = spec.process().as_ref();
         let process = process.ok_or_else(|| Error::InvalidArgument("specification: it has no process".into()))?;
-        let namespaces = Namespaces::new(spec, warnings)?;
+        let namespaces = Namespaces::new(spec, own_mounts, warnings)?;
         refuse_unsupported(spec, bundle.standalone.is_some())?;
         refuse_host_settings(spec, &namespaces)?;
         let mut process = ProcessPlan::new(process, spec, io)?;
@@ -90,7 +94,7 @@ impl Plan {
         Ok(Self {
             process,
             hooks,
-            root: RootPlan::new(bundle, cgroup, namespaces.user.is_some())?,
+            root: RootPlan::new(bundle, cgroup, own_mounts, namespaces.user.is_some())?,
             namespaces,
             groups: entries(cgroup)?,
             group: if cgroup.paths().is_empty() { None } else { cgroup.into_fd()? },
@@ -185,7 +189,7 @@ impl<'s> Owners<'s> {
 }
 
 impl RootPlan {
-    fn new(bundle: &Bundle, cgroup: &Cgroup, user: bool) -> Result<Self> {
+    fn new(bundle: &Bundle, cgroup: &Cgroup, own_mounts: bool, user: bool) -> Result<Self> {
         let spec = &bundle.spec;
         let porch = user.then_some(bundle.mount_point.as_path());
         let behind = porch.map(|porch| porch.join(OsStr::from_bytes(rootfs::BEHIND.to_bytes())));
@@ -203,6 +207,7 @@ impl RootPlan {
         let no_pivot = bundle.standalone.as_ref().is_some_and(|standalone| standalone.no_pivot);
         let pivot_root = !no_pivot && !pretend::without("pivot_root");
         Ok(Self {
+            own_mounts,
             mount_point: c_string(mount_point)?,
             porch: porch.map(c_string).transpose()?,
             mounts: root_mounts(bundle, mount_point)?,
@@ -215,7 +220,7 @@ impl RootPlan {
             openat2: !pretend::without("openat2"),
             pivot_root,
             // With shared propagation they would be taken off the host too.
-            host_mounts: if shared || (pivot_root && !root_is_initramfs()) {
+            host_mounts: if !own_mounts || shared || (pivot_root && !root_is_initramfs()) {
                 Vec::new()
             } else {
                 other_mounts(&bundle.mount_point)?

@@ -43,6 +43,9 @@ impl Side {
 
 /// Takes the mount namespace out of the host's propagation, as far as the specification asks for.
 pub(super) fn propagation(plan: &RootPlan) -> Done {
+    if !plan.own_mounts {
+        return Ok(());
+    }
     if let Some(parent) = &plan.shared_parent {
         return sys::mount(None, parent, None, libc::MS_PRIVATE, None).at(Step::Propagation);
     }
@@ -61,6 +64,11 @@ pub(super) fn mount_root(plan: &RootPlan) -> Done<OwnedFd> {
         mount.perform(target).at_index(Step::Rootfs, index)?;
     }
     plan.lent.iter().for_each(|fd| sys::close_copy(fd.as_fd()));
+    if !plan.own_mounts {
+        // What is mounted below from here on does not spread to other mount namespaces.
+        let private = libc::MS_PRIVATE | libc::MS_REC;
+        sys::mount(None, &plan.mount_point, None, private, None).at_index(Step::Rootfs, plan.mounts.len())?;
+    }
     open_directory(&plan.mount_point).at_index(Step::Rootfs, plan.mounts.len())
 }
 
@@ -257,6 +265,9 @@ pub(super) fn pivot(plan: &RootPlan, root: BorrowedFd<'_>) -> Done {
     if plan.read_only {
         remount_read_only(root).at(Step::PivotRoot)?;
     }
+    if !plan.own_mounts {
+        return change_root(root).at(Step::PivotRoot);
+    }
     let old = match plan.shared_parent {
         Some(_) => Some(open_directory(c"/").at(Step::PivotRoot)?),
         None => None,
@@ -282,6 +293,13 @@ pub(super) fn pivot(plan: &RootPlan, root: BorrowedFd<'_>) -> Done {
         Some(kind) => sys::mount(None, c"/", None, kind, None).at(Step::Propagation),
         None => Ok(()),
     }
+}
+
+/// By chroot(2) alone. The working directory goes along, or it would be a way out.
+pub(super) fn change_root(root: BorrowedFd<'_>) -> Result<()> {
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(".")?;
+    rustix::process::chdir(c"/")
 }
 
 /// The fallback where the host's root is an initramfs. The root covers it and everything mounted below it, and the

@@ -18,15 +18,17 @@ use super::{gate, hooks};
 use crate::cgroup::Cgroup;
 use crate::{Error, ExecChild, ExitStatus, Freezer, Limiter, Result, Sandbox, SavedSandbox, Stats, Stdio};
 
-pub(super) struct Container {
+pub(crate) struct Container {
     pub(super) name: String,
-    pub(super) init: Process,
-    pub(super) cgroup: Cgroup,
+    pub(crate) init: Process,
+    /// Without, what is run inside changes its root by chroot(2).
+    pub(super) own_mounts: bool,
+    pub(crate) cgroup: Cgroup,
     pub(super) warnings: Vec<String>,
     pub(super) terminal: Option<OwnedFd>,
-    pub(super) status: Option<ExitStatus>,
+    pub(crate) status: Option<ExitStatus>,
     /// What further programs are run with; `None` if whoever loaded it had none.
-    pub(super) spec: Option<Spec>,
+    pub(crate) spec: Option<Spec>,
     /// Of a standalone container.
     pub(super) gate: Option<PathBuf>,
     pub(super) bundle: Option<PathBuf>,
@@ -122,6 +124,7 @@ impl Sandbox for Container {
             gate: self.gate.clone(),
             bundle: self.bundle.clone(),
             keep_keyring: self.keep_keyring,
+            chroot: None,
         }
     }
 
@@ -197,6 +200,11 @@ impl Sandbox for Container {
 }
 
 impl Container {
+    /// Whether its program has still to be started by this process.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.creator.as_ref().is_some_and(|creator| creator.waiting.is_some())
+    }
+
     /// Takes the place of the creator of a container that was left at its gate.
     fn enter(&self, gate: &Path) -> Result<Channel> {
         let channel = gate::connect(gate).map_err(|errno| match errno {
@@ -246,7 +254,7 @@ impl Container {
 impl Drop for Container {
     /// A container that never started has no owner when its creator lets go of it.
     fn drop(&mut self) {
-        if self.creator.as_ref().is_some_and(|creator| creator.waiting.is_some()) {
+        if self.is_waiting() {
             let _ = self.delete();
         }
     }

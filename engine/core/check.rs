@@ -294,12 +294,26 @@ impl Engine {
         Ok(())
     }
 
-    /// Folders of containers that the store does not know.
+    /// Folders of containers that the store does not know, and mounts of those that do not run.
     fn check_folders<'a>(&'a self, findings: &mut Findings<'a>) -> Result<()> {
         let known: BTreeSet<String> = self.store().read(|connection| {
             let mut statement = connection.prepare_cached("SELECT id FROM containers")?;
             Ok::<_, Error>(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
         })?;
+        for entry in std::fs::read_dir(self.paths().shared_mount_points()).into_iter().flatten().flatten() {
+            let id = entry.file_name().to_string_lossy().into_owned();
+            let is_mounted = berth_backends::chroot::has_mounts(&entry.path())?;
+            if self.is_watched(&id) || known.contains(&id) && !is_mounted {
+                continue;
+            }
+            findings.add("mount", &entry.path().display().to_string(), LEFT_OVER, "", move || {
+                // Somebody may have started it since.
+                match self.try_lock(&id)? {
+                    Some(_lock) if !self.is_watched(&id) => self.clear_shared_root(&id),
+                    _ => Ok(()),
+                }
+            });
+        }
         for parent in [self.paths().state.join("containers"), self.paths().run.join("containers")] {
             for entry in std::fs::read_dir(&parent).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use berth_arch::Host;
 use berth_arch::mount::Mount;
-use berth_backends::{ContainerId, Sandbox};
+use berth_backends::{AnyBackend, ContainerId, Sandbox, SavedSandbox};
 use berth_fs_drivers::{Access, Driver};
 use berth_image::ImageStore;
 use berth_monitor::State;
@@ -140,13 +140,18 @@ impl Engine {
     pub fn sandbox(&self, container: &Container, state: &State) -> Result<Box<dyn Sandbox>> {
         let stopped = || Error::Conflict(format!("container {} is not running", container.id));
         let saved = state.sandbox.as_ref().ok_or_else(stopped)?;
-        let backend = berth_backends::by_name(&saved.backend, saved.runtime.as_ref()).ok_or_else(|| {
-            Error::Unavailable(format!("container {}: this program has no backend {}", container.id, saved.backend))
-        })?;
+        let backend = self.backend_of(container, saved)?;
         let id: ContainerId = container.id.parse()?;
         backend.load(&id, saved, None).map_err(|error| match error {
             berth_backends::Error::NotFound(_) => stopped(),
             other => other.into(),
+        })
+    }
+
+    /// The one that made what is saved.
+    pub(crate) fn backend_of(&self, container: &Container, saved: &SavedSandbox) -> Result<AnyBackend> {
+        berth_backends::by_name(&saved.backend, saved.runtime.as_ref()).ok_or_else(|| {
+            Error::Unavailable(format!("container {}: this program has no backend {}", container.id, saved.backend))
         })
     }
 

@@ -2,7 +2,7 @@
 //! and names. What is asked for and who has which address is in the store, which this crate knows nothing of.
 //!
 //! `plan.rs` is what an engine hands to a monitor, `attach.rs` carries it out in a container's network namespace,
-//! `firewall/` has the packet paths (nftables, iptables), `relay/` passes on what no packet filter does, and
+//! `firewall/` has the packet paths (nftables, iptables), `relay/` passes on what no packet filter does, `listeners.rs` finds what processes have opened, and
 //! `masquerade/` what leaves where there is none; `resolver/` answers names. Synchronous, and depends on `arch` alone; those three are driven by their owner's poll loop.
 
 pub mod announce;
@@ -10,6 +10,7 @@ pub mod attach;
 pub mod bridge;
 pub mod error;
 pub mod firewall;
+pub mod listeners;
 pub mod masquerade;
 pub mod names;
 pub mod namespace;

@@ -18,6 +18,9 @@ pub struct Plan {
     /// What this state root's tables and chains are called; see [`crate::firewall::Owner`].
     pub owner: String,
     pub resolver: Option<Resolver>,
+    /// The container is in the host's network: its ports lead to what its programs have opened there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 impl Plan {

@@ -41,6 +41,16 @@ impl Paths {
         self.run.join("rootfs")
     }
 
+    /// Where a container's root is mounted whose mounts are the host's. Removed when empty and in no other way: whatever is
+    /// mounted there may be somebody's data.
+    pub fn shared_mount_point(&self, id: &str) -> PathBuf {
+        self.shared_mount_points().join(id)
+    }
+
+    pub fn shared_mount_points(&self) -> PathBuf {
+        self.run.join("roots")
+    }
+
     /// The stream of events of all engines and monitors, JSON lines.
     pub fn events(&self) -> PathBuf {
         self.run.join("events.jsonl")

@@ -196,7 +196,7 @@ impl Engine {
 
     /// What is exposed, and where it is public.
     fn port_map(&self, container: &Container) -> Result<PortMap> {
-        let exposed = container.config.exposed_ports.iter().flatten();
+        let exposed = exposed_ports(container).iter();
         let mut map: PortMap = exposed.map(|port| (port.clone(), None)).collect();
         for lease in self.store().read(|connection| ports::of_container(connection, &container.id))? {
             let binding =
@@ -208,8 +208,20 @@ impl Engine {
     }
 }
 
-/// Ports are shown, public or not, while a container runs in networks of its own.
+/// Ports are shown while a container runs in networks of its own, or has leased them in the host's.
 pub(super) fn shows_ports(container: &Container, state: &State) -> bool {
-    let mode = container.host_config.network_mode.as_deref().unwrap_or_default();
-    state.status.is_up() && matches!(modes::network(mode), Ok(modes::Network::Named(_)))
+    let shown = |mode| matches!(mode, modes::Network::Named(_) | modes::Network::Host);
+    state.status.is_up() && network_mode(container).is_some_and(shown)
+}
+
+/// What is shown though it is not public: nothing in the host's network.
+pub(super) fn exposed_ports(container: &Container) -> &[String] {
+    match network_mode(container) {
+        Some(modes::Network::Host) => &[],
+        _ => container.config.exposed_ports.as_deref().unwrap_or_default(),
+    }
+}
+
+fn network_mode(container: &Container) -> Option<modes::Network> {
+    modes::network(container.host_config.network_mode.as_deref().unwrap_or_default()).ok()
 }

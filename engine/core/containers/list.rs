@@ -9,7 +9,7 @@ use berth_api::models::{
 use berth_monitor::{State, Status};
 use berth_network::Protocol;
 
-use super::inspect::shows_ports;
+use super::inspect::{exposed_ports, shows_ports};
 use super::record::{Container, Phase};
 use crate::networks::endpoints;
 use crate::networks::ports::{self, Lease};
@@ -283,7 +283,7 @@ fn port_summaries(container: &Container, leases: &[Lease]) -> Vec<PortSummary> {
         public_port: Some(lease.port),
         typ: Some(kind(lease.protocol)),
     });
-    let exposed = container.config.exposed_ports.iter().flatten().filter_map(|text| ports::parse(text));
+    let exposed = exposed_ports(container).iter().filter_map(|text| ports::parse(text));
     let private = exposed
         .filter(|(port, protocol)| {
             !leases.iter().any(|lease| (lease.container_port, lease.protocol) == (*port, *protocol))

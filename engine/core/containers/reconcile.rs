@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use berth_backends::SavedSandbox;
 use berth_backends::cgroup::Cgroup;
 use berth_monitor::client;
 use berth_monitor::config::{MonitorConfig, RestartPolicy};
@@ -121,10 +122,11 @@ impl Engine {
         let clear = || -> Result<()> {
             let groups = Cgroup::find(&container.id.parse()?, Some(&crate::spec::cgroup_path(container)))?;
             groups.kill_all()?;
-            Ok(groups.delete()?)
+            groups.delete()?;
+            self.clear_shared_root(&container.id)
         };
         if let Err(error) = clear() {
-            tracing::warn!("clear away the control groups of container {}: {error}", container.short_id());
+            tracing::warn!("clear away the control groups and mounts of container {}: {error}", container.short_id());
         }
     }
 
@@ -136,15 +138,26 @@ impl Engine {
                 let killed = sandbox.kill_all();
                 killed.and_then(|()| sandbox.delete()).map_err(Error::from)
             }
-            // Its first process has ended, and with it all others; its groups may still be there.
-            Err(Error::Conflict(_)) => {
-                let groups = Cgroup::load(&saved.cgroups);
-                groups.kill_all().and_then(|()| groups.delete()).map_err(Error::from)
-            }
+            // Its first process has ended, which does not have to be the end of all.
+            Err(Error::Conflict(_)) => self.clear_sandbox(container, saved),
             Err(other) => Err(other),
         };
         if let Err(error) = ended {
             tracing::warn!("end what is left of container {}: {error}", container.short_id());
+        }
+    }
+
+    fn clear_sandbox(&self, container: &Container, saved: &SavedSandbox) -> Result<()> {
+        Ok(self.backend_of(container, saved)?.clear(&container.id.parse()?, saved)?)
+    }
+
+    /// Takes off what a container has mounted on the host, and removes the place. Idempotent.
+    pub(crate) fn clear_shared_root(&self, id: &str) -> Result<()> {
+        let place = self.paths().shared_mount_point(id);
+        berth_backends::chroot::clear_place(&place)?;
+        match std::fs::remove_dir(&place) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &place)(error)),
+            _ => Ok(()),
         }
     }
 
@@ -234,14 +247,18 @@ impl Engine {
 
     /// Folders of containers that no row knows.
     fn sweep_folders(&self) -> Result<()> {
-        for parent in [self.paths().state.join("containers"), self.paths().run.join("containers")] {
+        let shared = self.paths().shared_mount_points();
+        for parent in [self.paths().state.join("containers"), self.paths().run.join("containers"), shared.clone()] {
             let Ok(entries) = std::fs::read_dir(&parent) else { continue };
             for entry in entries.flatten() {
                 let Ok(id) = entry.file_name().into_string() else { continue };
                 let Some(_lock) = self.try_lock(&id)? else { continue };
                 let known = self.store().read(|connection| record::by_id(connection, &id));
                 if matches!(known, Err(Error::NotFound(_))) && !client::is_alive(&self.paths().container_run(&id)) {
-                    super::remove::remove_folder(&entry.path())?;
+                    match parent == shared {
+                        true => self.clear_shared_root(&id)?,
+                        false => super::remove::remove_folder(&entry.path())?,
+                    }
                 }
             }
         }

@@ -138,6 +138,7 @@ impl Engine {
             self.end_sandbox(container, &state);
         }
         self.clear_stillborn(container);
+        self.clear_shared_root(&container.id)?;
         self.release_volumes(container);
         remove_folder(&self.run_folder(container))?;
         remove_folder(&self.folder(container))?;

@@ -64,15 +64,19 @@ impl Engine {
             return Err(Error::Conflict(format!("container {} is still watched by its monitor", container.short_id())));
         }
         self.clear_stillborn(container);
-        // Each monitor's mounts are its own, so one place serves all.
-        let mount_point = self.paths().mount_point();
+        let explicit = container.host_config.runtime.as_deref().filter(|name| !name.is_empty());
+        let Selection { backend, isolation, .. } = self.config().backends()?.select(self.host(), explicit)?;
+        let mount_point = match isolation.mount {
+            // Each container's mounts are its own, so one place serves all.
+            true => self.paths().mount_point(),
+            false => self.paths().shared_mount_point(&container.id),
+        };
         for path in [&run_folder, &mount_point] {
             berth_store::create_private(path).map_err(Error::io("create", path))?;
         }
-        let explicit = container.host_config.runtime.as_deref().filter(|name| !name.is_empty());
-        let Selection { backend, isolation, .. } = self.config().backends()?.select(self.host(), explicit)?;
+        let own_network = isolation.network;
         let modes = self.modes(container, isolation)?;
-        let networks = self.prepare_networks(container)?;
+        let networks = self.prepare_networks(container, own_network)?;
         let volumes = self.mount_volumes(container)?;
         let spec = self.make_spec(container, &modes, &networks, &volumes, &folder, &mount_point)?;
         let path = folder.join("config.json");

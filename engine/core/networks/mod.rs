@@ -2,7 +2,7 @@
 //!
 //! `record.rs` is the row, `create.rs` and its neighbours have one verb each. `endpoints.rs` says which networks a
 //! container is in, `lease.rs` and `ports.rs` who has which address and public port; `up.rs` brings networks into the
-//! kernel, `order.rs` keeps it in order, `plan.rs` puts together what a container's monitor has to do at a start.
+//! kernel, `order.rs` keeps it in order, `shared.rs` has the ports of those that are in the host's network, `plan.rs` puts together what a container's monitor has to do at a start.
 
 pub(crate) mod connect;
 mod create;
@@ -15,6 +15,7 @@ pub(crate) mod plan;
 pub(crate) mod ports;
 pub(crate) mod record;
 mod remove;
+mod shared;
 mod subnets;
 mod up;
 

@@ -47,8 +47,12 @@ const DNS_PORT: u16 = 53;
 const JUST_NOW: Duration = Duration::from_millis(500);
 
 impl Engine {
-    /// Takes leases and sockets, and sees to it that the networks are up. What it leases stays with the container.
-    pub(crate) fn prepare_networks(&self, container: &Container) -> Result<Prepared> {
+    /// Takes leases and sockets, and sees to it that the networks are up. What it leases stays with the container. `own`:
+    /// whether the backend makes networks.
+    pub(crate) fn prepare_networks(&self, container: &Container, own: bool) -> Result<Prepared> {
+        if !own {
+            return self.prepare_shared(container);
+        }
         let mut ends = self.endpoints_of(&container.id)?;
         if ends.is_empty() {
             ends.extend(self.rejoin(container)?);

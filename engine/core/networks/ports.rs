@@ -129,7 +129,10 @@ impl Engine {
             ));
         }
         for binding in &wanted {
-            if let Err(error) = self.hold_port(container, endpoint, binding, targets, &mut held) {
+            let addresses = targets.public(binding, endpoint);
+            let held_one =
+                addresses.and_then(|addresses| self.hold_port(container, binding, &addresses, targets, &mut held));
+            if let Err(error) = held_one {
                 self.release_ports(&container.id)?;
                 return Err(external(endpoint, container, &error));
             }
@@ -153,15 +156,14 @@ impl Engine {
     }
 
     /// One binding, on the first of its ports that is free.
-    fn hold_port(
+    pub(super) fn hold_port(
         &self,
         container: &Container,
-        endpoint: &Endpoint,
         binding: &Binding,
+        addresses: &[(IpAddr, bool)],
         targets: Targets,
         held: &mut Held,
     ) -> Result<()> {
-        let addresses = targets.public(binding, endpoint)?;
         let candidates: Vec<u16> = match binding.host {
             HostPort::Any if binding.protocol == Protocol::Sctp => UNHELD.collect(),
             HostPort::Any => vec![0; DRAWS],
@@ -169,7 +171,7 @@ impl Engine {
         };
         let mut last = None;
         for port in candidates {
-            let sockets = match hold_all(binding.protocol, &addresses, port) {
+            let sockets = match hold_all(binding.protocol, addresses, port) {
                 Ok(sockets) => sockets,
                 Err(Refused { place, error }) if error.kind() == std::io::ErrorKind::AddrInUse => {
                     last = Some(self.in_use(binding.protocol, place)?);
@@ -210,7 +212,7 @@ impl Engine {
                     }
                 }
                 for (place, _) in held {
-                    insert(transaction, container, binding, *place)?;
+                    insert(transaction, container, binding.protocol, binding.container_port, *place)?;
                 }
                 Ok(None)
             })?;
@@ -268,17 +270,17 @@ fn external(endpoint: &Endpoint, container: &Container, error: &Error) -> Error 
     }
 }
 
-struct Refused {
-    place: SocketAddr,
-    error: std::io::Error,
+pub(super) struct Refused {
+    pub place: SocketAddr,
+    pub error: std::io::Error,
 }
 
 /// A public place, and the socket that holds it.
-type Socket = (SocketAddr, Option<OwnedFd>);
+pub(super) type Socket = (SocketAddr, Option<OwnedFd>);
 
 /// A socket for each address, all with the same number. An address that need not be is left out if the host has no such
 /// family.
-fn hold_all(protocol: Protocol, addresses: &[(IpAddr, bool)], port: u16) -> Result<Vec<Socket>, Refused> {
+pub(super) fn hold_all(protocol: Protocol, addresses: &[(IpAddr, bool)], port: u16) -> Result<Vec<Socket>, Refused> {
     if protocol == Protocol::Sctp {
         return Ok(addresses.iter().map(|&(address, _)| (SocketAddr::new(address, port), None)).collect());
     }
@@ -341,7 +343,7 @@ impl Targets {
 }
 
 /// Whoever has a port on one of the addresses that `place` stands for.
-fn holder(connection: &Connection, protocol: Protocol, place: SocketAddr) -> Result<Option<String>> {
+pub(super) fn holder(connection: &Connection, protocol: Protocol, place: SocketAddr) -> Result<Option<String>> {
     let mut statement =
         connection.prepare_cached("SELECT address, container FROM ports WHERE protocol = ?1 AND port = ?2")?;
     let mut rows = statement.query((protocol.name(), place.port()))?;
@@ -355,19 +357,27 @@ fn holder(connection: &Connection, protocol: Protocol, place: SocketAddr) -> Res
     Ok(None)
 }
 
-fn insert(transaction: &Transaction<'_>, container: &Container, binding: &Binding, place: SocketAddr) -> Result<()> {
+/// `container_port`: 0 for a port that the container's programs open and that nobody asked to be shown.
+pub(super) fn insert(
+    transaction: &Transaction<'_>,
+    container: &Container,
+    protocol: Protocol,
+    container_port: u16,
+    place: SocketAddr,
+) -> Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO ports (protocol, port, address, container, container_port) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute((binding.protocol.name(), place.port(), octets(place.ip()), &container.id, binding.container_port))?;
+        .execute((protocol.name(), place.port(), octets(place.ip()), &container.id, container_port))?;
     Ok(())
 }
 
 /// The public ports of all containers that are known to have some: container, then port.
 pub(crate) fn of_all(connection: &Connection) -> Result<Vec<(String, Lease)>> {
     let mut statement = connection.prepare_cached(
-        "SELECT container, protocol, port, address, container_port FROM ports ORDER BY container, port",
+        "SELECT container, protocol, port, address, container_port FROM ports WHERE container_port <> 0
+         ORDER BY container, port",
     )?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
@@ -380,7 +390,8 @@ pub(crate) fn of_all(connection: &Connection) -> Result<Vec<(String, Lease)>> {
 /// The public ports of one container.
 pub(crate) fn of_container(connection: &Connection, container: &str) -> Result<Vec<Lease>> {
     let mut statement = connection.prepare_cached(
-        "SELECT container, protocol, port, address, container_port FROM ports WHERE container = ?1 ORDER BY port, address",
+        "SELECT container, protocol, port, address, container_port FROM ports
+         WHERE container = ?1 AND container_port <> 0 ORDER BY port, address",
     )?;
     let mut rows = statement.query([container])?;
     let mut found = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use berth_backends::Isolation;
 use oci_spec::runtime::Capability;
 
 use crate::{Error, Result};
@@ -94,8 +95,14 @@ fn parse(text: &str) -> Result<Option<Capability>> {
         .ok_or_else(|| Error::invalid(format!("invalid capability: \"{text}\"")))
 }
 
-/// As Docker does it: privileged wins; `ALL` dropped keeps only what is added; `ALL` added leaves out what is dropped.
-pub(crate) fn compute(add: &[String], drop: &[String], privileged: bool) -> Result<HashSet<Capability>> {
+/// As Docker does it: privileged wins; `ALL` dropped keeps only what is added; `ALL` added leaves out what is dropped. What
+/// would undo the isolation that there is is not among the default.
+pub(crate) fn compute(
+    add: &[String],
+    drop: &[String],
+    privileged: bool,
+    isolation: &Isolation,
+) -> Result<HashSet<Capability>> {
     let add = add.iter().map(|text| parse(text)).collect::<Result<HashSet<_>>>()?;
     let drop = drop.iter().map(|text| parse(text)).collect::<Result<HashSet<_>>>()?;
     if privileged {
@@ -105,7 +112,9 @@ pub(crate) fn compute(add: &[String], drop: &[String], privileged: bool) -> Resu
     if drop.contains(&None) {
         return Ok(if add.contains(&None) { available() } else { named.collect() });
     }
-    let base: HashSet<_> = if add.contains(&None) { available() } else { DEFAULT.into_iter().chain(named).collect() };
+    let undone = |one: &Capability| isolation.undone_by().iter().any(|(undone, _)| undone == one);
+    let usual = DEFAULT.into_iter().filter(|one| !undone(one));
+    let base: HashSet<_> = if add.contains(&None) { available() } else { usual.chain(named).collect() };
     Ok(base.into_iter().filter(|one| !drop.contains(&Some(*one))).collect())
 }
 
@@ -117,16 +126,28 @@ mod tests {
         list.iter().map(|&text| text.to_owned()).collect()
     }
 
+    fn namespaces() -> Isolation {
+        Isolation { pid: true, mount: true, ..Isolation::default() }
+    }
+
+    #[test]
+    fn what_leads_out_of_a_chroot_is_there_if_it_is_asked_for() {
+        let chroot = Isolation::default();
+        assert!(compute(&[], &[], false, &namespaces()).unwrap().contains(&C::SysChroot));
+        assert!(!compute(&[], &[], false, &chroot).unwrap().contains(&C::SysChroot));
+        assert!(compute(&texts(&["SYS_CHROOT"]), &[], false, &chroot).unwrap().contains(&C::SysChroot));
+    }
+
     #[test]
     fn additions_and_drops_apply_to_the_default_set() {
-        let set = compute(&texts(&["net_admin", "CAP_SYS_TIME"]), &texts(&["chown"]), false).unwrap();
+        let set = compute(&texts(&["net_admin", "CAP_SYS_TIME"]), &texts(&["chown"]), false, &namespaces()).unwrap();
         assert_eq!(set.len(), 15);
         assert!(set.contains(&C::NetAdmin) && set.contains(&C::SysTime) && !set.contains(&C::Chown));
     }
 
     #[test]
     fn dropping_all_keeps_only_what_is_added() {
-        let set = compute(&texts(&["KILL"]), &texts(&["ALL"]), false).unwrap();
+        let set = compute(&texts(&["KILL"]), &texts(&["ALL"]), false, &namespaces()).unwrap();
         assert_eq!(set, HashSet::from([C::Kill]));
     }
 
@@ -135,7 +156,7 @@ mod tests {
         for capability in ALL {
             assert_eq!(parse(&capability.to_string()).unwrap(), Some(capability));
         }
-        assert!(compute(&texts(&["SYS_FOO"]), &[], false).is_err());
-        assert!(compute(&[], &texts(&[""]), true).is_err());
+        assert!(compute(&texts(&["SYS_FOO"]), &[], false, &namespaces()).is_err());
+        assert!(compute(&[], &texts(&[""]), true, &namespaces()).is_err());
     }
 }

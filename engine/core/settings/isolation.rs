@@ -19,6 +19,10 @@ fn is_usual(name: &str) -> bool {
     matches!(name, "" | "auto" | "default" | "io.containerd.runc.v2")
 }
 
+fn is_one_address(text: &str) -> bool {
+    text.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| !address.is_unspecified())
+}
+
 /// The one that the request names, else the configuration's, else the strongest that works here. Docker's own `runc` is the
 /// usual one where no such program is installed. A container remembers the answer.
 pub(crate) fn choose(
@@ -84,6 +88,8 @@ impl Chosen {
         if !capabilities && (caps(&host.cap_drop) || caps(&host.cap_add)) {
             return Err(self.refuse("--cap-add and --cap-drop", "it cannot change capabilities"));
         }
+        self.capabilities(host, warnings)?;
+        self.sysctls(host)?;
         let security = super::security::parse(host.security_opt.as_deref().unwrap_or_default())?;
         if !no_new_privileges && security.no_new_privileges {
             return Err(self.refuse("--security-opt no-new-privileges", "it cannot set it"));
@@ -103,8 +109,42 @@ impl Chosen {
         Ok(())
     }
 
+    /// What leads out of a container of this backend is given to who asks for it, and said.
+    fn capabilities(&self, host: &HostConfig, warnings: &mut Vec<String>) -> Result<()> {
+        let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+        let (add, drop) = (list(&host.cap_add), list(&host.cap_drop));
+        let set = super::capabilities::compute(&add, &drop, host.privileged == Some(true), &self.isolation)?;
+        for (capability, why) in self.isolation.undone_by().iter().filter(|(one, _)| set.contains(one)) {
+            warnings.push(format!("CAP_{capability}: {why} (the {} backend)", self.name));
+        }
+        Ok(())
+    }
+
+    /// Those of namespaces that are not made would be the host's.
+    fn sysctls(&self, host: &HostConfig) -> Result<()> {
+        let Isolation { network, uts, ipc, .. } = self.isolation;
+        for name in host.sysctls.iter().flatten().map(|(name, _)| name) {
+            let (made, kind) = match name.as_str() {
+                name if name.starts_with("net.") => (network, "network"),
+                "kernel.domainname" => (uts, "UTS"),
+                _ => (ipc, "IPC"),
+            };
+            if !made {
+                return Err(self.refuse(&format!("--sysctl {name}"), &format!("it makes no {kind} namespaces")));
+            }
+        }
+        Ok(())
+    }
+
     fn network(&self, host: &mut HostConfig, was_left_open: bool, warnings: &mut Vec<String>) -> Result<()> {
         let mode = host.network_mode.clone().unwrap_or_default();
+        let addresses = host.port_bindings.iter().flatten().flat_map(|(_, places)| places.iter().flatten());
+        if let Some(address) = addresses.filter_map(|place| place.host_ip.as_deref()).find(|ip| is_one_address(ip)) {
+            warnings.push(format!(
+                "-p {address}:...: the container is in the host's network, where the port that its program opens can be reached at \
+                 every address that the program takes"
+            ));
+        }
         if was_left_open {
             host.network_mode = Some("host".to_owned());
             warnings.push(format!(

@@ -117,6 +117,7 @@ pub(crate) fn check(
         host.cap_add.as_deref().unwrap_or_default(),
         host.cap_drop.as_deref().unwrap_or_default(),
         host.privileged == Some(true),
+        &backend.isolation,
     )?;
     let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
     if let security::Seccomp::Profile(json) = &security.seccomp {
@@ -155,7 +156,10 @@ pub(crate) fn check(
     for link in host.links.iter().flatten() {
         crate::networks::links::parse(link)?;
     }
-    if network == modes::Network::Host && host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty()) {
+    if network == modes::Network::Host
+        && backend.isolation.network
+        && host.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty())
+    {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
 

@@ -115,7 +115,7 @@ impl Engine {
         let security = security::parse(host.security_opt.as_deref().unwrap_or_default())?;
         let (nodes, rules) = self.device_nodes(container)?;
         let (mounts, propagation) = self.spec_mounts(container, modes, networks, volumes, folder, &security)?;
-        let process = self.spec_process(container, &networks.environment, &security)?;
+        let process = self.spec_process(container, &networks.environment, &security, &modes.isolation)?;
         let capabilities = process.capabilities().as_ref().and_then(|sets| sets.bounding().clone()).unwrap_or_default();
 
         let mut linux = LinuxBuilder::default()

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use berth_backends::Isolation;
 use oci_spec::runtime::{
     BoxBuilder, Capability, LinuxCapabilitiesBuilder, LinuxSeccomp, PosixRlimit, PosixRlimitBuilder, Process,
     ProcessBuilder, UserBuilder,
@@ -25,6 +26,7 @@ impl Engine {
         container: &Container,
         linked: &[String],
         security: &Security,
+        isolation: &Isolation,
     ) -> Result<Process> {
         let (config, host) = (&container.config, &container.host_config);
         let groups = host.group_add.as_deref().unwrap_or_default();
@@ -33,6 +35,7 @@ impl Engine {
             host.cap_add.as_deref().unwrap_or_default(),
             host.cap_drop.as_deref().unwrap_or_default(),
             host.privileged == Some(true),
+            isolation,
         )?;
         let mut args = container.command();
         if host.init == Some(true) {

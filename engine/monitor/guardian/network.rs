@@ -8,6 +8,7 @@ use std::time::Instant;
 use berth_network::Error;
 use berth_network::announce::{self, Announcer};
 use berth_network::attach::Inside;
+use berth_network::listeners;
 use berth_network::masquerade::Masquerade;
 use berth_network::plan::{Endpoint, Link, Plan, Protocol, Published};
 use berth_network::relay::{PortId, Relay};
@@ -28,6 +29,8 @@ pub(super) struct Networks {
     pub(super) relay: Option<Relay>,
     /// The relay's names for the ports that it has, in their order.
     ports: Vec<PortId>,
+    /// Of those, in a shared network, that no program of the container has been seen to open.
+    unopened: Vec<(PortId, Protocol, u16)>,
     pub(super) resolver: Option<Resolver>,
     /// One for each endpoint that is a way out.
     pub(super) outside: Vec<Masquerade>,
@@ -57,6 +60,12 @@ impl Networks {
 impl Monitor {
     /// Connects the container whose first process waits; everything is undone if it cannot be finished.
     pub(super) fn connect_networks(&mut self) -> Result<(), Refusal> {
+        if self.config.network.shared {
+            return self.relay_ports().map_err(|error| {
+                self.leave_networks();
+                failed(&error)
+            });
+        }
         if self.config.network.endpoints.is_empty() {
             return Ok(());
         }
@@ -90,9 +99,14 @@ impl Monitor {
     /// The sockets are kept over restarts: nobody else gets the ports meanwhile.
     fn relay_ports(&mut self) -> Result<(), Error> {
         let (networks, ports) = (&mut self.networks, &self.config.network.ports);
+        let all = relayed(ports).map(|port| (port.protocol, port.container_port));
         if let Some(relay) = &mut networks.relay {
             for (&id, port) in networks.ports.iter().zip(relayed(ports)) {
                 relay.retarget(id, target(port));
+            }
+            if self.config.network.shared {
+                networks.unopened =
+                    networks.ports.iter().zip(all).map(|(&id, (kind, port))| (id, kind, port)).collect();
             }
             return Ok(());
         }
@@ -106,7 +120,27 @@ impl Monitor {
             networks.ports.push(added.map_err(refused)?);
         }
         networks.relay = Some(relay);
+        if self.config.network.shared {
+            networks.unopened = networks.ports.iter().zip(all).map(|(&id, (kind, port))| (id, kind, port)).collect();
+        }
         Ok(())
+    }
+
+    /// Something has arrived for ports that nobody had opened before: whoever has by now, of this container, gets it. No
+    /// other program of the host does.
+    fn find_opened(&mut self) {
+        let Networks { relay: Some(relay), unopened, .. } = &mut self.networks else { return };
+        if unopened.is_empty() {
+            return;
+        }
+        let Some(pids) = self.sandbox.as_ref().and_then(|sandbox| sandbox.pids().ok()) else { return };
+        unopened.retain(|&(id, protocol, port)| match listeners::find(&pids, protocol, port) {
+            Some(place) => {
+                relay.retarget(id, Some(place));
+                false
+            }
+            None => true,
+        });
     }
 
     fn serve_names(&mut self, inside: &Inside) -> Result<(), Error> {
@@ -201,6 +235,7 @@ impl Monitor {
 
     /// Passes on what has arrived.
     pub(super) fn turn_networks(&mut self) {
+        self.find_opened();
         let relayed = self.networks.relay.as_mut().map_or(Ok(()), Relay::turn);
         let answered = self.networks.resolver.as_mut().map_or(Ok(()), Resolver::turn);
         let mut broken = None;
