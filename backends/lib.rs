@@ -8,6 +8,7 @@ mod backend;
 mod bundle;
 pub mod cgroup;
 mod error;
+pub mod lxc;
 pub mod namespace;
 pub mod oci;
 mod protected;

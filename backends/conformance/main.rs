@@ -25,6 +25,7 @@ const TESTS: &[&[Test]] = &[lifecycle::TESTS, exec::TESTS, root::TESTS, restrict
 /// that is said.
 const BACKENDS: &[(&str, &[&str])] = &[
     ("namespace", &["", "clone3", "pidfd", "openat2", "close_range", "pivot_root", "mount-api", "cgroup", "seccomp"]),
+    ("lxc", &[""]),
     ("crun", &[""]),
     ("runc", &[""]),
 ];
@@ -35,6 +36,9 @@ const MEASURE: &str = "--measure";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == berth_backends::lxc::ROLE) {
+        return berth_backends::lxc::main();
+    }
     if let [flag, name] = arguments.as_slice()
         && flag == WORKER
     {

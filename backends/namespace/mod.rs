@@ -11,21 +11,22 @@ mod clone;
 mod copy_up;
 mod exec;
 mod explain;
+pub(crate) mod foreign;
 mod gate;
 mod hooks;
 mod init;
 mod known;
-mod namespaces;
+pub(crate) mod namespaces;
 mod plan;
 mod process;
 mod report;
 mod resolve;
 mod rootfs;
-mod sandbox;
+pub(crate) mod sandbox;
 mod stages;
 mod sys;
 mod terminal;
-mod tree;
+pub(crate) mod tree;
 
 use berth_arch::kernel::cgroup::{Cgroups, Layout};
 use berth_arch::process::Process;
@@ -135,7 +136,7 @@ impl Backend for Namespace {
 }
 
 /// Those of the hierarchies that can be written to, by v2's names.
-fn controllers(groups: &Cgroups) -> Vec<String> {
+pub(crate) fn controllers(groups: &Cgroups) -> Vec<String> {
     let usable = groups.hierarchies.iter().filter(|hierarchy| hierarchy.is_writable(&hierarchy.own_directory()));
     let mut names: Vec<String> = usable.flat_map(|hierarchy| hierarchy.controllers.clone()).collect();
     names.iter_mut().filter(|name| *name == "blkio").for_each(|name| *name = "io".into());

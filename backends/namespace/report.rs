@@ -24,6 +24,7 @@ pub(super) enum Step {
     TimeOffsets,
     Propagation,
     Rootfs,
+    Porch,
     Action,
     Terminal,
     Console,
@@ -50,7 +51,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 30] = [
+    const ALL: [Self; 31] = [
         Self::Clone,
         Self::Cgroup,
         Self::Join,
@@ -58,6 +59,7 @@ impl Step {
         Self::TimeOffsets,
         Self::Propagation,
         Self::Rootfs,
+        Self::Porch,
         Self::Action,
         Self::Terminal,
         Self::Console,

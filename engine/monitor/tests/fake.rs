@@ -141,6 +141,7 @@ impl Sandbox for Plain {
 
     fn saved(&self) -> SavedSandbox {
         SavedSandbox {
+            folder: None,
             backend: "fake".to_owned(),
             runtime: None,
             pid: 0,
