@@ -105,9 +105,13 @@ impl Configuration {
         let mut made = Self::default();
         let version = surroundings.version;
         refuse(spec)?;
-        made.line("lxc.rootfs.path", &format!("dir:{}", text_of(surroundings.porch)?), version)?;
-        // What the first process needs to be found and to mount by descriptors.
+        // Older ones do not take the kind of storage off again.
+        let kind = if version.has_new_names() { "dir:" } else { "" };
+        made.line("lxc.rootfs.path", &format!("{kind}{}", text_of(surroundings.porch)?), version)?;
+        // What the first process needs to be found and to mount by descriptors; the groups, and what a user namespace has to see
+        // whole before the kernel lets it mount its own. All names on the porch are ours.
         made.line("lxc.mount.auto", "proc:rw", version)?;
+        made.line("lxc.mount.entry", "/sys sys none rbind 0 0", version)?;
         // Its streams are its own; LXC's devices and terminals are for systems.
         for (key, value) in
             [("lxc.autodev", "0"), ("lxc.tty.max", "0"), ("lxc.pty.max", "0"), ("lxc.console.path", "none")]
@@ -365,8 +369,9 @@ mod tests {
         let made = Configuration::new(&spec(mapped), with(Version(1, 0))).unwrap();
         assert_eq!(
             made.text,
-            "lxc.rootfs = dir:/run/berth/rootfs\n\
+            "lxc.rootfs = /run/berth/rootfs\n\
              lxc.mount.auto = proc:rw\n\
+             lxc.mount.entry = /sys sys none rbind 0 0\n\
              lxc.autodev = 0\n\
              lxc.tty = 0\n\
              lxc.pts = 0\n\
@@ -388,6 +393,7 @@ mod tests {
                 made.text,
                 "lxc.rootfs.path = dir:/run/berth/rootfs\n\
                  lxc.mount.auto = proc:rw\n\
+                 lxc.mount.entry = /sys sys none rbind 0 0\n\
                  lxc.autodev = 0\n\
                  lxc.tty.max = 0\n\
                  lxc.pty.max = 0\n\

@@ -308,7 +308,8 @@ enum Piece {
 }
 
 /// Where the other program's container starts: a small file system that holds the root, and what has to be at hand when the
-/// host's names are gone.
+/// host's names are gone. The other program is to mount /proc and to bind the host's /sys: it would take the control groups below
+/// for more hierarchies if it found them there.
 struct Porch {
     place: CString,
     pieces: Vec<Piece>,
@@ -325,8 +326,6 @@ impl Porch {
         for name in ["proc", "sys", "dev", HELD] {
             porch.pieces.push(Piece::Folder(c_string(place.join(name))?));
         }
-        // The kernel lets a user namespace mount what it sees whole already.
-        porch.bind(Path::new("/sys"), place.join("sys"))?;
         porch.pieces.push(Piece::File(c_string(place.join("dev/null"))?));
         porch.bind(Path::new("/dev/null"), place.join("dev/null"))?;
         porch.hold_sources(place, plan, inside)?;
