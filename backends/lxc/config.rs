@@ -30,8 +30,8 @@ impl Version {
         self >= Self(2, 1)
     }
 
-    /// `lxc.namespace.keep`, and `--share-pid`.
-    fn keeps_namespaces(self) -> bool {
+    /// `lxc.namespace.clone`, without which it makes all that it knows; and `--share-pid`.
+    fn lists_namespaces(self) -> bool {
         self >= Self(3, 0)
     }
 
@@ -145,13 +145,12 @@ impl Configuration {
         let version = surroundings.version;
         let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
         let find = |kind| listed.into_iter().flatten().find(|one| one.typ() == kind);
-        let mut keep = Vec::new();
+        let mut new = vec!["mnt"];
         for (kind, name, word) in SHARED {
             match find(*kind).map(|found| found.path()) {
-                Some(None) => {}
+                Some(None) => new.push(*name),
                 Some(Some(path)) => self.share(name, word, path, version)?,
-                None if *kind == LinuxNamespaceType::Network => {}
-                None if version.keeps_namespaces() => keep.push(*name),
+                None if *kind == LinuxNamespaceType::Network || version.lists_namespaces() => {}
                 None if *kind == LinuxNamespaceType::Pid => return Err(without_share(word, version)),
                 None => self.options.push(format!("--share-{name}={}", surroundings.host_process)),
             }
@@ -162,31 +161,34 @@ impl Configuration {
             Some(Some(_)) => {}
             None => self.line("lxc.net.0.type", "none", version)?,
         }
-        if find(LinuxNamespaceType::Cgroup).is_none() {
-            if version.keeps_namespaces() {
-                keep.push("cgroup");
-            } else if version.makes_cgroup_namespaces() {
+        match find(LinuxNamespaceType::Cgroup) {
+            Some(_) => new.push("cgroup"),
+            None if !version.lists_namespaces() && version.makes_cgroup_namespaces() => {
                 self.warnings.push(format!(
                     "the container has a cgroup namespace of its own: LXC {version} makes one whenever it can"
                 ));
             }
+            None => {}
         }
-        if !keep.is_empty() {
-            self.line("lxc.namespace.keep", &keep.join(" "), version)?;
+        if find(LinuxNamespaceType::User).is_some() {
+            new.push("user");
+        }
+        if version.lists_namespaces() {
+            self.line("lxc.namespace.clone", &new.join(" "), version)?;
         }
         Ok(())
     }
 
     /// Another process's namespace, by the process: every version takes that.
     fn share(&mut self, name: &str, word: &str, path: &Path, version: Version) -> Result<()> {
-        if name == "pid" && !version.keeps_namespaces() {
+        if name == "pid" && !version.lists_namespaces() {
             return Err(without_share(word, version));
         }
         let process = path.to_str().and_then(|path| path.strip_prefix("/proc/")?.strip_suffix(&format!("/ns/{name}")));
         let process = process.filter(|process| process.parse::<u32>().is_ok());
         let target = match process {
             Some(process) => process.to_owned(),
-            None if version.keeps_namespaces() => text_of(path)?.to_owned(),
+            None if version.lists_namespaces() => text_of(path)?.to_owned(),
             None => {
                 return Err(Error::Unavailable(format!(
                     "the lxc backend cannot join the {word} namespace {}: LXC {version} joins those of processes only; \
@@ -387,10 +389,11 @@ mod tests {
 
     #[test]
     fn version_2_1_and_3_have_the_new_names_and_one_place_for_groups() {
-        for version in [Version(2, 1), Version(3, 0)] {
+        let listed = "lxc.namespace.clone = mnt net ipc uts pid cgroup user\n";
+        for (version, listed) in [(Version(2, 1), ""), (Version(3, 0), listed)] {
             let made = Configuration::new(&spec(mapped), with(version)).unwrap();
             assert_eq!(
-                made.text,
+                made.text.replace(listed, ""),
                 "lxc.rootfs.path = dir:/run/berth/rootfs\n\
                  lxc.mount.auto = proc:rw\n\
                  lxc.mount.entry = /sys sys none rbind 0 0\n\
@@ -406,6 +409,7 @@ mod tests {
                  lxc.cgroup.dir = berth\n",
                 "{version}"
             );
+            assert!(made.text.contains(listed), "{version}");
         }
     }
 
@@ -434,7 +438,7 @@ mod tests {
         let hosts = spec(|value| ["network", "ipc", "uts", "cgroup"].iter().for_each(|kind| without(value, kind)));
         let made = Configuration::new(&hosts, with(Version(3, 0))).unwrap();
         assert!(made.text.contains("lxc.net.0.type = none\n"), "{}", made.text);
-        assert!(made.text.contains("lxc.namespace.keep = ipc uts cgroup\n"), "{}", made.text);
+        assert!(made.text.contains("lxc.namespace.clone = mnt pid\n"), "{}", made.text);
         assert_eq!((made.options.len(), made.warnings.len()), (0, 0));
         let made = Configuration::new(&hosts, with(Version(2, 0))).unwrap();
         assert!(made.text.contains("lxc.network.type = none\n"), "{}", made.text);

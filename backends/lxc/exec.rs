@@ -48,7 +48,7 @@ pub(super) fn run(
         .map_err(setup(format!("execute {}", tools.attach.display())))?;
     // The command holds copies of what it was given.
     drop(command);
-    let met = task::meet(&ours);
+    let met = task::meet(&ours, || false);
     // A process that it has entered the namespaces with, and perhaps not waited for yet.
     let helpers = process::children(attach.id() as i32).unwrap_or_default();
     let _ = attach.kill();

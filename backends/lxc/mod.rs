@@ -20,7 +20,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use berth_arch::kernel::cgroup::{Cgroups, Layout};
-use berth_arch::process::Process;
+use berth_arch::process::{self, Process};
 use berth_arch::{Host, Probe, pretend};
 use oci_spec::runtime::Spec;
 
@@ -246,6 +246,13 @@ fn own_program() -> Result<OwnedFd> {
     File::open("/proc/self/exe").map(OwnedFd::from).map_err(setup("open /proc/self/exe"))
 }
 
+/// Some versions wait for ever for a child that has failed and ended.
+fn only_dead_children(tool: i32) -> bool {
+    let children = process::children(tool).unwrap_or_default();
+    let dead = |pid: &i32| process::Stat::read(*pid).is_ok_and(|stat| stat.has_ended());
+    !children.is_empty() && children.iter().all(dead)
+}
+
 /// From `lxc-start` at work to a container that waits for its start.
 fn furnish(
     container: &mut Container,
@@ -257,7 +264,13 @@ fn furnish(
         step: format!("{step} container {} with lxc-start", container.name),
         source: std::io::Error::other(container.reason()),
     };
-    let pid = match task::meet(&ours) {
+    let tool = container.creator.as_ref().map_or(0, |creator| creator.tool.pid());
+    let mut in_vain = 0;
+    let met = task::meet(&ours, || {
+        in_vain = if only_dead_children(tool) { in_vain + 1 } else { 0 };
+        in_vain == 3
+    });
+    let pid = match met {
         Ok(pid) => pid,
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(failed(container, "start")),
         Err(error) => return Err(setup("meet the container's first process")(error)),

@@ -12,6 +12,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Process, Spec};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
@@ -75,8 +77,19 @@ pub(super) fn pair() -> io::Result<(UnixStream, UnixStream)> {
     Ok((ours, theirs))
 }
 
-/// The process that says hello, as the caller's pid namespace numbers it. UnexpectedEof: everybody has gone who could.
-pub(super) fn meet(stream: &UnixStream) -> io::Result<i32> {
+/// The process that says hello, as the caller's pid namespace numbers it. UnexpectedEof: nobody is left who could, or
+/// `in_vain` says so, which is asked now and then.
+pub(super) fn meet(stream: &UnixStream, mut in_vain: impl FnMut() -> bool) -> io::Result<i32> {
+    const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    loop {
+        let mut fds = [PollFd::new(stream, PollFlags::IN)];
+        match poll(&mut fds, Some(&PAUSE)) {
+            Ok(0) if in_vain() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
@@ -147,7 +160,7 @@ mod tests {
     fn a_task_arrives_whole_with_its_descriptors() {
         let (mut ours, mut theirs) = pair().unwrap();
         say_hello(&mut theirs).unwrap();
-        assert_eq!(meet(&ours).unwrap(), std::process::id() as i32);
+        assert_eq!(meet(&ours, || false).unwrap(), std::process::id() as i32);
         let mut spec = Spec::default();
         spec.set_hostname(Some("x".repeat(300_000)));
         let task = Task::First {
