@@ -125,6 +125,9 @@ pub struct SavedSandbox {
     pub keep_keyring: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chroot: Option<crate::chroot::Saved>,
+    /// What an external tool keeps of this container alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<std::path::PathBuf>,
 }
 
 /// How a program ended.
@@ -150,6 +153,11 @@ pub trait Sandbox {
 
     /// The init process as the host sees it.
     fn pid(&self) -> i32;
+
+    /// The child of the creator by whose end [`Sandbox::try_wait`] knows: init itself, or a tool that has it as its own child.
+    fn child(&self) -> i32 {
+        self.pid()
+    }
 
     fn saved(&self) -> SavedSandbox;
 

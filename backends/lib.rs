@@ -9,6 +9,7 @@ mod bundle;
 pub mod cgroup;
 pub mod chroot;
 mod error;
+pub mod lxc;
 pub mod namespace;
 pub mod oci;
 mod protected;

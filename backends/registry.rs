@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use berth_arch::{Host, Probe};
 
 use crate::chroot::{self, Chroot};
+use crate::lxc::{self, Lxc};
 use crate::namespace::{self, Namespace};
 use crate::oci::{self, External, Runtime};
 use crate::{AnyBackend, Error, Isolation, Result};
 
 /// Berth's own, the strongest first. `oci` stands for every external runtime.
-pub const ORDER: &[&str] = &[namespace::NAME, oci::NAME, chroot::NAME];
+pub const ORDER: &[&str] = &[namespace::NAME, lxc::NAME, oci::NAME, chroot::NAME];
 
 /// Names of the design that no backend of this version has.
-const PLANNED: &[&str] = &["lxc", "jail"];
+const PLANNED: &[&str] = &["jail"];
 
 /// A backend by its name; with `runtime`, the external one of that name. What the state of a container says is found again
 /// by this in any process, whatever the configuration says by then.
@@ -22,6 +23,7 @@ pub fn by_name(name: &str, runtime: Option<&Runtime>) -> Option<AnyBackend> {
         (name, Some(runtime)) => Some(Box::new(External::new(name, runtime.clone()))),
         (namespace::NAME, None) => Some(Box::new(Namespace)),
         (chroot::NAME, None) => Some(Box::new(Chroot)),
+        (lxc::NAME, None) => Some(Box::new(Lxc)),
         _ => None,
     }
 }

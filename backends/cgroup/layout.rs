@@ -22,7 +22,7 @@ pub(crate) struct Hierarchy {
     root: PathBuf,
     /// v1: `memory`, or `cpu` and `cpuacct`, or `name=systemd`. v2: empty; the directories say.
     pub(crate) controllers: Vec<String>,
-    /// This process's cgroup (field 3 of /proc/self/cgroup).
+    /// The process's cgroup (field 3 of /proc/PID/cgroup): this one's unless another was asked for.
     own: PathBuf,
 }
 
@@ -35,11 +35,16 @@ pub(crate) struct Layout {
 impl Layout {
     /// Leaves out what is pretended away.
     pub(crate) fn detect() -> Self {
+        Self::detect_for("self")
+    }
+
+    /// As [`Layout::detect`], with the cgroups of the process `pid`.
+    pub(crate) fn detect_for(pid: &str) -> Self {
         if pretend::without("cgroup") {
             return Self::default();
         }
-        let read = |path| std::fs::read(path).unwrap_or_default();
-        let mut layout = Self::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        let own = std::fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let mut layout = Self::parse(&std::fs::read("/proc/self/mountinfo").unwrap_or_default(), &own);
         layout.hierarchies.retain(|hierarchy| match hierarchy.version {
             Version::V1 => !pretend::without("cgroup-v1"),
             Version::V2 => !pretend::without("cgroup-v2"),
@@ -98,7 +103,7 @@ impl Layout {
 }
 
 impl Hierarchy {
-    /// This process's cgroup as a directory; the mount itself if it cannot be seen through this mount.
+    /// The process's cgroup as a directory; the mount itself if it cannot be seen through this mount.
     pub(crate) fn own_directory(&self) -> PathBuf {
         match self.own.strip_prefix(&self.root) {
             Ok(rest) if !rest.components().any(|c| c.as_os_str() == "..") => self.mount.join(rest),

@@ -4,6 +4,7 @@
 //! caller's child enters by writing to descriptors that were opened before it was cloned. Knows nothing of
 //! namespaces; every isolation backend may use it. A limit whose controller is absent is a warning, not an error.
 
+mod adopt;
 mod bpf;
 mod cpu;
 mod cpuset;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{LinuxResources, Spec};
 use rustix::fs::{Mode, OFlags};
 
+pub(crate) use self::adopt::relative;
 pub use self::memory_watch::MemoryWatch;
 pub use self::mounts::{CgroupMount, HierarchyMount};
 

@@ -28,6 +28,7 @@ const TESTS: &[&[Test]] =
 /// that is said.
 const BACKENDS: &[(&str, &[&str])] = &[
     ("namespace", &["", "clone3", "pidfd", "openat2", "close_range", "pivot_root", "mount-api", "cgroup", "seccomp"]),
+    ("lxc", &[""]),
     ("crun", &[""]),
     ("runc", &[""]),
     (
@@ -55,6 +56,9 @@ const MEASURE: &str = "--measure";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == berth_backends::lxc::ROLE) {
+        return berth_backends::lxc::main();
+    }
     if let [flag, name] = arguments.as_slice()
         && flag == WORKER
     {

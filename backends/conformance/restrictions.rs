@@ -172,7 +172,14 @@ fn another_containers_namespaces_can_be_joined() {
         }
     }
     value["linux"]["cgroupsPath"] = json!(format!("/berth/conformance-second-{}", std::process::id()));
-    let outcome = kit::script(&other, value, "ps -o pid,args; readlink /proc/self/ns/net");
+    value["process"]["args"] = json!(["sh", "-c", "ps -o pid,args; readlink /proc/self/ns/net"]);
+    let outcome = match kit::run(&other, value) {
+        Err(berth_backends::Error::Unavailable(words)) if words.contains("always makes a new one") => {
+            println!("{words}");
+            return first.delete().unwrap();
+        }
+        outcome => outcome.unwrap(),
+    };
     assert!(outcome.output.contains("    1 sleep 60"), "{} {}", outcome.output, outcome.errors);
     let network = fs::read_link(format!("/proc/{}/ns/net", first.pid())).unwrap();
     assert!(outcome.output.contains(network.to_str().unwrap()), "{}", outcome.output);
@@ -246,6 +253,7 @@ fn the_end_of_the_creator_ends_the_container() {
         kit::backend().clear(&kit::id(), &saved).unwrap();
         kit::backend().clear(&kit::id(), &saved).unwrap();
         assert!(!kit::is_mounted(&place.mount_point()));
+        assert_eq!(kit::cgroups(), Vec::<std::path::PathBuf>::new());
     }
 }
 

@@ -104,6 +104,22 @@ const LINKS: &[(&str, &str)] = &[
 
 /// All actions for `spec`, in order.
 pub(super) fn plan(spec: &Spec, cgroup: &Cgroup) -> Result<Vec<Planned>> {
+    Ok(divide(list(spec, cgroup)?, Vec::new()))
+}
+
+/// As [`plan`], for a container that is entered in one step with all its namespaces, and whose control groups are not known before:
+/// only a user namespace needs anything to be done outside, and what shows the groups is done inside.
+pub(super) fn plan_of_foreign(spec: &Spec, cgroup: &Cgroup) -> Result<Vec<Planned>> {
+    if Owners::new(spec).are_the_hosts() {
+        let actions = list(spec, cgroup)?.into_iter();
+        return Ok(actions.map(|action| Planned { action, outside: false }).collect());
+    }
+    let mounts = spec.mounts().iter().flatten();
+    let late = mounts.filter(|mount| matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2")));
+    Ok(divide(list(spec, cgroup)?, late.map(|mount| mount.destination().clone()).collect()))
+}
+
+fn list(spec: &Spec, cgroup: &Cgroup) -> Result<Vec<Action>> {
     let mut actions = Vec::new();
     let owners = Owners::new(spec);
     let none = Vec::new();
@@ -126,13 +142,13 @@ pub(super) fn plan(spec: &Spec, cgroup: &Cgroup) -> Result<Vec<Planned>> {
     for path in linux.and_then(|linux| linux.masked_paths().as_ref()).into_iter().flatten() {
         actions.push(Action::Mask(c_string(path)?));
     }
-    Ok(divide(actions))
+    Ok(actions)
 }
 
 /// A user namespace has to mount proc, sysfs, mqueue and devpts itself, for they belong to its namespaces, and what
-/// is on them comes after. All else is done with the host's rights: its sources may be out of the user's reach.
-fn divide(actions: Vec<Action>) -> Vec<Planned> {
-    let mut inner: Vec<PathBuf> = Vec::new();
+/// is on them comes after. All else is done with the host's rights: its sources may be out of the user's reach. `inner`
+/// is what has to be done inside for another reason.
+fn divide(actions: Vec<Action>, mut inner: Vec<PathBuf>) -> Vec<Planned> {
     let decide = |action: Action| {
         let (path, possible) = match &action {
             Action::Mount(mount) => (&mount.target, mount.foreign),

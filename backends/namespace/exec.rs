@@ -29,10 +29,10 @@ use super::terminal::{self, Place};
 use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
 
 /// A program that was started by exec.
-struct Child {
-    process: Process,
-    terminal: Option<OwnedFd>,
-    status: Option<ExitStatus>,
+pub(super) struct Child {
+    pub(super) process: Process,
+    pub(super) terminal: Option<OwnedFd>,
+    pub(super) status: Option<ExitStatus>,
 }
 
 impl ExecChild for Child {
@@ -246,15 +246,16 @@ fn enter(plan: &Plan, channel: &Channel, entered: Entered) -> Done {
     if let Some(root) = &plan.root {
         rootfs::change_root(root.as_fd()).at(Step::PivotRoot)?;
     }
-    let second = clone::spawn(libc::CLONE_PARENT, None, |_| second(plan, proc.as_fd(), channel)).at(Step::Clone)?;
+    let second =
+        clone::spawn(libc::CLONE_PARENT, None, |_| second(&plan.process, proc.as_fd(), channel)).at(Step::Clone)?;
     channel.child(second).at(Step::Clone)
 }
 
-fn second(plan: &Plan, proc: BorrowedFd<'_>, channel: &Channel) {
-    match prepare(&plan.process, proc, channel) {
+pub(super) fn second(plan: &ProcessPlan, proc: BorrowedFd<'_>, channel: &Channel) {
+    match prepare(plan, proc, channel) {
         Ok([Some(channel), ..]) => {
             let channel = Channel::from_fd(channel);
-            channel.fail(run_program(&plan.process, &channel));
+            channel.fail(run_program(plan, &channel));
         }
         Ok(_) => {}
         Err(failure) => channel.fail(failure),

@@ -56,6 +56,7 @@ fn describe_process(plan: &ProcessPlan, failure: Failure) -> String {
         Step::MapUsers => "map users and groups".into(),
         Step::TimeOffsets => "make a time namespace".into(),
         Step::Propagation => "change the propagation of mounts".into(),
+        Step::Porch => "prepare the place where the container starts".into(),
         Step::Terminal => "open a terminal on the container's /dev/pts".into(),
         Step::Console => "bind the terminal on /dev/console".into(),
         Step::Hostname => "set the host name".into(),

@@ -52,7 +52,7 @@ pub(super) fn mapped(plan: &Plan, channel: &Channel) {
     finish(plan, channel, made());
 }
 
-fn finish(plan: &Plan, channel: &Channel, root: Done<OwnedFd>) {
+pub(super) fn finish(plan: &Plan, channel: &Channel, root: Done<OwnedFd>) {
     let (channel, gate, null) = match root.and_then(|root| prepare(plan, channel, root)) {
         Ok([Some(channel), gate, null]) => (Channel::from_fd(channel), gate, null),
         Ok(_) => return,

@@ -14,24 +14,25 @@ mod clone;
 mod copy_up;
 mod exec;
 mod explain;
+pub(crate) mod foreign;
 mod gate;
 mod hooks;
 mod idmap;
 mod init;
 mod known;
-mod namespaces;
+pub(crate) mod namespaces;
 mod own_users;
 mod plan;
 mod process;
 mod report;
 mod resolve;
 mod rootfs;
-mod sandbox;
+pub(crate) mod sandbox;
 mod scheduling;
 mod stages;
 mod sys;
 mod terminal;
-mod tree;
+pub(crate) mod tree;
 
 use berth_arch::kernel::cgroup::{Cgroups, Layout};
 use berth_arch::process::Process;
@@ -148,6 +149,7 @@ pub(crate) fn find(id: &ContainerId, saved: &SavedSandbox, spec: Option<&Spec>, 
         status: None,
         spec: spec.cloned(),
         gate: saved.gate.clone(),
+        bundle: saved.bundle.clone(),
         devices_enforced: saved.devices_enforced,
         keep_keyring: saved.keep_keyring,
         creator: None,

@@ -108,7 +108,7 @@ impl Namespaces {
 
 /// Whether the kernel has a kind of namespace. Before 3.8, /proc does not show those of mounts and processes, which
 /// are older: the clone will say.
-pub(super) fn kernel_has(name: &str) -> bool {
+pub(crate) fn kernel_has(name: &str) -> bool {
     if name == "mnt" && pretend::without("mount-namespace") {
         return false;
     }

@@ -94,7 +94,7 @@ impl Plan {
         Ok(Self {
             process,
             hooks,
-            root: RootPlan::new(bundle, cgroup, own_mounts, namespaces.user.is_some())?,
+            root: RootPlan::new(bundle, actions::plan(spec, cgroup)?, own_mounts, namespaces.user.is_some())?,
             namespaces,
             groups: entries(cgroup)?,
             group: if cgroup.paths().is_empty() { None } else { cgroup.into_fd()? },
@@ -113,6 +113,26 @@ impl Plan {
 }
 
 impl Plan {
+    /// Of a container whose namespaces another program makes, and which has its root on a porch: before that, and by its
+    /// first process, which knows its groups.
+    pub(super) fn foreign(bundle: &Bundle, cgroup: &Cgroup, namespaces: Namespaces, io: Stdio) -> Result<Self> {
+        let spec = &bundle.spec;
+        let process = spec.process().as_ref();
+        let process = process.ok_or_else(|| Error::InvalidArgument("specification: it has no process".into()))?;
+        Ok(Self {
+            process: ProcessPlan::new(process, spec, io)?,
+            root: RootPlan::new(bundle, actions::plan_of_foreign(spec, cgroup)?, true)?,
+            namespaces,
+            groups: Vec::new(),
+            group: None,
+            hostname: name(spec.hostname()),
+            domainname: name(spec.domainname()),
+            sysctls: sysctls(spec)?,
+            hooks: None,
+            gate: None,
+        })
+    }
+
     /// Closes what was for the child; what is left is for messages.
     pub(super) fn let_go(&mut self) {
         self.process.streams = Streams::Terminal { size: None };
@@ -174,6 +194,11 @@ impl<'s> Owners<'s> {
         }
     }
 
+    /// Whether there is no mapping.
+    pub(super) fn are_the_hosts(&self) -> bool {
+        self.users.is_none() && self.groups.is_none()
+    }
+
     /// The container's own mappings, if it has a user namespace.
     pub(super) fn users(&self) -> Option<&'s Vec<LinuxIdMapping>> {
         self.users
@@ -189,9 +214,9 @@ impl<'s> Owners<'s> {
 }
 
 impl RootPlan {
-    fn new(bundle: &Bundle, cgroup: &Cgroup, own_mounts: bool, user: bool) -> Result<Self> {
+    fn new(bundle: &Bundle, actions: Vec<Planned>, own_mounts: bool, porch: bool) -> Result<Self> {
         let spec = &bundle.spec;
-        let porch = user.then_some(bundle.mount_point.as_path());
+        let porch = porch.then_some(bundle.mount_point.as_path());
         let behind = porch.map(|porch| porch.join(OsStr::from_bytes(rootfs::BEHIND.to_bytes())));
         let mount_point = behind.as_deref().unwrap_or(&bundle.mount_point);
         let root = spec.root().as_ref();
@@ -212,7 +237,7 @@ impl RootPlan {
             porch: porch.map(c_string).transpose()?,
             mounts: root_mounts(bundle, mount_point)?,
             lent: bundle.lent.take(),
-            actions: actions::plan(spec, cgroup)?,
+            actions,
             read_only: root.and_then(|root| root.readonly()).unwrap_or(false),
             private: matches!(propagation, "private" | "rprivate"),
             shared_parent: if shared { Some(mount_of(&bundle.mount_point)?) } else { None },
@@ -289,7 +314,7 @@ fn sysctls(spec: &Spec) -> Result<Vec<(CString, Vec<u8>)>> {
 }
 
 /// What the specification may ask for and this backend does not do.
-fn refuse_unsupported(spec: &Spec, standalone: bool) -> Result<()> {
+pub(super) fn refuse_unsupported(spec: &Spec, standalone: bool) -> Result<()> {
     let linux = spec.linux().as_ref();
     let asked = |what: fn(&Linux) -> bool| linux.is_some_and(what);
     let some = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
@@ -313,7 +338,7 @@ fn name(name: &Option<String>) -> Option<Vec<u8>> {
 }
 
 /// What would be set on the host, for want of a namespace.
-fn refuse_host_settings(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
+pub(super) fn refuse_host_settings(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
     let refuse = |what: String, kind: &str| {
         Err(Error::InvalidArgument(format!("{what}: without a {kind} namespace it would be set on the host")))
     };

@@ -18,7 +18,7 @@ use super::resolve::{FdPath, Links, Missing, Root, file_system};
 use super::{copy_up, sys};
 
 /// PROC_SUPER_MAGIC of linux/magic.h.
-const PROC_MAGIC: u32 = 0x9fa0;
+pub(super) const PROC_MAGIC: u32 = 0x9fa0;
 
 /// The root's name on the porch.
 pub(super) const BEHIND: &CStr = c"root";

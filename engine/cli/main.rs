@@ -1,5 +1,6 @@
 //! The one program. Which role it plays is decided here, before a runtime or a logger is started: a container's
-//! monitor, the server of its file system, an init inside it, what keeps an ordinary user's namespaces, an OCI runtime for other engines, or the command line,
+//! monitor, the server of its file system, an init inside it, what LXC starts in one, what keeps an ordinary user's
+//! namespaces, an OCI runtime for other engines, or the command line,
 //! which is a client of the HTTP API.
 //!
 //! `commands/` has one file a verb, `options/` what several verbs take, `streams/` terminals and attached streams,
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Some(berth_oci::ROLE) => berth_oci::main(arguments),
         _ => match arguments.next() {
             Some(word) if word == "oci" => berth_oci::main(arguments),
+            Some(word) if word == berth_backends::lxc::ROLE => berth_backends::lxc::main(),
             _ => commands::main(),
         },
     }

@@ -6,6 +6,8 @@ mod chroot;
 mod every;
 /// What this program does inside of containers.
 mod inside;
+/// Containers by LXC's own tools.
+mod lxc;
 
 use crate::support::World;
 

@@ -223,7 +223,7 @@ impl Monitor {
         self.look_at_init();
         self.look_at_executions();
         while let Some(pid) = sys::ended_child() {
-            let ours = self.sandbox.as_ref().is_some_and(|sandbox| sandbox.pid() == pid)
+            let ours = self.sandbox.as_ref().is_some_and(|sandbox| sandbox.child() == pid)
                 || self.executions.iter().any(|execution| execution.pid() == pid);
             if ours {
                 // It ended between the look and now; there is a signal for it.

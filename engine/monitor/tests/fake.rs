@@ -142,6 +142,7 @@ impl Sandbox for Plain {
     fn saved(&self) -> SavedSandbox {
         SavedSandbox {
             chroot: None,
+            folder: None,
             backend: "fake".to_owned(),
             runtime: None,
             pid: 0,
