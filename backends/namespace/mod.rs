@@ -7,7 +7,7 @@
 mod actions;
 mod become_program;
 mod capabilities;
-mod clone;
+pub(crate) mod clone;
 mod copy_up;
 mod exec;
 mod explain;
@@ -23,9 +23,9 @@ mod resolve;
 mod rootfs;
 mod sandbox;
 mod stages;
-mod sys;
+pub(crate) mod sys;
 mod terminal;
-mod tree;
+pub(crate) mod tree;
 
 use berth_arch::kernel::cgroup::{Cgroups, Layout};
 use berth_arch::process::Process;
@@ -35,9 +35,12 @@ use oci_spec::runtime::Spec;
 pub use self::hooks::run_hooks;
 pub use self::known::{Known, known};
 use self::plan::Plan;
-pub(crate) use self::process::setup;
+pub(crate) use self::namespaces::kernel_has;
+pub(crate) use self::plan::refuse_host_settings;
+pub(crate) use self::process::{exec_error, rlimit, setup};
 use self::report::Channel;
 use self::sandbox::{Container, Creator, Heard};
+pub(crate) use self::sandbox::{exit_status, send, try_wait};
 pub(crate) use self::sys::set_read_only;
 use crate::cgroup::Cgroup;
 use crate::{Backend, Bundle, ContainerId, Error, Isolation, Result, Sandbox, SavedSandbox, Stdio};
@@ -135,7 +138,7 @@ impl Backend for Namespace {
 }
 
 /// Those of the hierarchies that can be written to, by v2's names.
-fn controllers(groups: &Cgroups) -> Vec<String> {
+pub(crate) fn controllers(groups: &Cgroups) -> Vec<String> {
     let usable = groups.hierarchies.iter().filter(|hierarchy| hierarchy.is_writable(&hierarchy.own_directory()));
     let mut names: Vec<String> = usable.flat_map(|hierarchy| hierarchy.controllers.clone()).collect();
     names.iter_mut().filter(|name| *name == "blkio").for_each(|name| *name = "io".into());

@@ -107,7 +107,7 @@ impl Namespaces {
 
 /// Whether the kernel has a kind of namespace. Before 3.8, /proc does not show those of mounts and processes, which
 /// are older: the clone will say.
-pub(super) fn kernel_has(name: &str) -> bool {
+pub(crate) fn kernel_has(name: &str) -> bool {
     let shown = |name: &str| Path::new("/proc/self/ns").join(name).exists();
     shown(name) || (matches!(name, "mnt" | "pid") && !shown("mnt"))
 }

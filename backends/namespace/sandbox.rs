@@ -111,6 +111,7 @@ impl Sandbox for Container {
             start_time: self.init.start_time(),
             cgroups: self.cgroup.paths().to_vec(),
             devices_enforced: self.devices_enforced,
+            folder: None,
             gate: self.gate.clone(),
             keep_keyring: self.keep_keyring,
         }
@@ -248,14 +249,14 @@ pub(super) fn until_exec(
     }
 }
 
-pub(super) fn try_wait(process: &Process) -> Result<Option<ExitStatus>> {
+pub(crate) fn try_wait(process: &Process) -> Result<Option<ExitStatus>> {
     match process::try_wait(process.pid()) {
         Ok(status) => Ok(status.map(exit_status)),
         Err(error) => Err(setup(format!("wait for process {}", process.pid()))(error)),
     }
 }
 
-pub(super) fn send(process: &Process, signal: i32) -> Result<()> {
+pub(crate) fn send(process: &Process, signal: i32) -> Result<()> {
     process.signal(signal).map_err(|error| match error.raw_os_error() {
         Some(libc::ESRCH) => Error::NotFound(format!("process {}: it has ended", process.pid())),
         Some(libc::EINVAL) => Error::InvalidArgument(format!("signal {signal}")),
@@ -264,7 +265,7 @@ pub(super) fn send(process: &Process, signal: i32) -> Result<()> {
 }
 
 /// From wait(2)'s status.
-pub(super) fn exit_status(status: i32) -> ExitStatus {
+pub(crate) fn exit_status(status: i32) -> ExitStatus {
     if libc::WIFSIGNALED(status) {
         let signal = libc::WTERMSIG(status);
         return ExitStatus { code: 128 + signal, signal: Some(signal) };

@@ -10,12 +10,12 @@ fn namespace(pid: &str) -> Option<std::path::PathBuf> {
 }
 
 /// Whether the end of `init` is not the end of what it started.
-pub(super) fn shares_our_processes(init: &Process) -> bool {
+pub(crate) fn shares_our_processes(init: &Process) -> bool {
     namespace(&init.pid().to_string()) == namespace("self")
 }
 
 /// As host process numbers. A snapshot: one that is being forked meanwhile may be missing.
-pub(super) fn pids_with(init: &Process) -> Vec<i32> {
+pub(crate) fn pids_with(init: &Process) -> Vec<i32> {
     if shares_our_processes(init) {
         return descendants(init);
     }
@@ -38,7 +38,7 @@ fn descendants(init: &Process) -> Vec<i32> {
 }
 
 /// Stops and then kills all, so that nobody starts another one meanwhile.
-pub(super) fn kill_descendants(init: &Process) {
+pub(crate) fn kill_descendants(init: &Process) {
     for signal in [libc::SIGSTOP, libc::SIGKILL] {
         let mut done = 0;
         loop {
