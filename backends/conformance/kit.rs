@@ -328,6 +328,7 @@ pub(crate) fn container_of_a_killed_creator(place: &Place, started: bool) -> Sav
             std::thread::park();
         }
     });
+    drop(write);
     let mut text = [0; 4096];
     let length = rustix::io::read(&read, &mut text).unwrap();
     let process = berth_arch::process::Process::open(creator, None).unwrap();

@@ -40,6 +40,7 @@ fn bundle(place: &Place, value: Value) -> Bundle {
 
 /// Creates in a process of its own, which leaves the container or is killed before; what it had saved.
 fn created_by_another(place: &Place, value: &Value, left: bool) -> SavedSandbox {
+    kit::needs_namespaces_of_our_own();
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let creator = crate::raw::fork(|| {
         let (io, _ends) = kit::pipes();

@@ -54,6 +54,7 @@ pub(super) fn adapt(
     spec.set_linux(Some(linux));
     let mut adapting = Mounts { backend, features: &features, assembled, sources: Vec::new(), warnings };
     let inside = RootDir::open(root).map_err(setup(format!("open the root {}", root.display())))?;
+    check_links(&inside)?;
     for mount in spec.mounts_mut().iter_mut().flatten() {
         check_target(&inside, mount)?;
         adapting.mount(mount)?;
@@ -91,7 +92,7 @@ fn check(backend: &External, features: &Features, spec: &Spec) -> Result<()> {
     let name = &backend.name;
     let linux = spec.linux().as_ref();
     let listed = || linux.and_then(|linux| linux.namespaces().as_ref()).into_iter().flatten();
-    if let Some(lacks) = listed().map(|one| one.typ().to_string()).find(|kind| !features.has_namespace(kind)) {
+    if let Some(lacks) = listed().map(|one| named(one.typ()).0).find(|kind| !features.has_namespace(kind)) {
         return Err(Error::Unavailable(format!(
             "namespace {lacks:?}: the {name} backend cannot make it: this version of the runtime does not know it; leave \
              it out, or use another backend (see berth doctor)"
@@ -103,17 +104,13 @@ fn check(backend: &External, features: &Features, spec: &Spec) -> Result<()> {
              run it with --security-opt seccomp=unconfined, or use another backend (see berth doctor)"
         )));
     }
-    let flag = |kind| match kind {
-        LinuxNamespaceType::Mount => libc::CLONE_NEWNS,
-        LinuxNamespaceType::Cgroup => libc::CLONE_NEWCGROUP,
-        LinuxNamespaceType::Uts => libc::CLONE_NEWUTS,
-        LinuxNamespaceType::Ipc => libc::CLONE_NEWIPC,
-        LinuxNamespaceType::User => libc::CLONE_NEWUSER,
-        LinuxNamespaceType::Pid => libc::CLONE_NEWPID,
-        LinuxNamespaceType::Network => libc::CLONE_NEWNET,
-        LinuxNamespaceType::Time => libc::CLONE_NEWTIME,
-    };
-    refuse_host_settings(spec, |wanted| listed().any(|one| flag(one.typ()) == wanted))?;
+    if listed().any(|one| one.typ() == LinuxNamespaceType::User) {
+        return Err(Error::Unavailable(format!(
+            "namespace \"user\": the {name} backend cannot make it: the container's users may not go to where its root is; \
+             leave it out, or use the namespace backend"
+        )));
+    }
+    refuse_host_settings(spec, |wanted| listed().any(|one| named(one.typ()).1 == wanted))?;
     match spec.process() {
         // Guards runtimes without the repair of CVE-2024-21626: a descriptor of the host's own.
         Some(process) if leads_to_a_descriptor(process.cwd()) => Err(Error::Setup {
@@ -125,6 +122,20 @@ fn check(backend: &External, features: &Features, spec: &Spec) -> Result<()> {
     }
 }
 
+/// As the specification and clone(2) have it.
+fn named(kind: LinuxNamespaceType) -> (&'static str, i32) {
+    match kind {
+        LinuxNamespaceType::Mount => ("mount", libc::CLONE_NEWNS),
+        LinuxNamespaceType::Cgroup => ("cgroup", libc::CLONE_NEWCGROUP),
+        LinuxNamespaceType::Uts => ("uts", libc::CLONE_NEWUTS),
+        LinuxNamespaceType::Ipc => ("ipc", libc::CLONE_NEWIPC),
+        LinuxNamespaceType::User => ("user", libc::CLONE_NEWUSER),
+        LinuxNamespaceType::Pid => ("pid", libc::CLONE_NEWPID),
+        LinuxNamespaceType::Network => ("network", libc::CLONE_NEWNET),
+        LinuxNamespaceType::Time => ("time", libc::CLONE_NEWTIME),
+    }
+}
+
 /// `/proc/.../fd/N` and what is below.
 fn leads_to_a_descriptor(path: &Path) -> bool {
     let parts: Vec<_> = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
@@ -132,40 +143,62 @@ fn leads_to_a_descriptor(path: &Path) -> bool {
     parts.first().is_some_and(|first| is(first, "proc")) && parts.iter().any(|part| is(part, "fd"))
 }
 
-/// Guards against CVE-2019-19921: what is mounted on /proc through an image's link is not the /proc that a runtime writes
-/// labels to; and a volume that a link leads into /proc.
+/// What runtimes themselves write to, by names that some of them resolve on the host (links of /dev in runc 1.1; labels in /proc,
+/// CVE-2019-19921).
+const WRITTEN: &[&str] = &["/dev", "/proc", "/sys"];
+
+fn check_links(root: &RootDir) -> Result<()> {
+    let is_link = |path: &&&str| {
+        let found = root.stat_no_follow(Path::new(path));
+        found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink)
+    };
+    match WRITTEN.iter().find(is_link) {
+        Some(path) => Err(refused_target(path.trim_start_matches('/'), Path::new(path), "the image has a link there")),
+        None => Ok(()),
+    }
+}
+
+fn refused_target(kind: &str, destination: &Path, reason: &str) -> Error {
+    let step = format!("mount {kind} on {}", destination.display());
+    Error::Setup { step, source: std::io::Error::other(reason.to_owned()) }
+}
+
+/// A target that an image's links lead into /proc is refused; one that they lead to nothing is made inside the root, for some
+/// runtimes do not.
 fn check_target(root: &RootDir, mount: &Mount) -> Result<()> {
     let destination = mount.destination();
-    let kind = mount.typ().as_deref().unwrap_or("bind");
-    let refuse = |reason: &str| {
-        Err(Error::Setup {
-            step: format!("mount {kind} on {}", destination.display()),
-            source: std::io::Error::other(reason.to_owned()),
-        })
-    };
-    let special = |path: &Path| ["/proc", "/sys"].iter().any(|top| path.starts_with(top));
-    if matches!(kind, "proc" | "sysfs") {
-        return match root.stat_no_follow(destination) {
-            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Symlink => {
-                refuse("the image has a link there")
-            }
-            _ => Ok(()),
-        };
-    }
+    let special = |path: &Path| WRITTEN.iter().any(|top| path.starts_with(top));
     // As far as links can be followed before /proc is mounted.
-    let mut path = PathBuf::from("/");
+    let (mut path, mut linked) = (PathBuf::from("/"), false);
     for part in destination.components() {
         let Component::Normal(part) = part else { continue };
         path.push(part);
         if let Ok(target) = root.read_link(&path) {
             let target = plain(&path.parent().unwrap_or(Path::new("/")).join(target));
             if special(&target) && !special(destination) {
-                return refuse("the image has a link there that leads into /proc or /sys");
+                let kind = mount.typ().as_deref().unwrap_or("bind");
+                return Err(refused_target(kind, destination, "the image has a link there that leads into /proc or the like"));
             }
-            path = target;
+            (path, linked) = (target, true);
         }
     }
+    if linked && !root.exists(destination).unwrap_or(true) {
+        make_target(root, mount).map_err(setup(format!("make {} in the root", destination.display())))?;
+    }
     Ok(())
+}
+
+fn make_target(root: &RootDir, mount: &Mount) -> std::io::Result<()> {
+    let folder = Mode::from_raw_mode(0o755);
+    let is_file = |source: &PathBuf| std::fs::metadata(source).is_ok_and(|found| !found.is_dir());
+    if !mount.source().as_ref().is_some_and(is_file) {
+        return root.create_dir_all(mount.destination(), folder).map(drop);
+    }
+    if let Some(parent) = mount.destination().parent() {
+        root.create_dir_all(parent, folder)?;
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE;
+    root.open_at(mount.destination(), flags, Mode::from_raw_mode(0o644)).map(drop)
 }
 
 /// Without `.` and `..`, which stop at the root.

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use berth_arch::process::Process;
+use berth_arch::process::{self, Process};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal};
 
 use super::Runtime;
 use super::view::View;
+use crate::namespace::sys;
 use crate::{Error, Result};
 
 /// For a question.
@@ -91,10 +92,15 @@ impl Call {
     pub(super) fn run_with(&self, streams: Streams) -> Result<Answer> {
         let mut command = self.command()?;
         command.stdin(streams.stdin).stdout(streams.stdout).stderr(streams.stderr);
+        let before = children();
         let mut child = command.spawn().map_err(|error| self.failed(error))?;
         // The command has copies, by which a pipe would not end.
         drop(command);
-        let status = self.wait(&mut child, LONG)?;
+        let status = self.wait(&mut child, LONG);
+        if !matches!(&status, Ok(status) if status.success()) {
+            bury(&before);
+        }
+        let status = status?;
         Ok(Answer { status, output: String::new(), said: self.said(&[]) })
     }
 
@@ -122,6 +128,7 @@ impl Call {
                 rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
                 berth_arch::fd::cloexec_from(3)?;
                 view.enter();
+                sys::reset_signals();
                 Ok(())
             });
         }
@@ -183,6 +190,24 @@ impl Call {
 impl Answer {
     pub(super) fn reason(&self) -> String {
         if self.said.is_empty() { format!("it ended with {} and said nothing", self.status) } else { self.said.clone() }
+    }
+}
+
+fn children() -> Vec<i32> {
+    i32::try_from(std::process::id()).ok().and_then(|own| process::children(own).ok()).unwrap_or_default()
+}
+
+/// Collects what a call that failed has left: this process is the parent of orphans. Those that do not end at once belong to
+/// somebody else.
+fn bury(before: &[i32]) {
+    let until = Instant::now() + Duration::from_millis(200);
+    let mut left: Vec<i32> = children().into_iter().filter(|pid| !before.contains(pid)).collect();
+    loop {
+        left.retain(|&pid| matches!(process::try_wait(pid), Ok(None)));
+        if left.is_empty() || Instant::now() > until {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -2,7 +2,7 @@
 //! that have no `features` are known by their name and version.
 
 use berth_arch::kernel::cgroup::{Cgroups, Layout, Version};
-use berth_arch::{Host, Probe, pretend};
+use berth_arch::{Host, Probe};
 use serde_json::Value;
 
 use super::Runtime;
@@ -138,7 +138,8 @@ pub(super) fn probe(name: &str, runtime: &Runtime, host: &Host) -> Probe<Isolati
         network: has("net", "network"),
         uts: has("uts", "uts"),
         ipc: has("ipc", "ipc"),
-        user: has("user", "user") && !pretend::without("userns"),
+        // See `adapt.rs`.
+        user: false,
         cgroup_namespace: has("cgroup", "cgroup"),
         pause: controllers.iter().any(|name| name == "freezer"),
         stats: !controllers.is_empty(),
