@@ -34,8 +34,8 @@ use oci_spec::runtime::Spec;
 
 pub use self::hooks::run_hooks;
 pub use self::known::{Known, known};
-use self::plan::Plan;
 pub(crate) use self::namespaces::kernel_has;
+use self::plan::Plan;
 pub(crate) use self::plan::refuse_host_settings;
 pub(crate) use self::process::{exec_error, rlimit, setup};
 use self::report::Channel;

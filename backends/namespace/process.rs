@@ -141,9 +141,7 @@ pub(crate) fn exec_error(program: &str, errno: Errno) -> Error {
         Errno::NOENT if !program.contains('/') => {
             io::Error::new(io::ErrorKind::NotFound, "executable file not found in $PATH")
         }
-        Errno::NOENT => {
-            io::Error::new(io::ErrorKind::NotFound, format!("stat {program}: no such file or directory"))
-        }
+        Errno::NOENT => io::Error::new(io::ErrorKind::NotFound, format!("stat {program}: no such file or directory")),
         Errno::ACCESS | Errno::PERM => io::Error::new(io::ErrorKind::PermissionDenied, "permission denied"),
         Errno::NOEXEC => io::Error::other("exec format error"),
         Errno::NOTDIR => io::Error::new(io::ErrorKind::NotADirectory, "not a directory"),

@@ -177,7 +177,11 @@ fn check_target(root: &RootDir, mount: &Mount) -> Result<()> {
             let target = plain(&path.parent().unwrap_or(Path::new("/")).join(target));
             if special(&target) && !special(destination) {
                 let kind = mount.typ().as_deref().unwrap_or("bind");
-                return Err(refused_target(kind, destination, "the image has a link there that leads into /proc or the like"));
+                return Err(refused_target(
+                    kind,
+                    destination,
+                    "the image has a link there that leads into /proc or the like",
+                ));
             }
             (path, linked) = (target, true);
         }
@@ -233,10 +237,18 @@ impl Mounts<'_> {
             )))
         };
         let mapped = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
-        if (mapped || options.iter().any(|word| matches!(word.as_str(), "idmap" | "ridmap"))) && !self.features.has_idmap() {
-            return refuse("idmap", "this version of the runtime does not know it", "leave it out, or use another backend");
+        if (mapped || options.iter().any(|word| matches!(word.as_str(), "idmap" | "ridmap")))
+            && !self.features.has_idmap()
+        {
+            return refuse(
+                "idmap",
+                "this version of the runtime does not know it",
+                "leave it out, or use another backend",
+            );
         }
-        if options.iter().any(|word| word == "tmpcopyup") && self.features.knows_mount_option("tmpcopyup") == Some(false) {
+        if options.iter().any(|word| word == "tmpcopyup")
+            && self.features.knows_mount_option("tmpcopyup") == Some(false)
+        {
             return refuse("tmpcopyup", "this version of the runtime does not know it", "use another backend");
         }
         if self.assembled
@@ -307,7 +319,9 @@ mod tests {
             let mount = serde_json::json!({ "destination": destination, "type": "bind", "source": "/x" });
             check_target(&root, &serde_json::from_value(mount).unwrap())
         };
-        assert!(check("/srv/in/trap/kernel").unwrap_err().to_string().starts_with("mount bind on /srv/in/trap/kernel: "));
+        assert!(
+            check("/srv/in/trap/kernel").unwrap_err().to_string().starts_with("mount bind on /srv/in/trap/kernel: ")
+        );
         check("/fine/in").unwrap();
         check("/proc/x").unwrap();
     }

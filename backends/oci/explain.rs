@@ -72,9 +72,14 @@ fn sysctl(said: &str, spec: &Spec) -> Option<String> {
 fn mounted(said: &str, spec: &Spec) -> Option<String> {
     let quoted = |destination: &str| {
         let bare = destination.trim_start_matches('/');
-        [format!("at {destination:?}"), format!("to `{bare}`"), format!("`{destination}`"), format!("to {destination:?}")]
-            .iter()
-            .any(|words| said.contains(words))
+        [
+            format!("at {destination:?}"),
+            format!("to `{bare}`"),
+            format!("`{destination}`"),
+            format!("to {destination:?}"),
+        ]
+        .iter()
+        .any(|words| said.contains(words))
     };
     let mount = spec.mounts().iter().flatten().find(|mount| mount.destination().to_str().is_some_and(quoted))?;
     let kind = mount.typ().as_deref().unwrap_or("bind");

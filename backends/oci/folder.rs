@@ -47,8 +47,8 @@ impl Folder {
 
     pub(super) fn write(&self, name: &str, content: &impl serde::Serialize) -> Result<()> {
         let path = self.file(name);
-        let text = serde_json::to_vec(content)
-            .map_err(|error| Error::InvalidArgument(format!("specification: {error}")))?;
+        let text =
+            serde_json::to_vec(content).map_err(|error| Error::InvalidArgument(format!("specification: {error}")))?;
         fs::write(&path, text).map_err(setup(format!("write {}", path.display())))
     }
 

@@ -47,8 +47,8 @@ pub(super) fn without_controllers(resources: &mut LinuxResources, there: &[Strin
 /// Brings the limits of `process` down to what this process may set.
 pub(super) fn reachable(process: &mut Process, mut warn: impl FnMut(String)) {
     let Some(mut limits) = process.rlimits().clone() else { return };
-    let raises = rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE));
+    let raises =
+        rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE));
     for limit in &mut limits {
         let (resource, _) = rlimit(limit);
         let mut most = if raises { u64::MAX } else { getrlimit(resource).maximum.unwrap_or(u64::MAX) };

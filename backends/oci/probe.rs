@@ -87,9 +87,10 @@ impl Features {
         self.at("/linux/mountExtensions/idmap/enabled").and_then(Value::as_bool).unwrap_or(false)
     }
 
-    /// The newest version of the specification that it takes.
+    /// The newest version of the specification that it takes; some refuse a newer one.
     pub(super) fn newest(&self) -> Option<&str> {
-        self.at("/ociVersionMax").and_then(Value::as_str)
+        let line = || self.version.lines().find_map(|line| line.strip_prefix("spec:")).map(str::trim);
+        self.at("/ociVersionMax").and_then(Value::as_str).or_else(line)
     }
 
     fn has_cgroups(&self, version: &str) -> bool {
@@ -193,9 +194,10 @@ mod tests {
         let features = Features::ask("mine", &runtime).unwrap();
         assert!(features.has_namespace("pid") && !features.has_namespace("mount") && features.has_seccomp());
         assert_eq!((features.knows_mount_option("rro"), features.newest()), (Some(false), Some("1.1.0")));
-        let runtime = script("case $1 in --version) echo crun version 1; echo +SECCOMP;; *) exit 1;; esac");
+        let runtime =
+            script("case $1 in --version) echo crun version 1; echo spec: 1.0.0; echo +SECCOMP;; *) exit 1;; esac");
         let features = Features::ask("mine", &runtime).unwrap();
         assert!(features.has_namespace("mount") && !features.has_namespace("time") && features.has_seccomp());
-        assert_eq!(features.knows_mount_option("rro"), None);
+        assert_eq!((features.knows_mount_option("rro"), features.newest()), (None, Some("1.0.0")));
     }
 }

@@ -27,9 +27,8 @@ impl Warden {
         let program = c_string(call.program().as_os_str().as_bytes())?;
         let words = call.arguments().iter().map(|word| c_string(word.as_bytes()));
         let words = std::iter::once(Ok(program.clone())).chain(words).collect::<Result<Vec<_>>>()?;
-        let variables = std::env::vars_os().map(|(name, value)| {
-            c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat())
-        });
+        let variables =
+            std::env::vars_os().map(|(name, value)| c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat()));
         let plan = Plan {
             program,
             words: sys::Strings::new(words),

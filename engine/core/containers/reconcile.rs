@@ -119,6 +119,7 @@ impl Engine {
         }
         self.end_networks(container);
         let clear = || -> Result<()> {
+            self.clear_runtime(container)?;
             let groups = Cgroup::find(&container.id.parse()?, Some(&crate::spec::cgroup_path(container)))?;
             groups.kill_all()?;
             Ok(groups.delete()?)
@@ -126,6 +127,11 @@ impl Engine {
         if let Err(error) = clear() {
             tracing::warn!("clear away the control groups of container {}: {error}", container.short_id());
         }
+    }
+
+    /// What an external runtime has of a container, beside the place where its root is mounted.
+    fn clear_runtime(&self, container: &Container) -> berth_backends::Result<()> {
+        berth_backends::oci::clear_left_over(&self.paths().run, &container.id.parse()?)
     }
 
     /// Kills and removes what a backend keeps of a container that nobody watches any more.
@@ -139,7 +145,8 @@ impl Engine {
             // Its first process has ended, and with it all others; its groups may still be there.
             Err(Error::Conflict(_)) => {
                 let groups = Cgroup::load(&saved.cgroups);
-                groups.kill_all().and_then(|()| groups.delete()).map_err(Error::from)
+                let cleared = self.clear_runtime(container);
+                groups.kill_all().and_then(|()| groups.delete()).and(cleared).map_err(Error::from)
             }
             Err(other) => Err(other),
         };
