@@ -7,6 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use berth_arch::mount::{Mount, Prepared, part_with_mounts, umount_detach};
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::namespace::setup;
 use crate::{Bundle, Error, Result};
 
@@ -27,11 +29,13 @@ impl Assembled {
         part_with_mounts().map_err(setup("make a mount namespace for the root"))?;
         let mut assembled = Self { root: bundle.mount_point.clone(), made: Vec::new() };
         let lent = bundle.lent.take();
-        for mount in &bundle.rootfs {
-            assembled.add(mount)?;
-        }
+        // Mounts enter the folder that their options are relative to.
+        let here = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let here = here.map_err(setup("open the working directory"))?;
+        let added = bundle.rootfs.iter().try_for_each(|mount| assembled.add(mount));
+        rustix::process::fchdir(&here).map_err(setup("return to the working directory"))?;
         drop(lent);
-        Ok(assembled)
+        added.map(|()| assembled)
     }
 
     pub(crate) fn path(&self) -> &Path {

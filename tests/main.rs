@@ -7,6 +7,8 @@
 #[macro_use]
 mod support;
 
+/// Isolation backends other than berth's own: the whole engine on each.
+mod backends;
 /// What Docker's own clients (the `docker` command, docker-py, docker-compose) make of the daemon.
 mod clients;
 /// Many engines at once over one state, and a thousand runs that leave nothing.

@@ -1,7 +1,6 @@
 //! The specification as a runtime takes it: berth's own words are carried out here, and what this version of the runtime does
 //! not know is left out with a warning where that takes nothing away, and refused otherwise.
 
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use berth_arch::root_dir::RootDir;
@@ -9,6 +8,7 @@ use oci_spec::runtime::{BoxBuilder, LinuxNamespaceType, Mount, Process, Spec};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::probe::Features;
+use super::sources::Sources;
 use super::{External, limits};
 use crate::namespace::{refuse_host_settings, setup};
 use crate::{ContainerId, Error, Result, SUBPATH, Stdio};
@@ -17,7 +17,7 @@ use crate::{ContainerId, Error, Result, SUBPATH, Stdio};
 pub(super) struct Adapted {
     pub(super) spec: Spec,
     pub(super) warnings: Vec<String>,
-    pub(super) _sources: Vec<OwnedFd>,
+    pub(super) sources: Sources,
 }
 
 /// `root` is where the root is, with everything that makes it mounted. `assembled`: in mounts of this process's own.
@@ -26,6 +26,7 @@ pub(super) fn adapt(
     id: &ContainerId,
     spec: &Spec,
     (root, assembled): (&Path, bool),
+    sources: Sources,
     io: &Stdio,
 ) -> Result<Adapted> {
     let features = Features::ask(&backend.name, &backend.runtime)
@@ -52,14 +53,14 @@ pub(super) fn adapt(
         limits::without_controllers(resources, &super::probe::controllers_here(), &mut warnings);
     }
     spec.set_linux(Some(linux));
-    let mut adapting = Mounts { backend, features: &features, assembled, sources: Vec::new(), warnings };
+    let mut adapting = Mounts { backend, features: &features, assembled, sources, warnings };
     let inside = RootDir::open(root).map_err(setup(format!("open the root {}", root.display())))?;
     check_links(&inside)?;
     for mount in spec.mounts_mut().iter_mut().flatten() {
         check_target(&inside, mount)?;
         adapting.mount(mount)?;
     }
-    Ok(Adapted { warnings: adapting.warnings, _sources: adapting.sources, spec })
+    Ok(Adapted { warnings: adapting.warnings, sources: adapting.sources, spec })
 }
 
 /// As [`adapt`], for a further program.
@@ -222,7 +223,7 @@ struct Mounts<'a> {
     backend: &'a External,
     features: &'a Features,
     assembled: bool,
-    sources: Vec<OwnedFd>,
+    sources: Sources,
     warnings: Vec<String>,
 }
 
@@ -277,15 +278,13 @@ impl Mounts<'_> {
         Ok(())
     }
 
-    /// Resolved once, and named by a descriptor of this process's: no link in the volume leads out, whatever is exchanged.
+    /// Resolved once, so that no link in the volume leads out, whatever is exchanged.
     fn subpath(&mut self, mount: &Mount, below: &str) -> Result<PathBuf> {
         let source = mount.source().clone().unwrap_or_default();
         let step = || format!("open {below} in {}", source.display());
         let root = RootDir::open(&source).map_err(setup(step()))?;
         let found = root.open_at(Path::new(below), OFlags::PATH, Mode::empty()).map_err(setup(step()))?;
-        let path = format!("/proc/{}/fd/{}", std::process::id(), found.as_raw_fd());
-        self.sources.push(found);
-        Ok(path.into())
+        self.sources.add(&found).map_err(setup(step()))
     }
 }
 

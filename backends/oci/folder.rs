@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::call::LONG;
+use super::sources::Sources;
 use super::{External, NAME};
 use crate::namespace::setup;
 use crate::{Bundle, ContainerId, Error, Result};
@@ -45,6 +46,13 @@ impl Folder {
         self.0.join(name)
     }
 
+    /// Never a part of this folder, which is removed with all that is in it.
+    pub(super) fn sources(&self) -> PathBuf {
+        let mut name = self.0.clone().into_os_string();
+        name.push(".sources");
+        name.into()
+    }
+
     pub(super) fn write(&self, name: &str, content: &impl serde::Serialize) -> Result<()> {
         let path = self.file(name);
         let text =
@@ -78,6 +86,7 @@ impl Folder {
             }
             _ => {}
         }
+        Sources::clear(&self.sources());
         // The last one takes the folder of all along.
         let _ = self.0.parent().map(fs::remove_dir);
         Ok(())

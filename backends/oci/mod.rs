@@ -1,7 +1,8 @@
 //! Containers of any OCI runtime that is installed: runc, crun, youki and others.
 //!
 //! `probe.rs` asks what a runtime can do, `call.rs` calls it, `view.rs` is what it sees of the host, `adapt.rs` makes the
-//! specification one that it knows, `explain.rs` reads what it says. `folder.rs` is what is kept of a container, and
+//! specification one that it knows, `sources.rs` mounts what it is to
+//! bind, `explain.rs` reads what it says. `folder.rs` is what is kept of a container, and
 //! `warden.rs` ends it with its creator. `sandbox.rs` and `exec.rs` are what the creator holds: the runtime makes and
 //! removes; whatever can be done by process and control group is done so, without it.
 
@@ -14,6 +15,7 @@ mod folder;
 mod limits;
 mod probe;
 mod sandbox;
+mod sources;
 mod view;
 mod warden;
 

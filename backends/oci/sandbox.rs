@@ -10,6 +10,7 @@ use super::adapt::{self, Adapted};
 use super::call::{LONG, Streams};
 use super::console::Console;
 use super::folder::Folder;
+use super::sources::Sources;
 use super::warden::Warden;
 use super::{External, exec, explain};
 use crate::assemble::Assembled;
@@ -52,7 +53,9 @@ pub(super) fn create(backend: &External, id: &ContainerId, bundle: &Bundle, io: 
 fn make(backend: &External, id: &ContainerId, bundle: &Bundle, io: Stdio, folder: &Folder) -> Result<Container> {
     let root = Assembled::new(bundle)?;
     let assembled = !bundle.rootfs.is_empty();
-    let Adapted { spec, warnings, _sources } = adapt::adapt(backend, id, &bundle.spec, (root.path(), assembled), &io)?;
+    let sources = Sources::in_folder(folder.sources());
+    let adapted = adapt::adapt(backend, id, &bundle.spec, (root.path(), assembled), sources, &io)?;
+    let Adapted { spec, warnings, sources } = adapted;
     folder.write("config.json", &spec)?;
     let mut delete = backend.call()?.in_folder(folder.path());
     delete.push("delete").push("--force").push(id.as_str());
@@ -67,6 +70,8 @@ fn make(backend: &External, id: &ContainerId, bundle: &Bundle, io: Stdio, folder
     call.push(id.as_str());
     let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
     let answer = call.run_with(streams);
+    // The container has copies.
+    drop((sources, root));
     let made = answer.and_then(|answer| {
         if !answer.status.success() {
             return Err(explain::container(&format!("{} create", backend.name), &answer.reason(), &spec));

@@ -1,0 +1,3 @@
+//! The whole engine on one backend after the other.
+
+mod oci;
