@@ -115,6 +115,9 @@ pub struct SavedSandbox {
     /// Whether rules about devices are in force. If not, programs that are started later are kept from making nodes, too.
     #[serde(default)]
     pub devices_enforced: bool,
+    /// Where a backend keeps what it needs of this container, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<std::path::PathBuf>,
     /// Of a [`crate::Standalone`] container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<std::path::PathBuf>,

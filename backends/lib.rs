@@ -4,6 +4,7 @@
 //! `registry.rs`. Every backend consumes the OCI runtime Spec. Depends on `arch`, never on `fs-drivers`:
 //! the two meet as a list of mounts. Synchronous, no tokio.
 
+mod assemble;
 mod backend;
 mod bundle;
 pub mod cgroup;

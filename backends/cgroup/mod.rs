@@ -164,6 +164,11 @@ impl Cgroup {
         self.devices_enforced
     }
 
+    /// Whether there is one group, of v2.
+    pub(crate) fn is_unified(&self) -> bool {
+        matches!(self.groups.as_slice(), [only] if only.version == Version::V2)
+    }
+
     /// The controllers in force, for [`crate::Isolation`]; v2's `io` and v1's `blkio` are both `io`.
     pub fn controllers(&self) -> Vec<String> {
         let mut names: Vec<String> = self
@@ -233,6 +238,19 @@ fn beside(group: &Group, pid: i32) -> PathBuf {
         && files::read(&group.dir, "cgroup.subtree_control").is_ok_and(|list| !list.trim().is_empty());
     let inner = if hands_down { processes::group_of(&group.dir, pid) } else { None };
     inner.unwrap_or_else(|| group.dir.clone())
+}
+
+/// Where v2 is mounted beside v1 hierarchies with controllers, with none of those below it.
+pub(crate) fn unified_beside_v1() -> Option<PathBuf> {
+    let layout = Layout::detect();
+    let unified = layout.unified().filter(|_| !layout.is_unified())?;
+    let mut v1 = layout.hierarchies.iter().filter(|hierarchy| hierarchy.version == Version::V1);
+    (!v1.any(|hierarchy| hierarchy.mount.starts_with(&unified.mount))).then(|| unified.mount.clone())
+}
+
+/// `linux.cgroupsPath`, or what stands for none, as an absolute path below each hierarchy's mount point.
+pub(crate) fn absolute(id: &ContainerId, path: Option<&Path>) -> Result<PathBuf> {
+    Ok(Path::new("/").join(place::relative(id, path)?))
 }
 
 fn entry(group: &Group, dir: &Path) -> Result<OwnedFd> {

@@ -392,6 +392,7 @@ fn killed_creator(place: &Place, value: Value, started: bool, ready: impl Fn() -
             std::thread::park();
         }
     });
+    drop(write);
     let mut text = [0; 4096];
     let length = rustix::io::read(&read, &mut text).unwrap();
     until("the container is ready", || ready().then_some(()));

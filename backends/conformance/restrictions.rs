@@ -83,7 +83,9 @@ fn an_unknown_system_call_is_not_implemented() {
             continue;
         }
         let outcome = kit::run(&place, value).unwrap();
-        assert_eq!(outcome.output, format!("{}\n", libc::ENOSYS), "{}", outcome.errors);
+        // Other runtimes leave to libseccomp what a system call is that it does not know: the policy's usual answer, EPERM.
+        let others = kit::backend().runtime().is_some() && outcome.output == format!("{}\n", libc::EPERM);
+        assert!(others || outcome.output == format!("{}\n", libc::ENOSYS), "{} {}", outcome.output, outcome.errors);
     }
 }
 

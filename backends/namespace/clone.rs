@@ -30,7 +30,7 @@ struct CloneArgs {
 
 /// What a clone that entered the group by itself saves the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entered {
+pub(crate) enum Entered {
     Yes,
     No,
 }
@@ -39,7 +39,7 @@ pub(super) enum Entered {
 /// exits. `group` is entered on the way where the kernel can; the child is told. Returns the copy's number.
 ///
 /// The copy may only make system calls: another thread may have held any lock, and what it buffers is the parent's.
-pub(super) fn spawn(flags: c_int, group: Option<BorrowedFd<'_>>, child: impl FnOnce(Entered)) -> Result<i32> {
+pub(crate) fn spawn(flags: c_int, group: Option<BorrowedFd<'_>>, child: impl FnOnce(Entered)) -> Result<i32> {
     if !pretend::without("clone3") {
         let tries = if group.is_some() { [Entered::Yes, Entered::No].as_slice() } else { &[Entered::No] };
         for &entered in tries {

@@ -1,7 +1,7 @@
 //! Everything that can be computed before the clone: the child finds numbers, descriptors and C strings, and makes
 //! system calls with them.
 
-use std::ffi::{CString, OsStr, c_ulong};
+use std::ffi::{CString, OsStr, c_int, c_ulong};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
@@ -81,7 +81,7 @@ impl Plan {
         let process = process.ok_or_else(|| Error::InvalidArgument("specification: it has no process".into()))?;
         let namespaces = Namespaces::new(spec, own_mounts, warnings)?;
         refuse_unsupported(spec, bundle.standalone.is_some())?;
-        refuse_host_settings(spec, &namespaces)?;
+        refuse_host_settings(spec, |kind| namespaces.has(kind))?;
         let mut process = ProcessPlan::new(process, spec, io)?;
         forbid_nodes(&mut process, spec, cgroup.devices_enforced(), warnings);
         let mut hooks = None;
@@ -337,12 +337,12 @@ fn name(name: &Option<String>) -> Option<Vec<u8>> {
     name.as_deref().filter(|name| !name.is_empty()).map(|name| name.as_bytes().to_vec())
 }
 
-/// What would be set on the host, for want of a namespace.
-pub(super) fn refuse_host_settings(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
+/// What would be set on the host, for want of a namespace. `has` is asked by CLONE_NEW*.
+pub(crate) fn refuse_host_settings(spec: &Spec, has: impl Fn(c_int) -> bool) -> Result<()> {
     let refuse = |what: String, kind: &str| {
         Err(Error::InvalidArgument(format!("{what}: without a {kind} namespace it would be set on the host")))
     };
-    if (name(spec.hostname()).is_some() || name(spec.domainname()).is_some()) && !namespaces.has(libc::CLONE_NEWUTS) {
+    if (name(spec.hostname()).is_some() || name(spec.domainname()).is_some()) && !has(libc::CLONE_NEWUTS) {
         return refuse("host name".into(), "uts");
     }
     let listed = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
@@ -355,7 +355,7 @@ pub(super) fn refuse_host_settings(spec: &Spec, namespaces: &Namespaces) -> Resu
             name if name.starts_with("user.") => (libc::CLONE_NEWUSER, "user"),
             _ => return Err(Error::InvalidArgument(format!("sysctl {name}: it belongs to the whole host"))),
         };
-        if !namespaces.has(kind) {
+        if !has(kind) {
             return refuse(format!("sysctl {name}"), word);
         }
     }

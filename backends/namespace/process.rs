@@ -160,23 +160,25 @@ impl ProcessPlan {
         3 + preserved as i32 + 3
     }
 
-    /// What the user is told when the program could not be executed, in the words that Docker uses.
     pub(super) fn exec_error(&self, errno: Errno) -> Error {
-        let searched = !self.program.contains('/');
-        let source = match errno {
-            Errno::NOENT if searched => io::Error::new(io::ErrorKind::NotFound, "executable file not found in $PATH"),
-            Errno::NOENT => {
-                let words = format!("stat {}: no such file or directory", self.program);
-                io::Error::new(io::ErrorKind::NotFound, words)
-            }
-            Errno::ACCESS | Errno::PERM => io::Error::new(io::ErrorKind::PermissionDenied, "permission denied"),
-            Errno::NOEXEC => io::Error::other("exec format error"),
-            Errno::NOTDIR => io::Error::new(io::ErrorKind::NotADirectory, "not a directory"),
-            Errno::TOOBIG => io::Error::new(io::ErrorKind::ArgumentListTooLong, "argument list too long"),
-            other => other.into(),
-        };
-        Error::Exec { program: self.program.clone(), source }
+        exec_error(&self.program, errno)
     }
+}
+
+/// What the user is told when the program could not be executed, in the words that Docker uses.
+pub(crate) fn exec_error(program: &str, errno: Errno) -> Error {
+    let source = match errno {
+        Errno::NOENT if !program.contains('/') => {
+            io::Error::new(io::ErrorKind::NotFound, "executable file not found in $PATH")
+        }
+        Errno::NOENT => io::Error::new(io::ErrorKind::NotFound, format!("stat {program}: no such file or directory")),
+        Errno::ACCESS | Errno::PERM => io::Error::new(io::ErrorKind::PermissionDenied, "permission denied"),
+        Errno::NOEXEC => io::Error::other("exec format error"),
+        Errno::NOTDIR => io::Error::new(io::ErrorKind::NotADirectory, "not a directory"),
+        Errno::TOOBIG => io::Error::new(io::ErrorKind::ArgumentListTooLong, "argument list too long"),
+        other => other.into(),
+    };
+    Error::Exec { program: program.to_owned(), source }
 }
 
 fn filter(policy: &LinuxSeccomp) -> Result<Filter> {
@@ -217,7 +219,7 @@ fn label(process: &Process) -> Option<Vec<u8>> {
     (!profile.is_empty() && profile != "unconfined").then(|| format!("exec {profile}").into_bytes())
 }
 
-fn rlimit(limit: &oci_spec::runtime::PosixRlimit) -> (Resource, Rlimit) {
+pub(crate) fn rlimit(limit: &oci_spec::runtime::PosixRlimit) -> (Resource, Rlimit) {
     let resource = match limit.typ() {
         PosixRlimitType::RlimitCpu => Resource::Cpu,
         PosixRlimitType::RlimitFsize => Resource::Fsize,

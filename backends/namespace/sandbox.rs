@@ -121,6 +121,7 @@ impl Sandbox for Container {
             start_time: self.init.start_time(),
             cgroups: self.cgroup.paths().to_vec(),
             devices_enforced: self.devices_enforced,
+            folder: None,
             gate: self.gate.clone(),
             bundle: self.bundle.clone(),
             keep_keyring: self.keep_keyring,

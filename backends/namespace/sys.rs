@@ -41,7 +41,7 @@ pub(super) fn setns(fd: impl AsFd, kinds: c_int) -> Result<()> {
     check(c_long::from(unsafe { libc::setns(fd.as_fd().as_raw_fd(), kinds) })).map(drop)
 }
 
-pub(super) fn unshare(kinds: c_int) -> Result<()> {
+pub(crate) fn unshare(kinds: c_int) -> Result<()> {
     // SAFETY: takes no pointers. `kinds` holds CLONE_NEW* only, never CLONE_FILES, so descriptors stay as they are.
     check(c_long::from(unsafe { libc::unshare(kinds) })).map(drop)
 }
@@ -66,7 +66,7 @@ pub(super) fn join_session_keyring() -> Result<()> {
 }
 
 /// Default dispositions for all signals, and none blocked.
-pub(super) fn reset_signals() {
+pub(crate) fn reset_signals() {
     // The kernel's `struct sigaction` has other fields on each architecture, but all zero is SIG_DFL without flags or
     // mask on each, and none is larger.
     let default = [0_u64; 8];
@@ -94,40 +94,48 @@ pub(super) fn ignore_broken_pipes() {
 }
 
 /// Makes `fd` the descriptor `number`, not close-on-exec.
-pub(super) fn install(fd: BorrowedFd<'_>, number: c_int) -> Result<()> {
+pub(crate) fn install(fd: BorrowedFd<'_>, number: c_int) -> Result<()> {
     // SAFETY: 0, 1 and 2 belong to nobody in the child; plans see to it that no descriptor of theirs is among them.
     check(c_long::from(unsafe { libc::dup2(fd.as_raw_fd(), number) })).map(drop)
 }
 
+/// Waits for what the other end of the pipe `number` does: true when it is closed without a word.
+pub(crate) fn hears_the_end(number: c_int) -> bool {
+    // SAFETY: the caller has put the pipe there, and nothing else uses the number meanwhile.
+    let pipe = unsafe { BorrowedFd::borrow_raw(number) };
+    let mut word = [0; 1];
+    matches!(rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut word)), Ok(0))
+}
+
 /// Arguments or environment in execve's form. Built before the clone; the strings live as long as it does.
-pub(super) struct Strings {
+pub(crate) struct Strings {
     _owned: Vec<std::ffi::CString>,
     pointers: Vec<*const c_char>,
 }
 
 impl Strings {
-    pub(super) fn new(owned: Vec<std::ffi::CString>) -> Self {
+    pub(crate) fn new(owned: Vec<std::ffi::CString>) -> Self {
         let pointers = owned.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect();
         Self { _owned: owned, pointers }
     }
 }
 
 /// Returns only if the program could not be executed.
-pub(super) fn execve(path: &CStr, arguments: &Strings, environment: &Strings) -> Errno {
+pub(crate) fn execve(path: &CStr, arguments: &Strings, environment: &Strings) -> Errno {
     // SAFETY: both arrays end in null and point to C strings that `Strings` owns.
     unsafe { libc::execve(path.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
     last_errno()
 }
 
 /// Ends the process at once: no exit handlers, no flushing of buffers that belong to the parent.
-pub(super) fn exit(code: c_int) -> ! {
+pub(crate) fn exit(code: c_int) -> ! {
     // SAFETY: _exit takes no pointers and does not return.
     unsafe { libc::_exit(code) }
 }
 
 /// Closes every descriptor from `first` up: close_range (5.9), else one by one as `listed`, /proc/self/fd of this
 /// process, has them. Without both they stay until exec.
-pub(super) fn close_from(first: c_int, listed: Option<OwnedFd>) -> Result<()> {
+pub(crate) fn close_from(first: c_int, listed: Option<OwnedFd>) -> Result<()> {
     const SYS_CLOSE_RANGE: c_long = 436;
     if !berth_arch::pretend::without("close_range") {
         // SAFETY: only called right before exec, when no owned descriptor above `first` is used any more.

@@ -8,6 +8,8 @@ mod every;
 mod inside;
 /// Containers by LXC's own tools.
 mod lxc;
+/// Containers of external OCI runtimes.
+mod oci;
 
 use crate::support::World;
 

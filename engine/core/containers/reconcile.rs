@@ -120,6 +120,7 @@ impl Engine {
         }
         self.end_networks(container);
         let clear = || -> Result<()> {
+            self.clear_runtime(container)?;
             let groups = Cgroup::find(&container.id.parse()?, Some(&crate::spec::cgroup_path(container)))?;
             groups.kill_all()?;
             groups.delete()?;
@@ -128,6 +129,11 @@ impl Engine {
         if let Err(error) = clear() {
             tracing::warn!("clear away the control groups and mounts of container {}: {error}", container.short_id());
         }
+    }
+
+    /// What an external runtime has of a container, beside the place where its root is mounted.
+    fn clear_runtime(&self, container: &Container) -> berth_backends::Result<()> {
+        berth_backends::oci::clear_left_over(&self.paths().run, &container.id.parse()?)
     }
 
     /// Kills and removes what a backend keeps of a container that nobody watches any more.

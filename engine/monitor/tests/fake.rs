@@ -149,6 +149,7 @@ impl Sandbox for Plain {
             start_time: 0,
             cgroups: Vec::new(),
             devices_enforced: false,
+            folder: None,
             gate: None,
             bundle: None,
             keep_keyring: false,
