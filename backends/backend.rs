@@ -6,10 +6,9 @@ use berth_arch::{Host, Probe};
 use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::bundle::{Bundle, ContainerId};
-use crate::cgroup::MemoryWatch;
 use crate::oci::Runtime;
+use crate::{MemoryWatch, Result};
 
 /// What a backend isolates on this host. Also the shape of `berth doctor`'s matrix.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

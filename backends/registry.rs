@@ -4,23 +4,30 @@ use std::collections::BTreeMap;
 
 use berth_arch::{Host, Probe};
 
-use crate::namespace::{self, Namespace};
+#[cfg(target_os = "linux")]
+use crate::namespace::Namespace;
 use crate::oci::{self, External, Runtime};
-use crate::{AnyBackend, Error, Isolation, Result};
+use crate::{AnyBackend, Error, Isolation, Result, absent, jail};
+
+/// Of the backend that Linux alone has.
+const NAMESPACE: &str = "namespace";
 
 /// Berth's own, the strongest first. `oci` stands for every external runtime.
-pub const ORDER: &[&str] = &[namespace::NAME, oci::NAME];
+pub const ORDER: &[&str] = &[NAMESPACE, oci::NAME, jail::NAME];
 
 /// Names of the design that no backend of this version has.
-const PLANNED: &[&str] = &["lxc", "jail", "chroot"];
+const PLANNED: &[&str] = &["lxc", "chroot"];
 
 /// A backend by its name; with `runtime`, the external one of that name. What the state of a container says is found again
 /// by this in any process, whatever the configuration says by then.
 pub fn by_name(name: &str, runtime: Option<&Runtime>) -> Option<AnyBackend> {
     match (name, runtime) {
         (name, Some(runtime)) => Some(Box::new(External::new(name, runtime.clone()))),
-        (namespace::NAME, None) => Some(Box::new(Namespace)),
-        _ => None,
+        #[cfg(target_os = "linux")]
+        (NAMESPACE, None) => Some(Box::new(Namespace)),
+        #[cfg(target_os = "freebsd")]
+        (jail::NAME, None) => Some(Box::new(jail::Jail)),
+        (name, None) => absent::of(name),
     }
 }
 
