@@ -26,7 +26,7 @@ cfg_if::cfg_if! {
         mod sys;
     } else if #[cfg(target_os = "freebsd")] {
         mod freebsd;
-        pub use freebsd::{process, sysctl};
+        pub use freebsd::{pairs, process, sysctl};
     } else {
         compile_error!("berth is made for Linux and FreeBSD");
     }

@@ -9,7 +9,7 @@ use std::ptr;
 
 use rustix::io::Errno;
 
-fn last_error() -> Errno {
+pub(super) fn last_error() -> Errno {
     Errno::from_raw_os_error(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
 }
 

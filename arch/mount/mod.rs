@@ -22,6 +22,8 @@ cfg_if::cfg_if! {
         pub use part::part_with_mounts;
         pub use perform::Prepared;
         pub use propagation::{make_rprivate, make_rslave, umount_detach};
+    } else {
+        pub use crate::freebsd::mount::{Mounted, RDONLY, find_mounted, mount_in, mount_of, mounted, unmount_all};
     }
 }
 

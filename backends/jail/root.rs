@@ -6,9 +6,9 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use berth_arch::mount::{Mounted, mount_in, mounted};
 use berth_arch::root_dir::RootDir;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -16,9 +16,8 @@ use rustix::io::Errno;
 use super::devices;
 use super::mounts::{Mount, Mounts, RDONLY};
 use super::refuse::cannot;
-use super::sys;
+use crate::Result;
 use crate::error::setup;
-use crate::{Error, Result};
 
 /// Makes all mounts below `root`, an empty directory without links in its path. Not atomic: [`unmount_all`] undoes.
 pub(super) fn mount_all(root: &Path, mounts: &Mounts, warnings: &mut Vec<String>) -> Result<()> {
@@ -41,8 +40,8 @@ pub(super) fn mount_all(root: &Path, mounts: &Mounts, warnings: &mut Vec<String>
     }
     for mount in &mounts.inside {
         perform(root, mount)?;
-        let others = sys::mounts().map_err(setup("list the mounts"))?;
-        let below = |other: &&sys::Mounted| other.on.starts_with(&mount.source) && other.on != mount.source;
+        let others = mounted().map_err(setup("list the mounts"))?;
+        let below = |other: &&Mounted| other.on.starts_with(&mount.source) && other.on != mount.source;
         if mount.kind == "nullfs"
             && !mount.source.as_os_str().is_empty()
             && let Some(hidden) = others.iter().filter(|other| !other.on.starts_with(root)).find(below)
@@ -57,19 +56,9 @@ pub(super) fn mount_all(root: &Path, mounts: &Mounts, warnings: &mut Vec<String>
     Ok(())
 }
 
-/// Takes off whatever is mounted on `root` and below it, the last first. Idempotent.
+/// Idempotent. Its processes are gone, or it never had any.
 pub(super) fn unmount_all(root: &Path) -> Result<()> {
-    let mounts = sys::mounts().map_err(setup("list the mounts"))?;
-    for mounted in mounts.iter().rev().filter(|mounted| mounted.on.starts_with(root)) {
-        match sys::unmount(mounted, false) {
-            // Its processes are gone; what the host looks at there has to let go.
-            Err(Errno::BUSY) => sys::unmount(mounted, true),
-            answer => answer,
-        }
-        .or_else(|errno| if errno == Errno::NOENT || errno == Errno::INVAL { Ok(()) } else { Err(errno) })
-        .map_err(setup(format!("unmount {}", mounted.on.display())))?;
-    }
-    Ok(())
+    berth_arch::mount::unmount_all(root).map_err(setup(format!("unmount what is below {}", root.display())))
 }
 
 fn open(root: &Path) -> Result<RootDir> {
@@ -102,18 +91,12 @@ fn perform(root: &Path, mount: &Mount) -> Result<()> {
     }
     let place = place(&dir, mount).map_err(setup(step()))?;
     let name = place.file.as_deref().unwrap_or(OsStr::new("."));
-    let source = if mount.source.as_os_str().is_empty() { OsStr::new(".") } else { mount.source.as_os_str() };
-    // mount_nullfs(8) names what is shown `target`, the others `from`.
-    let from = if mount.kind == "nullfs" { "target" } else { "from" };
-    let mut options = vec![("fstype", mount.kind.as_bytes()), ("fspath", name.as_bytes()), (from, source.as_bytes())];
-    options.extend(mount.options.iter().map(|(name, value)| (*name, value.as_bytes())));
-    sys::in_directory(&place.directory, || sys::mount(&options, mount.flags))
-        .map_err(setup(step()))?
-        .map_err(|refused| Error::Setup { step: step(), source: refused.into() })?;
+    mount_in(&place.directory, name, mount.kind, mount.source.as_os_str(), mount.flags, &mount.options)
+        .map_err(setup(step()))?;
     if mount.devices.is_empty() {
         return Ok(());
     }
-    let mounts = sys::mounts().map_err(setup("list the mounts"))?;
+    let mounts = mounted().map_err(setup("list the mounts"))?;
     let devfs = mounts.iter().rfind(|mounted| mounted.kind == "devfs" && mounted.on.starts_with(root));
     let devfs = devfs.ok_or_else(|| setup(step())(io::Error::from(Errno::NOENT)))?;
     devices::show(&devfs.on, &mount.devices)

@@ -1,25 +1,21 @@
-//! FreeBSD's system calls for jails, mounts, limits and what a program's process does before it is executed. All that is
-//! `unsafe` in this backend is here. Constants that libc lacks are from the headers named beside them.
+//! FreeBSD's system calls for jails, limits and what a program's process does before it is executed. All that is
+//! `unsafe` in this backend is here; mounts are in `arch`.
 //!
 //! What is meant for the time between fork and exec says so: it makes system calls and nothing else.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr;
 
+use berth_arch::pairs::{Call, Pairs, Refused};
 use rustix::io::Errno;
 
 use super::parameters::{Parameters, Value};
 use super::program::Limit;
-
-/// sys/mount.h
-const MNT_FORCE: c_int = 0x0008_0000;
-/// Room for what the kernel says of a parameter (jail_set(2), nmount(2): `errmsg`).
-const MESSAGE: usize = 256;
 
 unsafe extern "C" {
     /// rctl_add_rule(2); all four have the same form.
@@ -37,60 +33,6 @@ fn check(answer: c_int) -> Result<c_int, Errno> {
     if answer < 0 { Err(last_error()) } else { Ok(answer) }
 }
 
-/// What the kernel refused, with its words if it had some.
-#[derive(Debug)]
-pub(super) struct Refused {
-    pub(super) errno: Errno,
-    pub(super) words: String,
-}
-
-impl From<Refused> for std::io::Error {
-    fn from(refused: Refused) -> Self {
-        let error = Self::from(refused.errno);
-        if refused.words.is_empty() { error } else { Self::new(error.kind(), refused.words) }
-    }
-}
-
-/// Names and values for jail_set(2) and nmount(2), which have the same form.
-#[derive(Default)]
-struct Pairs(Vec<(CString, Vec<u8>)>);
-
-impl Pairs {
-    fn push(&mut self, name: &str, value: Vec<u8>) -> Result<(), Errno> {
-        self.0.push((CString::new(name).map_err(|_| Errno::INVAL)?, value));
-        Ok(())
-    }
-
-    fn text(&mut self, name: &str, text: &[u8]) -> Result<(), Errno> {
-        self.push(name, CString::new(text).map_err(|_| Errno::INVAL)?.into_bytes_with_nul())
-    }
-
-    /// Calls with all of them and room for the kernel's words.
-    fn call(&mut self, call: impl FnOnce(*mut libc::iovec, u32) -> c_int) -> Result<c_int, Refused> {
-        self.0.push((c"errmsg".to_owned(), vec![0; MESSAGE]));
-        let mut vectors = Vec::with_capacity(self.0.len() * 2);
-        for (name, value) in &mut self.0 {
-            let name = name.as_bytes_with_nul();
-            vectors.push(libc::iovec { iov_base: name.as_ptr().cast_mut().cast(), iov_len: name.len() });
-            // A word without a value has no address either.
-            let base = if value.is_empty() { ptr::null_mut() } else { value.as_mut_ptr().cast() };
-            vectors.push(libc::iovec { iov_base: base, iov_len: value.len() });
-        }
-        let count = u32::try_from(vectors.len()).unwrap_or(u32::MAX);
-        check(call(vectors.as_mut_ptr(), count)).map_err(|errno| {
-            let message = self.0.last().map(|(_, message)| message.as_slice()).unwrap_or_default();
-            let words = CStr::from_bytes_until_nul(message).map(CStr::to_string_lossy).unwrap_or_default();
-            Refused { errno, words: words.into_owned() }
-        })
-    }
-}
-
-impl From<Errno> for Refused {
-    fn from(errno: Errno) -> Self {
-        Self { errno, words: String::new() }
-    }
-}
-
 /// jail_set(2) with JAIL_CREATE; the jail's number. EEXIST if there is one of that name.
 pub(super) fn jail_create(parameters: &Parameters) -> Result<i32, Refused> {
     let mut pairs = Pairs::default();
@@ -104,8 +46,7 @@ pub(super) fn jail_create(parameters: &Parameters) -> Result<i32, Refused> {
             Value::Addresses6(list) => pairs.push(name, list.iter().flat_map(|one| one.octets()).collect())?,
         }
     }
-    // SAFETY: the vectors point into `pairs`, which outlives the call; their lengths are the values' own.
-    pairs.call(|vectors, count| unsafe { libc::jail_set(vectors, count, libc::JAIL_CREATE) })
+    pairs.call(Call::JailSet, libc::JAIL_CREATE)
 }
 
 /// The number of the jail of that name and the path of its root, while it exists (jail_get(2)).
@@ -113,9 +54,8 @@ pub(super) fn jail_find(name: &str) -> Result<(i32, PathBuf), Refused> {
     let mut pairs = Pairs::default();
     pairs.text("name", name.as_bytes())?;
     pairs.push("path", vec![0; libc::PATH_MAX as usize])?;
-    // SAFETY: as in `jail_create`; the path is written to its buffer, whose length is given.
-    let number = pairs.call(|vectors, count| unsafe { libc::jail_get(vectors, count, 0) })?;
-    let path = CStr::from_bytes_until_nul(&pairs.0[1].1).map_err(|_| Errno::NAMETOOLONG)?;
+    let number = pairs.call(Call::JailGet, 0)?;
+    let path = pairs.get(c"path").and_then(|path| CStr::from_bytes_until_nul(path).ok()).ok_or(Errno::NAMETOOLONG)?;
     Ok((number, PathBuf::from(OsStr::from_bytes(path.to_bytes()))))
 }
 
@@ -129,53 +69,6 @@ pub(super) fn jail_remove(jail: i32) -> Result<(), Errno> {
 pub(super) fn jail_attach(jail: i32) -> Result<(), Errno> {
     // SAFETY: an integer.
     check(unsafe { libc::jail_attach(jail) }).map(drop)
-}
-
-/// nmount(2) of `options` (`fstype`, `fspath` and others) with MNT_* flags.
-pub(super) fn mount(options: &[(&str, &[u8])], flags: u32) -> Result<(), Refused> {
-    let mut pairs = Pairs::default();
-    for (name, value) in options {
-        pairs.text(name, value)?;
-    }
-    // SAFETY: as in `jail_create`; names and values end with NUL.
-    pairs.call(|vectors, count| unsafe { libc::nmount(vectors, count, flags as c_int) }).map(drop)
-}
-
-/// One of the host's mounts.
-#[derive(Debug, Clone)]
-pub(super) struct Mounted {
-    id: [i32; 2],
-    pub(super) kind: String,
-    pub(super) on: PathBuf,
-}
-
-/// All mounts, in the order they were made (getfsstat(2)).
-pub(super) fn mounts() -> Result<Vec<Mounted>, Errno> {
-    // SAFETY: without a buffer the mounts are counted.
-    let count = check(unsafe { libc::getfsstat(ptr::null_mut(), 0, libc::MNT_NOWAIT) })?;
-    let room = usize::try_from(count).unwrap_or(0) + 16;
-    let mut found: Vec<libc::statfs> = Vec::with_capacity(room);
-    let bytes = (room * size_of::<libc::statfs>()) as libc::c_long;
-    // SAFETY: the vector has room for the bytes that are given.
-    let count = check(unsafe { libc::getfsstat(found.as_mut_ptr(), bytes, libc::MNT_NOWAIT) })?;
-    // SAFETY: the kernel wrote that many records, and never more than there was room for.
-    unsafe { found.set_len(usize::try_from(count).unwrap_or(0).min(room)) };
-    let text = |field: &[c_char]| -> Vec<u8> { field.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect() };
-    let mounted = |one: &libc::statfs| Mounted {
-        // SAFETY: an fsid is two integers (sys/_types.h), which libc keeps to itself.
-        id: unsafe { ptr::from_ref(&one.f_fsid).cast::<[i32; 2]>().read() },
-        kind: String::from_utf8_lossy(&text(&one.f_fstypename)).into_owned(),
-        on: PathBuf::from(OsString::from_vec(text(&one.f_mntonname))),
-    };
-    Ok(found.iter().map(mounted).collect())
-}
-
-/// unmount(2) by the file system's number, so that no name in a container leads to another one.
-pub(super) fn unmount(mounted: &Mounted, force: bool) -> Result<(), Errno> {
-    let name = CString::new(format!("FSID:{}:{}", mounted.id[0], mounted.id[1])).map_err(|_| Errno::INVAL)?;
-    let flags = libc::MNT_BYFSID | if force { MNT_FORCE } else { 0 };
-    // SAFETY: the name ends with NUL and outlives the call.
-    check(unsafe { libc::unmount(name.as_ptr(), flags) }).map(drop)
 }
 
 /// ENOSYS without `kern.racct.enable`.
@@ -353,16 +246,4 @@ pub(super) fn execute(program: &CStr, arguments: &Words, environment: &Words) ->
     // SAFETY: both lists end with a null pointer, and their strings live beside them.
     unsafe { libc::execve(program.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
     last_error()
-}
-
-/// Runs `act` in the directory `fd` and goes back. Its process has one thread, which the working directory belongs to.
-pub(super) fn in_directory<T>(fd: &OwnedFd, act: impl FnOnce() -> T) -> Result<T, Errno> {
-    use rustix::fs::{Mode, OFlags};
-    let before = rustix::fs::open(c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    // What a descriptor of O_PATH is good for is not certain; one to read from can be entered.
-    let directory = rustix::fs::openat(fd, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::process::fchdir(&directory)?;
-    let answer = act();
-    rustix::process::fchdir(&before)?;
-    Ok(answer)
 }
