@@ -5,23 +5,33 @@
 //! engine ask here instead of looking at versions. A facility that is absent is a value with a reason and a
 //! hint ([`Probe`]), and every one can be pretended away ([`pretend`]) so that fallbacks are run by tests.
 
-mod child;
 pub mod cpu;
-pub mod fd;
 pub mod host;
 pub mod ids;
-pub mod kernel;
-pub mod kernel_file;
 pub mod message;
 pub mod mount;
 pub mod pretend;
 pub mod probe;
-pub mod process;
 pub mod program;
 pub mod root_dir;
 pub mod signal;
-mod sys;
 pub mod terminal;
+
+cfg_if::cfg_if! {
+    if #[cfg(target_os = "linux")] {
+        mod child;
+        pub mod fd;
+        pub mod kernel;
+        pub mod kernel_file;
+        pub mod process;
+        mod sys;
+    } else if #[cfg(target_os = "freebsd")] {
+        mod freebsd;
+        pub use freebsd::{pairs, process, sysctl};
+    } else {
+        compile_error!("berth is made for Linux and FreeBSD");
+    }
+}
 
 pub use host::Host;
 pub use ids::Ids;

@@ -1,5 +1,9 @@
-//! Signals by name, with Linux's numbers (the same on every architecture berth is made for).
+//! Signals by name, with Linux's numbers (the same on every architecture berth is made for), or FreeBSD's there.
 
+#[cfg(target_os = "freebsd")]
+use crate::freebsd::signals::{RTMAX, RTMIN, SIGNALS};
+
+#[cfg(target_os = "linux")]
 const SIGNALS: &[(&str, i32)] = &[
     ("HUP", 1),
     ("INT", 2),
@@ -40,7 +44,9 @@ const SIGNALS: &[(&str, i32)] = &[
 pub const SIGTERM: i32 = 15;
 pub const SIGKILL: i32 = 9;
 /// What programs see as SIGRTMIN (the C library keeps 32 and 33) and SIGRTMAX.
+#[cfg(target_os = "linux")]
 const RTMIN: i32 = 34;
+#[cfg(target_os = "linux")]
 const RTMAX: i32 = 64;
 
 /// `15`, `TERM`, `sigterm`, `RTMIN+3`, `SIGRTMAX-1`; `None` for anything else.

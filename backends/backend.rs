@@ -6,10 +6,9 @@ use berth_arch::{Host, Probe};
 use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::bundle::{Bundle, ContainerId};
-use crate::cgroup::{Cgroup, MemoryWatch};
-use crate::oci::Runtime;
+use crate::runtime::Runtime;
+use crate::{MemoryWatch, Result};
 
 /// What a backend isolates on this host. Also the shape of `berth doctor`'s matrix.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,11 +74,7 @@ pub trait Backend {
     fn load(&self, id: &ContainerId, saved: &SavedSandbox, spec: Option<&Spec>) -> Result<Box<dyn Sandbox>>;
 
     /// Ends and removes what is left of a container whose creator and first process have ended. Idempotent.
-    fn clear(&self, _id: &ContainerId, saved: &SavedSandbox) -> Result<()> {
-        let groups = Cgroup::load(&saved.cgroups);
-        groups.kill_all()?;
-        groups.delete()
-    }
+    fn clear(&self, id: &ContainerId, saved: &SavedSandbox) -> Result<()>;
 }
 
 /// A backend of any kind.
@@ -126,11 +121,9 @@ pub struct SavedSandbox {
     pub bundle: Option<std::path::PathBuf>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_keyring: bool,
+    #[cfg(target_os = "linux")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chroot: Option<crate::chroot::Saved>,
-    /// What an external tool keeps of this container alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub folder: Option<std::path::PathBuf>,
 }
 
 /// How a program ended.

@@ -20,3 +20,8 @@ pub enum Error {
     #[error("{step}: {source}")]
     Setup { step: String, source: io::Error },
 }
+
+/// Says what was being done when the kernel refused.
+pub(crate) fn setup<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Error {
+    move |error| Error::Setup { step: step.into(), source: error.into() }
+}

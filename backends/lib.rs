@@ -4,18 +4,14 @@
 //! `registry.rs`. Every backend consumes the OCI runtime Spec. Depends on `arch`, never on `fs-drivers`:
 //! the two meet as a list of mounts. Synchronous, no tokio.
 
-mod assemble;
+mod absent;
 mod backend;
 mod bundle;
-pub mod cgroup;
-pub mod chroot;
 mod error;
-pub mod lxc;
-pub mod namespace;
-pub mod oci;
-mod protected;
+mod jail;
 mod registry;
-pub mod seccomp;
+mod runtime;
+mod words;
 
 /// A word of a bind mount that is followed by a relative path: not the source itself is bound, but what is there. It is
 /// resolved inside the source at the moment of mounting, so that no link in a volume leads out of it.
@@ -26,8 +22,27 @@ pub use backend::{
     Stdio,
 };
 pub use bundle::{Bundle, ContainerId, Lent, Standalone};
-pub use cgroup::MemoryWatch;
 pub use error::{Error, Result};
-pub use namespace::{Known, known, run_hooks};
-pub use protected::{protected_program, sealed_program};
 pub use registry::{ORDER, Refused, Registry, Selection, by_name};
+pub use runtime::Runtime;
+
+cfg_if::cfg_if! {
+    if #[cfg(target_os = "linux")] {
+        mod assemble;
+        pub mod cgroup;
+        pub mod chroot;
+        pub mod lxc;
+        pub mod namespace;
+        pub mod oci;
+        mod protected;
+        pub mod seccomp;
+
+        pub use cgroup::MemoryWatch;
+        pub use namespace::{Known, known, run_hooks};
+        pub use protected::{protected_program, sealed_program};
+    } else {
+        /// Of want of memory one can only ask there.
+        #[derive(Debug)]
+        pub enum MemoryWatch {}
+    }
+}

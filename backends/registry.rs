@@ -4,27 +4,28 @@ use std::collections::BTreeMap;
 
 use berth_arch::{Host, Probe};
 
-use crate::chroot::{self, Chroot};
-use crate::lxc::{self, Lxc};
-use crate::namespace::{self, Namespace};
-use crate::oci::{self, External, Runtime};
-use crate::{AnyBackend, Error, Isolation, Result};
+use crate::runtime::{self, Runtime};
+use crate::{AnyBackend, Error, Isolation, Result, absent, jail};
+#[cfg(target_os = "linux")]
+use crate::{chroot::Chroot, lxc::Lxc, namespace::Namespace, oci::External};
 
 /// Berth's own, the strongest first. `oci` stands for every external runtime.
-pub const ORDER: &[&str] = &[namespace::NAME, lxc::NAME, oci::NAME, chroot::NAME];
-
-/// Names of the design that no backend of this version has.
-const PLANNED: &[&str] = &["jail"];
+pub const ORDER: &[&str] = &["namespace", "lxc", runtime::NAME, jail::NAME, "chroot"];
 
 /// A backend by its name; with `runtime`, the external one of that name. What the state of a container says is found again
 /// by this in any process, whatever the configuration says by then.
 pub fn by_name(name: &str, runtime: Option<&Runtime>) -> Option<AnyBackend> {
     match (name, runtime) {
-        (name, Some(runtime)) => Some(Box::new(External::new(name, runtime.clone()))),
-        (namespace::NAME, None) => Some(Box::new(Namespace)),
-        (chroot::NAME, None) => Some(Box::new(Chroot)),
-        (lxc::NAME, None) => Some(Box::new(Lxc)),
-        _ => None,
+        (name, Some(runtime)) => Some(external(name, runtime)),
+        #[cfg(target_os = "linux")]
+        ("namespace", None) => Some(Box::new(Namespace)),
+        #[cfg(target_os = "linux")]
+        ("lxc", None) => Some(Box::new(Lxc)),
+        #[cfg(target_os = "linux")]
+        ("chroot", None) => Some(Box::new(Chroot)),
+        #[cfg(target_os = "freebsd")]
+        (jail::NAME, None) => Some(Box::new(jail::Jail)),
+        (name, None) => absent::of(name),
     }
 }
 
@@ -52,7 +53,7 @@ pub struct Registry {
 impl Registry {
     /// A runtime that has the name of one of berth's own is InvalidArgument.
     pub fn new(runtimes: BTreeMap<String, Runtime>) -> Result<Self> {
-        let reserved = |name: &&String| matches!(name.as_str(), "" | "auto") || own(name);
+        let reserved = |name: &&String| matches!(name.as_str(), "" | "auto") || ORDER.contains(&name.as_str());
         if let Some(name) = runtimes.keys().find(reserved) {
             return Err(Error::InvalidArgument(format!("runtime name {name:?}: it is reserved; use another one")));
         }
@@ -74,7 +75,10 @@ impl Registry {
                 refused.push(Refused {
                     name,
                     reason: "no OCI runtime is on the PATH".to_owned(),
-                    hint: Some(format!("install one of {}, or name one in the table runtimes", oci::KNOWN.join(", "))),
+                    hint: Some(format!(
+                        "install one of {}, or name one in the table runtimes",
+                        runtime::KNOWN.join(", ")
+                    )),
                 });
             }
             for backend in backends {
@@ -97,47 +101,47 @@ impl Registry {
 
     /// One of berth's own, a runtime, or all runtimes for `oci`.
     fn of(&self, name: &str) -> Vec<AnyBackend> {
-        let external = |name: &str, runtime: Runtime| Box::new(External::new(name, runtime)) as AnyBackend;
         if let Some(runtime) = self.runtimes.get(name) {
-            return vec![external(name, runtime.clone())];
+            return vec![external(name, runtime)];
         }
-        if name != oci::NAME {
-            let known = oci::KNOWN.contains(&name).then(|| external(name, Runtime::on_the_path(name)));
+        if name != runtime::NAME {
+            let known = runtime::KNOWN.contains(&name).then(|| external(name, &Runtime::on_the_path(name)));
             return by_name(name, None).or(known).into_iter().collect();
         }
-        let named = self.runtimes.iter().map(|(name, runtime)| external(name, runtime.clone()));
-        let installed = oci::KNOWN.iter().filter(|name| !self.runtimes.contains_key(**name));
+        let named = self.runtimes.iter().map(|(name, runtime)| external(name, runtime));
+        let installed = runtime::KNOWN.iter().filter(|name| !self.runtimes.contains_key(**name));
         let installed = installed.filter(|name| berth_arch::program::find(name).is_some());
-        named.chain(installed.map(|name| external(name, Runtime::on_the_path(name)))).collect()
+        named.chain(installed.map(|name| external(name, &Runtime::on_the_path(name)))).collect()
     }
 
     fn wanted(&self, explicit: &str) -> Result<Vec<String>> {
-        let mut names: Vec<&str> = explicit.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let names: Vec<&str> = explicit.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         if names.is_empty() || names == ["auto"] {
             return Ok(ORDER.iter().map(|&name| name.to_owned()).collect());
-        }
-        if names.iter().any(|name| !PLANNED.contains(name)) {
-            // Of several, those that this version does not have are passed over.
-            names.retain(|name| !PLANNED.contains(name));
         }
         names.into_iter().map(|name| self.known(name)).collect()
     }
 
     fn known(&self, name: &str) -> Result<String> {
-        if own(name) && !PLANNED.contains(&name) || oci::KNOWN.contains(&name) || self.runtimes.contains_key(name) {
+        if ORDER.contains(&name) || runtime::KNOWN.contains(&name) || self.runtimes.contains_key(name) {
             return Ok(name.to_owned());
         }
-        let why = if PLANNED.contains(&name) { "this version does not have it" } else { "there is none of that name" };
         let names: Vec<&str> = ORDER.iter().copied().chain(self.runtimes.keys().map(String::as_str)).collect();
         Err(Error::InvalidArgument(format!(
-            "isolation backend {name:?}: {why}; use auto or one of {}, or name a runtime in the table runtimes",
+            "isolation backend {name:?}: there is none of that name; use auto or one of {}, or name a runtime in the table runtimes",
             names.join(", ")
         )))
     }
 }
 
-fn own(name: &str) -> bool {
-    ORDER.contains(&name) || PLANNED.contains(&name)
+#[cfg(target_os = "linux")]
+fn external(name: &str, runtime: &Runtime) -> AnyBackend {
+    Box::new(External::new(name, runtime.clone()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn external(name: &str, _runtime: &Runtime) -> AnyBackend {
+    absent::runtime(name)
 }
 
 impl std::fmt::Display for Refused {

@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::Usage;
@@ -47,7 +46,7 @@ pub fn first_name(directory: BorrowedFd<'_>, but: &[&str]) -> io::Result<Option<
 pub fn move_up(parent: BorrowedFd<'_>, name: &OsStr, target: BorrowedFd<'_>) -> io::Result<()> {
     let from = tree::open_dir(parent, name)?;
     for entry in tree::names(from.as_fd())? {
-        match rename_new(from.as_fd(), tree::os(&entry), target) {
+        match tree::rename_new(from.as_fd(), tree::os(&entry), target) {
             Ok(()) | Err(Errno::EXIST | Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
@@ -55,19 +54,6 @@ pub fn move_up(parent: BorrowedFd<'_>, name: &OsStr, target: BorrowedFd<'_>) -> 
     let meta = Meta::at(parent, name)?;
     tree::apply(parent, target, name, OsStr::new("."), &meta, true)?;
     tree::remove_tree(parent, name)
-}
-
-/// Without replacing anything (renameat2, 3.15); before that a look has to do.
-fn rename_new(from: BorrowedFd<'_>, name: &OsStr, target: BorrowedFd<'_>) -> Result<(), Errno> {
-    match rustix::fs::renameat_with(from, name, target, name, RenameFlags::NOREPLACE) {
-        Err(Errno::NOSYS | Errno::INVAL) => {}
-        other => return other,
-    }
-    match rustix::fs::statat(target, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => rustix::fs::renameat(from, name, target, name),
-        Ok(_) => Err(Errno::EXIST),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -21,12 +21,22 @@ pub(crate) fn is_overlay(fd: &OwnedFd) -> io::Result<bool> {
     Ok(magic == OVERLAY_MAGIC)
 }
 
-/// The name of the file system that `path` is on, as in /proc/self/mountinfo.
+#[cfg(target_os = "linux")]
+fn kind_of(path: &Path) -> Option<String> {
+    let mounts = berth_arch::mount::mounts().ok()?;
+    Some(berth_arch::mount::find_mount(&mounts, path)?.fstype.clone())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn kind_of(path: &Path) -> Option<String> {
+    let mounts = berth_arch::mount::mounted().ok()?;
+    Some(berth_arch::mount::find_mounted(&mounts, path)?.kind.clone())
+}
+
+/// The name of the file system that `path` is on, as the list of mounts has it.
 pub(crate) fn file_system(path: &Path) -> String {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mounts = berth_arch::mount::mounts().unwrap_or_default();
-    let found = berth_arch::mount::find_mount(&mounts, &path);
-    found.map_or_else(|| "an unknown file system".to_owned(), |mount| mount.fstype.clone())
+    kind_of(&path).unwrap_or_else(|| "an unknown file system".to_owned())
 }
 
 /// A folder for a trial below the state folder. Gone when dropped.

@@ -5,8 +5,8 @@
 //! has to look into a tree; `stacked/` is what overlay and AUFS have in common; `tree/` walks, copies and deletes by descriptors, which `content.rs` lends to volumes. Depends on `arch` only; knows
 //! neither images nor containers nor backends.
 
-mod aufs;
-mod btrfs;
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports, reason = "for drivers that Linux alone has"))]
+
 #[cfg(test)]
 mod conformance;
 pub mod content;
@@ -15,17 +15,26 @@ mod driver;
 mod error;
 mod folder;
 mod full;
-pub mod fuse;
 mod ground;
-pub mod lvm;
 pub mod mount;
-mod overlay;
 pub mod registry;
 mod size;
-mod stacked;
 mod tree;
 mod vfs;
 mod zfs;
+
+cfg_if::cfg_if! {
+    if #[cfg(target_os = "linux")] {
+        mod aufs;
+        mod btrfs;
+        pub mod fuse;
+        pub mod lvm;
+        mod overlay;
+        mod stacked;
+    } else {
+        mod absent;
+    }
+}
 
 pub use driver::{
     Access, Change, ChangeKind, Differ, Driver, DriverOptions, Entry, LayerId, LayerOptions, OptionPairs, ReadSize,

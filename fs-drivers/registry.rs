@@ -13,6 +13,7 @@ use crate::{Driver, DriverOptions, Entry, Error, OptionPairs, ReadSize, Result, 
 pub const ORDER: &[&str] = &["overlay", "btrfs", "zfs", "aufs", "lvm", "fuse", "vfs"];
 
 /// Those that there are, in [`ORDER`].
+#[cfg(target_os = "linux")]
 pub const DRIVERS: &[Entry] = &[
     crate::overlay::ENTRY,
     crate::btrfs::ENTRY,
@@ -20,6 +21,16 @@ pub const DRIVERS: &[Entry] = &[
     crate::aufs::ENTRY,
     crate::lvm::ENTRY,
     crate::fuse::ENTRY,
+    crate::vfs::ENTRY,
+];
+#[cfg(not(target_os = "linux"))]
+pub const DRIVERS: &[Entry] = &[
+    crate::absent::OVERLAY,
+    crate::absent::BTRFS,
+    crate::zfs::ENTRY,
+    crate::absent::AUFS,
+    crate::absent::LVM,
+    crate::absent::FUSE,
     crate::vfs::ENTRY,
 ];
 

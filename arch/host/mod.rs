@@ -1,8 +1,18 @@
 //! The machine at a glance, cheap enough for the path of `berth run`: a handful of small files of /proc and
 //! /etc, no process, no trial. What has to be tried is under `kernel`.
 
-mod init;
 mod platform;
+
+cfg_if::cfg_if! {
+    if #[cfg(target_os = "freebsd")] {
+        mod freebsd;
+        use freebsd as system;
+    } else {
+        mod init;
+        mod linux;
+        use linux as system;
+    }
+}
 
 use serde::Serialize;
 
@@ -49,11 +59,11 @@ impl Host {
             kernel: Kernel::parse(&name.release().to_string_lossy()),
             platform: Platform::of(&machine),
             user: User::detect(),
-            init: init::detect(),
+            init: system::init(),
             hostname: name.nodename().to_string_lossy().into_owned(),
             operating_system: operating_system(),
-            cpus: cpus(),
-            memory: memory(),
+            cpus: system::cpus(),
+            memory: system::memory(),
         }
     }
 }
@@ -71,8 +81,8 @@ impl User {
         Self {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
-            in_user_namespace: in_user_namespace(),
-            effective_capabilities: effective_capabilities(),
+            in_user_namespace: system::in_user_namespace(),
+            effective_capabilities: system::effective_capabilities(),
         }
     }
 
@@ -82,20 +92,9 @@ impl User {
     }
 }
 
-/// The first one has a number of its own (PROC_USER_INIT_INO of linux/proc_ns.h); no file means no namespaces.
-fn in_user_namespace() -> bool {
-    std::fs::read_link("/proc/self/ns/user").is_ok_and(|link| link.as_os_str() != "user:[4026531837]")
-}
-
-fn effective_capabilities() -> u64 {
-    let status = crate::kernel_file::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
-
 fn operating_system() -> String {
     let release = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| std::fs::read_to_string(path).ok());
-    release.as_deref().and_then(pretty_name).unwrap_or_else(|| "Linux".to_owned())
+    release.as_deref().and_then(pretty_name).unwrap_or_else(|| system::NAME.to_owned())
 }
 
 /// os-release(5): shell quoting, so one pair of quotes and backslashes come off.
@@ -108,20 +107,6 @@ fn pretty_name(text: &str) -> Option<String> {
         name.push(if c == '\\' { characters.next().unwrap_or(c) } else { c });
     }
     (!name.is_empty()).then_some(name)
-}
-
-/// By affinity, without the cgroup files that the standard library reads as well; it knows more than 1024.
-fn cpus() -> usize {
-    match rustix::thread::sched_getaffinity(None) {
-        Ok(set) => usize::try_from(set.count()).unwrap_or(1).max(1),
-        Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
-    }
-}
-
-fn memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    // A c_ulong: 32-bit kernels count in larger units instead.
-    u64::try_from(u128::from(info.totalram) * u128::from(info.mem_unit)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

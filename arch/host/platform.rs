@@ -22,7 +22,11 @@ impl Platform {
             "arm" => Some(arm_variant(machine)),
             _ => None,
         };
-        Self { os: "linux".into(), architecture: architecture.into(), variant: variant.map(str::to_owned) }
+        Self {
+            os: super::system::SYSTEM.into(),
+            architecture: architecture.into(),
+            variant: variant.map(str::to_owned),
+        }
     }
 }
 

@@ -4,22 +4,28 @@
 //! that it can run between clone and exec), `overlay.rs` is the way round the one page of options that mount(2)
 //! takes, `info.rs` reads /proc/self/mountinfo.
 
-mod info;
-mod options;
-mod overlay;
-mod part;
-mod perform;
-#[cfg(test)]
-mod tests;
-
 use std::path::PathBuf;
 
-use rustix::mount::{MountPropagationFlags, UnmountFlags};
+cfg_if::cfg_if! {
+    if #[cfg(target_os = "linux")] {
+        mod info;
+        mod options;
+        mod overlay;
+        mod part;
+        mod perform;
+        mod propagation;
+        #[cfg(test)]
+        mod tests;
 
-pub use info::{MountInfo, find_mount, holder, mounts, parse_mounts};
-pub use options::words;
-pub use part::part_with_mounts;
-pub use perform::Prepared;
+        pub use info::{MountInfo, find_mount, holder, mounts, parse_mounts};
+        pub use options::words;
+        pub use part::part_with_mounts;
+        pub use perform::Prepared;
+        pub use propagation::{make_rprivate, make_rslave, umount_detach};
+    } else {
+        pub use crate::freebsd::mount::{Mounted, RDONLY, find_mounted, mount_in, mount_of, mounted, unmount_all};
+    }
+}
 
 /// A mount to be made. Paths may exceed what fits a page of options: `base` is entered first, so that the
 /// source and the options can name things relative to it (overlay's layers are given that way).
@@ -34,20 +40,4 @@ pub struct Mount {
     pub options: Vec<String>,
     /// The working directory against which relative names in `source` and `options` are resolved.
     pub base: Option<PathBuf>,
-}
-
-/// Takes `path` (a mount point) and everything below it out of the propagation of mounts. A system call only.
-pub fn make_rprivate(path: impl rustix::path::Arg) -> rustix::io::Result<()> {
-    rustix::mount::mount_change(path, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-}
-
-/// As [`make_rprivate`], but mounts of the parent namespace still arrive.
-pub fn make_rslave(path: impl rustix::path::Arg) -> rustix::io::Result<()> {
-    rustix::mount::mount_change(path, MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-}
-
-/// Takes the mount at `path` out of the tree now, and lets go of it when its last user does (MNT_DETACH). A link
-/// as last component is not followed. A system call only.
-pub fn umount_detach(path: impl rustix::path::Arg) -> rustix::io::Result<()> {
-    rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
 }

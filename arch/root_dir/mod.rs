@@ -1,9 +1,10 @@
 //! Access to files below a root that nobody can lead out of it.
 //!
-//! `openat2` with RESOLVE_IN_ROOT where the kernel has it (5.6), else a walk by descriptors that resolves each
+//! `openat2` with RESOLVE_IN_ROOT where the kernel has it (Linux 5.6), else a walk by descriptors that resolves each
 //! link by hand. Used for container roots, unpacked archives and everything else whose names are hostile.
 //! Both are tried on the same trees by `tests.rs`.
 
+#[cfg(target_os = "linux")]
 mod openat2;
 #[cfg(test)]
 mod tests;
@@ -115,6 +116,7 @@ impl RootDir {
     }
 
     fn resolve(&self, path: &Path, flags: OFlags, mode: Mode, links: Links) -> io::Result<OwnedFd> {
+        #[cfg(target_os = "linux")]
         if let Some(answer) = openat2::open(self.as_fd(), path, flags, mode, links) {
             return Ok(answer?);
         }

@@ -232,6 +232,13 @@ impl Cgroup {
     }
 }
 
+/// Ends and removes what is in groups that [`Cgroup::paths`] named. Idempotent.
+pub(crate) fn clear(paths: &[PathBuf]) -> Result<()> {
+    let groups = Cgroup::load(paths);
+    groups.kill_all()?;
+    groups.delete()
+}
+
 /// Where a further process of the group goes, whose init is `pid`.
 fn beside(group: &Group, pid: i32) -> PathBuf {
     let hands_down = group.version == Version::V2

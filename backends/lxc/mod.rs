@@ -125,6 +125,14 @@ impl Backend for Lxc {
             creator: None,
         }))
     }
+
+    fn clear(&self, id: &ContainerId, saved: &SavedSandbox) -> Result<()> {
+        match self.load(id, saved, None) {
+            Ok(mut left) => left.delete(),
+            Err(Error::NotFound(_)) => leftovers::remove_groups(&saved.cgroups),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// The words for what the namespace backend's code refuses, too.

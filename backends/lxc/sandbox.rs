@@ -170,6 +170,8 @@ impl Sandbox for Container {
             gate: None,
             keep_keyring: false,
             folder: Some(self.folder.clone()),
+            bundle: None,
+            chroot: None,
         }
     }
 

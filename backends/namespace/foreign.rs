@@ -30,7 +30,7 @@ use super::sandbox::{Heard, until_exec, until_ready};
 use super::sys::{self, Strings};
 use super::{clone, init};
 use crate::cgroup::Cgroup;
-use crate::{Bundle, ExecChild, Result, Stdio};
+use crate::{Bundle, Error, ExecChild, Result, Stdio};
 
 /// The porch's folder for what is bound inside.
 const HELD: &str = "held";
@@ -67,8 +67,9 @@ impl Foreign {
     pub(crate) fn new(bundle: &Bundle, io: Stdio, reached: &[&Path]) -> Result<Self> {
         let spec = &bundle.spec;
         refuse_unsupported(spec, false)?;
-        let namespaces = Namespaces::new(spec, &mut Vec::new())?;
-        refuse_host_settings(spec, &namespaces)?;
+        refuse_agents(spec)?;
+        let namespaces = Namespaces::new(spec, true, &mut Vec::new())?;
+        refuse_host_settings(spec, |kind| namespaces.has(kind))?;
         let plan = Plan::foreign(bundle, &Cgroup::load(&[]), namespaces, io)?;
         let mut inside = spec.clone();
         let porch = Porch::new(&bundle.mount_point, &plan, &mut inside, reached)?;
@@ -97,10 +98,15 @@ impl Foreign {
         let child = child.map_err(setup(format!("clone for {name}")))?;
         drop(theirs);
         self.plan.root.lent.clear();
-        let began = until_exec(&ours, &mut Vec::new(), |failure| match failure.step {
-            Step::Exec => setup(format!("execute {name}"))(failure.errno),
-            _ => explain(&self.plan, &self.spec, failure),
-        });
+        let began = until_exec(
+            &ours,
+            &mut Vec::new(),
+            |failure| match failure.step {
+                Step::Exec => setup(format!("execute {name}"))(failure.errno),
+                _ => explain(&self.plan, &self.spec, failure),
+            },
+            |_| Ok(()),
+        );
         match began.and_then(|()| Process::open(child, None).map_err(setup(format!("open the process of {name}")))) {
             Ok(process) => Ok(process),
             Err(error) => {
@@ -157,7 +163,8 @@ impl Waiting {
     pub(crate) fn start(&self, warnings: &mut Vec<String>) -> Result<()> {
         // One that is gone says why in what it sent before.
         let _ = self.channel.go();
-        until_exec(&self.channel, warnings, |failure| explain(&self.plan, &self.spec, failure))
+        // Agents have been refused.
+        until_exec(&self.channel, warnings, |failure| explain(&self.plan, &self.spec, failure), |_| Ok(()))
     }
 }
 
@@ -211,7 +218,7 @@ impl Further {
             match packet {
                 Packet::Terminal(fd) => terminal = Some(fd),
                 Packet::Failed(failed) => failure = Some(failed),
-                Packet::Child(_) | Packet::Ready | Packet::Hooks | Packet::Warning(_) => {}
+                Packet::Child(_) | Packet::Ready | Packet::Hooks | Packet::Warning(_) | Packet::Listener(_) => {}
             }
         }
         match failure {
@@ -222,6 +229,19 @@ impl Further {
             }
         }
     }
+}
+
+/// Who makes the container is told too late which process it is that an agent would watch.
+fn refuse_agents(spec: &Spec) -> Result<()> {
+    let policy = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    if policy.is_some_and(|policy| policy.listener_path().is_some()) {
+        return Err(Error::Unavailable(
+            "--security-opt seccomp: the lxc backend has no agents that decide about system calls (listenerPath); \
+             use the namespace backend (--isolation namespace)"
+                .into(),
+        ));
+    }
+    Ok(())
 }
 
 /// What a process inside could not make of what it was told, which the creator had made the same of.

@@ -45,7 +45,7 @@ pub use self::known::{Known, known};
 pub(crate) use self::namespaces::kernel_has;
 use self::plan::Plan;
 pub(crate) use self::plan::refuse_host_settings;
-pub(crate) use self::process::{exec_error, rlimit, setup};
+pub(crate) use self::process::{rlimit, setup};
 use self::report::Channel;
 pub(crate) use self::sandbox::Container;
 use self::sandbox::{Creator, Heard};
@@ -116,6 +116,10 @@ impl Backend for Namespace {
             )));
         }
         Ok(Box::new(find(id, saved, spec, true)?))
+    }
+
+    fn clear(&self, _id: &ContainerId, saved: &SavedSandbox) -> Result<()> {
+        crate::cgroup::clear(&saved.cgroups)
     }
 }
 

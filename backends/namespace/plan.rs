@@ -121,13 +121,14 @@ impl Plan {
         let process = process.ok_or_else(|| Error::InvalidArgument("specification: it has no process".into()))?;
         Ok(Self {
             process: ProcessPlan::new(process, spec, io)?,
-            root: RootPlan::new(bundle, actions::plan_of_foreign(spec, cgroup)?, true)?,
+            root: RootPlan::new(bundle, actions::plan_of_foreign(spec, cgroup)?, true, true)?,
             namespaces,
             groups: Vec::new(),
             group: None,
             hostname: name(spec.hostname()),
             domainname: name(spec.domainname()),
             sysctls: sysctls(spec)?,
+            becomes_root: false,
             hooks: None,
             gate: None,
         })

@@ -2,7 +2,6 @@
 //! computed before the clone.
 
 use std::ffi::{CString, c_int, c_ulong};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
@@ -17,7 +16,10 @@ use super::capabilities::Sets;
 use super::report::above_stdio;
 use super::scheduling::Policy;
 use super::sys::Strings;
+pub(crate) use crate::error::setup;
 use crate::seccomp::Filter;
+pub(super) use crate::words::c_strings;
+use crate::words::{candidates, exec_error};
 use crate::{Error, Result, Stdio};
 
 /// Of personality(2).
@@ -165,22 +167,6 @@ impl ProcessPlan {
     }
 }
 
-/// What the user is told when the program could not be executed, in the words that Docker uses.
-pub(crate) fn exec_error(program: &str, errno: Errno) -> Error {
-    let source = match errno {
-        Errno::NOENT if !program.contains('/') => {
-            io::Error::new(io::ErrorKind::NotFound, "executable file not found in $PATH")
-        }
-        Errno::NOENT => io::Error::new(io::ErrorKind::NotFound, format!("stat {program}: no such file or directory")),
-        Errno::ACCESS | Errno::PERM => io::Error::new(io::ErrorKind::PermissionDenied, "permission denied"),
-        Errno::NOEXEC => io::Error::other("exec format error"),
-        Errno::NOTDIR => io::Error::new(io::ErrorKind::NotADirectory, "not a directory"),
-        Errno::TOOBIG => io::Error::new(io::ErrorKind::ArgumentListTooLong, "argument list too long"),
-        other => other.into(),
-    };
-    Error::Exec { program: program.to_owned(), source }
-}
-
 fn filter(policy: &LinuxSeccomp) -> Result<Filter> {
     if let Probe::Unavailable { reason, hint } = berth_arch::kernel::seccomp::probe() {
         let hint = hint.map(|hint| format!("{hint}, or ")).unwrap_or_default();
@@ -189,26 +175,6 @@ fn filter(policy: &LinuxSeccomp) -> Result<Filter> {
         )));
     }
     Filter::compile(policy)
-}
-
-fn candidates(program: &str, environment: &[String]) -> Result<Vec<CString>> {
-    if program.is_empty() || program.contains('/') {
-        return c_strings(vec![program.to_owned()], "program");
-    }
-    let path = environment.iter().rev().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default();
-    // An empty entry would be the working directory (execvp(3)); Go's exec, and so Docker, leaves it out.
-    let entries = path.split(':').filter(|entry| !entry.is_empty());
-    c_strings(entries.map(|entry| format!("{entry}/{program}")).collect(), "program")
-}
-
-pub(super) fn c_strings(words: Vec<String>, what: &str) -> Result<Vec<CString>> {
-    let c_string = |word: String| {
-        CString::new(word).map_err(|error| {
-            let word = String::from_utf8_lossy(&error.into_vec()).into_owned();
-            Error::InvalidArgument(format!("{what} {word:?}: it holds a NUL byte"))
-        })
-    };
-    words.into_iter().map(c_string).collect()
 }
 
 fn label(process: &Process) -> Option<Vec<u8>> {
@@ -240,26 +206,4 @@ pub(crate) fn rlimit(limit: &oci_spec::runtime::PosixRlimit) -> (Resource, Rlimi
     };
     let value = |value: u64| (value != u64::MAX).then_some(value);
     (resource, Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) })
-}
-
-/// Says what was being done when the kernel refused.
-pub(crate) fn setup<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> Error {
-    move |error| Error::Setup { step: step.into(), source: error.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_without_a_slash_is_looked_for_along_the_last_path() {
-        let environment = ["PATH=/x".to_owned(), "PATH=/bin::/usr/bin".to_owned()];
-        let found = candidates("sh", &environment).unwrap();
-        assert_eq!(found, [c"/bin/sh".to_owned(), c"/usr/bin/sh".to_owned()]);
-    }
-
-    #[test]
-    fn a_program_with_a_slash_is_taken_as_it_is() {
-        assert_eq!(candidates("./sh", &[]).unwrap(), [c"./sh".to_owned()]);
-    }
 }

@@ -52,7 +52,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 31] = [
+    const ALL: [Self; 32] = [
         Self::Clone,
         Self::Cgroup,
         Self::Join,

@@ -126,7 +126,6 @@ impl Sandbox for Container {
             bundle: self.bundle.clone(),
             keep_keyring: self.keep_keyring,
             chroot: None,
-            folder: None,
         }
     }
 

@@ -7,7 +7,7 @@ use oci_spec::runtime::{Process, Spec};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::namespace::exec_error;
+use crate::words::exec_error;
 
 /// For a container that could not be made or started. `step` is what was called.
 pub(super) fn container(step: &str, said: &str, spec: &Spec) -> Error {

@@ -19,45 +19,14 @@ mod sources;
 mod view;
 mod warden;
 
-use std::path::PathBuf;
-
 use berth_arch::{Host, Probe};
 use oci_spec::runtime::Spec;
-use serde::{Deserialize, Serialize};
 
 use self::call::Call;
+use self::folder::Folder;
 pub use self::folder::clear_left_over;
+use crate::runtime::{KNOWN, NAME, Runtime};
 use crate::{Backend, Bundle, ContainerId, Error, Isolation, Result, Sandbox, SavedSandbox, Stdio};
-
-pub(crate) const NAME: &str = "oci";
-
-/// Runtimes that are looked for on the PATH, in this order.
-pub const KNOWN: &[&str] = &["crun", "runc", "youki", "runsc", "kata-runtime", "runj"];
-
-/// An OCI runtime's program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Runtime {
-    /// Absolute, or a name that is looked for along the PATH.
-    pub path: PathBuf,
-    /// What it is called with before the verb.
-    #[serde(default, alias = "runtime-args", skip_serializing_if = "Vec::is_empty")]
-    pub args: Vec<String>,
-}
-
-impl Runtime {
-    pub fn on_the_path(name: &str) -> Self {
-        Self { path: name.into(), args: Vec::new() }
-    }
-
-    /// Where the program is.
-    fn program(&self) -> Option<PathBuf> {
-        if self.path.is_absolute() {
-            return self.path.is_file().then(|| self.path.clone());
-        }
-        self.path.to_str().and_then(berth_arch::program::find)
-    }
-}
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -100,6 +69,11 @@ impl Backend for External {
 
     fn load(&self, id: &ContainerId, saved: &SavedSandbox, spec: Option<&Spec>) -> Result<Box<dyn Sandbox>> {
         Ok(Box::new(sandbox::load(self, id, saved, spec)?))
+    }
+
+    fn clear(&self, id: &ContainerId, saved: &SavedSandbox) -> Result<()> {
+        crate::cgroup::clear(&saved.cgroups)?;
+        saved.folder.as_deref().map_or(Ok(()), |folder| Folder::at(folder).remove(self, id))
     }
 }
 

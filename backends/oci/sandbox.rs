@@ -226,6 +226,8 @@ impl Sandbox for Container {
             folder: Some(self.folder.path().to_owned()),
             gate: None,
             keep_keyring: false,
+            bundle: None,
+            chroot: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use berth_backends::Registry;
-use berth_backends::oci::Runtime;
+use berth_backends::Runtime;
 use berth_store::Paths;
 use serde::Deserialize;
 

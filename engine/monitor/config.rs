@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use berth_arch::mount::Mount;
 use berth_backends::ContainerId;
-use berth_backends::oci::Runtime;
+use berth_backends::Runtime;
 use berth_network::Plan;
 use serde::{Deserialize, Serialize};
 

@@ -26,3 +26,5 @@ pub(crate) const WHITEOUT: &[u8] = b".wh.";
 pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Names of AUFS's own books: in its layers, and in very old images.
 pub(crate) const AUFS: &[u8] = b".wh..wh.";
+/// AUFS_MAX_NAMELEN (linux/aufs_type.h): room for two whiteout prefixes, a dot and four digits stays free.
+pub(crate) const AUFS_NAME_MAX: usize = 242;

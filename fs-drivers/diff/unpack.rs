@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use berth_arch::Ids;
 use berth_arch::root_dir::RootDir;
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 
 pub use self::files::{FilesOptions, unpack_files};
@@ -289,8 +289,7 @@ impl<R: Read> Unpacker<'_, R> {
         self.owned(rustix::fs::fchown(file, Some(uid), Some(gid)), uid, gid)?;
         rustix::fs::fchmod(file, Mode::from_raw_mode(member.mode as _))?;
         for (attribute, value) in member.xattrs.iter().filter(|(name, _)| is_kept(name)) {
-            let answer = rustix::fs::fsetxattr(file, attribute.as_slice(), value, XattrFlags::empty());
-            self.tolerate(answer.map_err(io::Error::from))?;
+            self.tolerate(tree::set_open_xattr(file, attribute, value))?;
         }
         Ok(rustix::fs::futimens(file, &modified(member.mtime))?)
     }

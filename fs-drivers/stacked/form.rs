@@ -10,9 +10,6 @@ use crate::Whiteouts;
 use crate::diff::{AUFS, OPAQUE, WHITEOUT};
 use crate::tree::{self, Meta};
 
-/// AUFS_MAX_NAMELEN (linux/aufs_type.h): room for two whiteout prefixes, a dot and four digits stays free.
-pub(crate) const AUFS_NAME_MAX: usize = 242;
-
 /// What a layer has at a name.
 pub(super) enum Own {
     Shows(Meta),

@@ -21,7 +21,6 @@ use crate::tree::Meta;
 use crate::{LayerId, Result, Whiteouts};
 
 pub(crate) use differ::changes;
-pub(crate) use form::AUFS_NAME_MAX;
 pub(crate) use layered::{Layered, WORK};
 
 /// What the layer changes: the writable directory while it is written, one of those below afterwards.

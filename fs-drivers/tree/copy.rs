@@ -5,14 +5,13 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use berth_arch::pretend;
 use berth_arch::root_dir::RootDir;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Uid};
 use rustix::io::Errno;
 
-use super::{Found, Meta, Walk, list_xattrs, open_file, set_xattr};
+use super::{Found, Meta, Walk, list_xattrs, open_file, set_xattr, system};
 
 /// Copies one tree into an existing empty directory: owners, permissions, times, attributes, hard links, devices,
 /// holes. Data is shared where the file system can (reflink).
@@ -128,7 +127,7 @@ pub(crate) fn apply(
     rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     if meta.kind() != FileType::Symlink {
         if lenient {
-            chmod_itself(to, name, meta)?;
+            system::chmod_itself(to, name, meta)?;
         } else {
             rustix::fs::chmodat(to, name, meta.permissions(), AtFlags::empty())?;
         }
@@ -142,20 +141,6 @@ pub(crate) fn apply(
     Ok(rustix::fs::utimensat(to, name, &meta.timestamps(), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// For a place that a container may be writing to: what has become a link meanwhile is not followed. (fchmodat(2) does, and
-/// fchmodat2 came with 6.6.)
-fn chmod_itself(to: BorrowedFd<'_>, name: &OsStr, meta: &Meta) -> io::Result<()> {
-    let file = rustix::fs::openat(to, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    let found: Meta = rustix::fs::statat(&file, "", AtFlags::EMPTY_PATH)?.into();
-    if found.kind() != meta.kind() {
-        return Err(io::Error::other("something else has taken its place"));
-    }
-    let path = format!("{}/{}", super::descriptors(), std::os::fd::AsRawFd::as_raw_fd(&file));
-    Ok(rustix::fs::chmod(path, meta.permissions())?)
-}
-
-static NO_COPY_RANGE: AtomicBool = AtomicBool::new(false);
-
 /// Brings `size` bytes over: a shared extent (FICLONE, 4.5; btrfs, xfs), else each stretch of data by
 /// `copy_file_range` (4.5), else through memory. Holes stay holes. `reflink` says whether to try the first, and is
 /// cleared when this file system cannot.
@@ -164,7 +149,7 @@ pub(crate) fn copy_data(from: &OwnedFd, to: &OwnedFd, size: u64, reflink: &mut b
         return Ok(());
     }
     if *reflink {
-        match rustix::fs::ioctl_ficlone(to, from) {
+        match system::clone_data(to, from) {
             Ok(()) => return Ok(()),
             Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::NOSYS | Errno::PERM | Errno::XDEV) => *reflink = false,
             // Of this file alone (btrfs: its checksums are off).
@@ -198,20 +183,7 @@ pub(crate) fn next_data(fd: impl AsFd, position: u64, size: u64) -> io::Result<O
 }
 
 fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> io::Result<()> {
-    let (mut source, mut target) = (start, start);
-    while source < end && !NO_COPY_RANGE.load(Ordering::Relaxed) && !pretend::without("copy_file_range") {
-        let length = usize::try_from(end - source).unwrap_or(usize::MAX).min(1 << 30);
-        match rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), length) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => {}
-            Err(Errno::INTR) => {}
-            // Not known, forbidden, or not between these two: memory will do.
-            Err(Errno::NOSYS | Errno::PERM | Errno::XDEV | Errno::INVAL | Errno::NOTSUP | Errno::BADF) => {
-                NO_COPY_RANGE.store(true, Ordering::Relaxed);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let mut source = system::copy_in_kernel(from, to, start, end)?;
     let mut buffer = vec![0; usize::try_from(end - source).unwrap_or(usize::MAX).min(128 << 10)];
     while source < end {
         let wanted = usize::try_from(end - source).unwrap_or(usize::MAX).min(buffer.len());

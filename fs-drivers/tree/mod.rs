@@ -4,7 +4,6 @@
 //! named by a path that another process could bend in between.
 
 mod copy;
-mod mounts;
 mod remove;
 mod sync;
 mod usage;
@@ -12,16 +11,28 @@ mod walk;
 mod whiteout;
 mod xattr;
 
+cfg_if::cfg_if! {
+    if #[cfg(target_os = "linux")] {
+        mod linux;
+        mod mounts;
+        use linux as system;
+        pub(crate) use mounts::open_same_mount;
+        pub(crate) use xattr::sets_trusted;
+    } else {
+        mod freebsd;
+        use freebsd as system;
+        pub(crate) use freebsd::open_same_mount;
+    }
+}
+
 pub(crate) use copy::{Copier, apply, copy_data, copy_entry, next_data};
-pub(crate) use mounts::open_same_mount;
 pub(crate) use remove::remove_tree;
 pub(crate) use sync::sync_tree;
+pub(crate) use system::{clone_data, set_open_xattr};
 pub(crate) use usage::{usage, usage_by};
 pub(crate) use walk::{Found, Walk};
 pub(crate) use whiteout::{is_whiteout, make_whiteout};
-pub(crate) use xattr::{
-    Xattrs, get_xattr, is_kept, is_overlay_private, list_xattrs, remove_xattrs_but, set_xattr, sets_trusted,
-};
+pub(crate) use xattr::{Xattrs, get_xattr, is_kept, is_overlay_private, list_xattrs, remove_xattrs_but, set_xattr};
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -29,6 +40,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
 
 /// The attributes of a file that a layer keeps, in the widest types.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +125,7 @@ pub(crate) fn timestamps(atime: (i64, u32), mtime: (i64, u32)) -> Timestamps {
     }
 }
 
+#[cfg(target_os = "linux")]
 /// Where /proc lists the calling thread's descriptors: threads that serve a file system have their own.
 pub(crate) fn descriptors() -> String {
     format!("/proc/self/task/{}/fd", rustix::thread::gettid().as_raw_nonzero())
@@ -152,4 +165,17 @@ pub(crate) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
 
 pub(crate) fn os(name: &std::ffi::CStr) -> &OsStr {
     OsStr::from_bytes(name.to_bytes())
+}
+
+/// Renames without replacing anything; where the kernel cannot say that, a look has to do.
+pub(crate) fn rename_new(from: BorrowedFd<'_>, name: &OsStr, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    match system::rename_new(from, name, target) {
+        Err(Errno::NOSYS | Errno::INVAL) => {}
+        other => return other,
+    }
+    match rustix::fs::statat(target, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => rustix::fs::renameat(from, name, target, name),
+        Ok(_) => Err(Errno::EXIST),
+        Err(error) => Err(error),
+    }
 }

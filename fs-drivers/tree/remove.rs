@@ -4,11 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, IFlags, Mode};
+use rustix::fs::{AtFlags, Dir, FileType, Mode};
 use rustix::io::Errno;
 
-use super::{DIRECTORY, Meta, open_same_mount, os};
-use crate::btrfs::subvolume;
+use super::{DIRECTORY, Meta, open_same_mount, os, system};
 
 /// How many directories are open at once. What lies deeper is moved up to the top and deleted from there.
 const DEPTH: usize = 48;
@@ -30,12 +29,8 @@ pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()
 /// Removes the open directory `top`, which may be a subvolume of btrfs.
 fn remove_top(parent: BorrowedFd<'_>, name: &OsStr, top: &OwnedFd) -> io::Result<()> {
     let meta = Meta::of(top)?;
-    if subvolume::is_top(top, &meta)? {
-        if subvolume::destroy(parent, name)? {
-            return Ok(());
-        }
-        // One that is read-only already says so at the first file.
-        let _ = subvolume::make_writable(top);
+    if system::removed_as_one(parent, name, top, &meta)? {
+        return Ok(());
     }
     let mut remover = Remover { top: top.as_fd(), dev: meta.dev, moved: 0 };
     loop {
@@ -129,16 +124,11 @@ fn unlink(parent: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> io::Result<()
     }
 }
 
-/// Takes off what keeps root from deleting: the immutable and append-only flags (chattr(1)) of the directory and
+/// Takes off what keeps root from deleting: the immutable and append-only flags (chattr(1), chflags(1)) of the directory and
 /// the entry, and a directory's missing write permission. Best effort; the deletion says what is left.
 fn clear_flags(parent: BorrowedFd<'_>, name: &OsStr) {
-    let clear = |fd: &OwnedFd| {
-        if let Ok(flags) = rustix::fs::ioctl_getflags(fd) {
-            let _ = rustix::fs::ioctl_setflags(fd, flags - IFlags::IMMUTABLE - IFlags::APPEND);
-        }
-    };
     if let Ok(own) = rustix::fs::openat(parent, ".", DIRECTORY, Mode::empty()) {
-        clear(&own);
+        system::clear_flags(&own);
         let _ = rustix::fs::fchmod(&own, Mode::RWXU);
     }
     let is_plain =
@@ -146,6 +136,6 @@ fn clear_flags(parent: BorrowedFd<'_>, name: &OsStr) {
     if is_plain
         && let Ok(fd) = rustix::fs::openat(parent, name, DIRECTORY - rustix::fs::OFlags::DIRECTORY, Mode::empty())
     {
-        clear(&fd);
+        system::clear_flags(&fd);
     }
 }

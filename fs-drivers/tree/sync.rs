@@ -7,11 +7,11 @@ use berth_arch::root_dir::RootDir;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::{Walk, open_dir, open_file};
+use super::{Walk, open_dir, open_file, system};
 
 /// `syncfs` (2.6.39); where it is absent or forbidden, each file and directory is synced by itself.
 pub(crate) fn sync_tree(top: OwnedFd) -> io::Result<()> {
-    match rustix::fs::syncfs(&top) {
+    match system::sync_file_system(&top) {
         Ok(()) => Ok(()),
         Err(Errno::NOSYS | Errno::PERM) => sync_each(top),
         Err(error) => Err(error.into()),

@@ -44,7 +44,7 @@ fn probe(root: &Path) -> Probe<Vec<String>> {
         std::fs::create_dir_all(root)?;
         let from = scratch(root)?;
         rustix::io::pwrite(&from, b"x", 0)?;
-        Ok(!berth_arch::pretend::without("reflink") && rustix::fs::ioctl_ficlone(scratch(root)?, &from).is_ok())
+        Ok(!berth_arch::pretend::without("reflink") && tree::clone_data(scratch(root)?, &from).is_ok())
     };
     match trial() {
         Ok(true) => Probe::available(vec!["reflink".to_owned()]),

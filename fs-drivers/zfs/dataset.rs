@@ -12,13 +12,12 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use super::program::zfs;
+pub(super) use super::system::is_zfs;
+use super::system::{self, dataset_of};
 use crate::error::At;
 use crate::folder::Folder;
 use crate::tree::Meta;
 use crate::{Error, LayerId, Result};
-
-/// ZFS_SUPER_MAGIC (sys/fs/zfs.h of OpenZFS).
-const MAGIC: u64 = 0x2fc1_2fc1;
 
 /// In the driver's folder: `NAME INODE\n`.
 const FILE: &str = ".dataset";
@@ -129,12 +128,7 @@ pub(super) fn mounted_at(folder: &OwnedFd, path: &Path) -> Result<String> {
     if !is_zfs(folder).at("look at", path)? {
         return Err(Error::Unavailable(format!("{} is not on ZFS", path.display())));
     }
-    let meta = Meta::of(folder).at("look at", path)?;
-    #[allow(clippy::unnecessary_cast, reason = "the type differs between architectures")]
-    let device = (rustix::fs::major(meta.dev as _) as u32, rustix::fs::minor(meta.dev as _) as u32);
-    let mounts = berth_arch::mount::mounts().at("read", "/proc/self/mountinfo")?;
-    let found = mounts.into_iter().find(|mount| mount.fstype == "zfs" && mount.device == device);
-    found.and_then(|mount| mount.source.into_string().ok()).ok_or_else(|| {
+    dataset_of(folder).at("look at", path)?.ok_or_else(|| {
         Error::Unavailable(format!(
             "{} is on ZFS, and no mount that is seen here says on which dataset",
             path.display()
@@ -142,20 +136,12 @@ pub(super) fn mounted_at(folder: &OwnedFd, path: &Path) -> Result<String> {
     })
 }
 
-pub(super) fn is_zfs(fd: impl AsFd) -> io::Result<bool> {
-    #[allow(clippy::unnecessary_cast, reason = "the field's type differs between architectures")]
-    let magic = rustix::fs::fstatfs(fd)?.f_type as u64 & 0xffff_ffff;
-    Ok(magic == MAGIC)
-}
-
 /// Whether `name` in `root` is ZFS's own directory, in which the making and removing of directories is that of snapshots. It is in
 /// no listing.
 pub(crate) fn is_control(root: impl AsFd, name: &[u8]) -> bool {
-    /// ZFSCTL_INO_ROOT (sys/zfs_ctldir.h).
-    const INODE: u64 = 0xffff_ffff_ffff;
     name == b".zfs"
         && is_zfs(&root).unwrap_or_default()
-        && Meta::at(root, OsStr::new(".zfs")).is_ok_and(|meta| meta.ino == INODE)
+        && Meta::at(root, OsStr::new(".zfs")).is_ok_and(|meta| meta.ino == system::CONTROL_INODE)
 }
 
 /// Writes a new name down, whole or not at all, and gives what is written there then.
@@ -180,6 +166,6 @@ fn name_anew(path: &Path, inode: u64) -> Result<String> {
 /// A name that nobody has: twelve digits.
 pub(super) fn random() -> io::Result<String> {
     let mut random = [0_u8; 6];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    system::random(&mut random)?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }

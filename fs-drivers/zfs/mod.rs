@@ -10,6 +10,16 @@ mod dataset;
 mod probe;
 mod program;
 
+cfg_if::cfg_if! {
+    if #[cfg(target_os = "linux")] {
+        mod linux;
+        use linux as system;
+    } else {
+        mod freebsd;
+        use freebsd as system;
+    }
+}
+
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -133,7 +143,7 @@ impl Zfs {
     /// What was written through memory maps waits outside of ZFS, where neither a snapshot nor a file's times know of it.
     fn sync(&self, id: &LayerId) -> Result<()> {
         let dataset = self.datasets.layer(id);
-        let sync = |root: &Path| rustix::fs::syncfs(rustix::fs::open(root, tree::DIRECTORY, Mode::empty())?);
+        let sync = |root: &Path| system::sync(&rustix::fs::open(root, tree::DIRECTORY, Mode::empty())?);
         with_mounted(&[self.mount(&dataset)], sync)?.at("sync", &dataset)
     }
 

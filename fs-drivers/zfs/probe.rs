@@ -5,13 +5,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use berth_arch::kernel::filesystem::presence;
 use berth_arch::{Probe, pretend, program};
 use rustix::fs::Mode;
 
 use super::dataset::{self, Datasets};
 use super::program::{destroy, zfs, zpool};
-use super::{NAME, Zfs};
+use super::{NAME, Zfs, system};
 use crate::error::At;
 use crate::ground::Scratch;
 use crate::mount::with_mounted;
@@ -24,11 +23,8 @@ pub(super) fn probe(root: &Path) -> Probe<Vec<String>> {
     if pretend::without(NAME) {
         return Probe::pretended(NAME);
     }
-    if presence(NAME, NAME).is_none() {
-        return Probe::unavailable(
-            "zfs is neither in /proc/filesystems nor among the modules",
-            "install the module of OpenZFS (zfs-dkms, or a kernel that comes with it)",
-        );
+    if let Some((reason, hint)) = system::is_missing() {
+        return Probe::unavailable(reason, hint);
     }
     // A dataset may be mounted where the layers are to be.
     let own = root.join(NAME);
@@ -93,7 +89,7 @@ fn delegated(parent: &str) -> String {
 }
 
 fn found() -> Vec<String> {
-    let version = fs::read_to_string("/sys/module/zfs/version").ok().map(|text| format!("OpenZFS {}", text.trim()));
+    let version = system::version().map(|version| format!("OpenZFS {version}"));
     std::iter::once("clones".to_owned()).chain(version).collect()
 }
 

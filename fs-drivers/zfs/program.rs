@@ -5,9 +5,11 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use berth_arch::{mount, program};
+use berth_arch::program;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::retry_on_intr;
+
+use super::system;
 
 /// For how long a dataset may be busy: the kernel takes a mount off some time after its last user has ended, and
 /// writes out what was written before that.
@@ -59,7 +61,7 @@ pub(super) fn destroy(dataset: &str, held: Option<&OwnedFd>) -> io::Result<()> {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == ErrorKind::ResourceBusy => {
                 if waited >= PATIENCE {
-                    let holder = mount::holder(|mount| mount.fstype == "zfs" && mount.source == dataset);
+                    let holder = system::holder(dataset);
                     let holder = holder.map(|holder| format!("; {holder} has it mounted"));
                     return Err(io::Error::new(error.kind(), format!("{error}{}", holder.unwrap_or_default())));
                 }

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command};
 
-use berth_backends::oci::Runtime;
+use berth_backends::Runtime;
 use berth_backends::{
     AnyBackend, Backend, Bundle, ContainerId, Error, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Result,
     Sandbox, SavedSandbox, Stats, Stdio,
@@ -38,6 +38,10 @@ impl Backend for Fake {
 
     fn load(&self, _: &ContainerId, _: &SavedSandbox, _: Option<&Spec>) -> Result<Box<dyn Sandbox>> {
         Err(Error::NotFound("nothing is kept".to_owned()))
+    }
+
+    fn clear(&self, _: &ContainerId, _: &SavedSandbox) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -142,7 +146,6 @@ impl Sandbox for Plain {
     fn saved(&self) -> SavedSandbox {
         SavedSandbox {
             chroot: None,
-            folder: None,
             backend: "fake".to_owned(),
             runtime: None,
             pid: 0,

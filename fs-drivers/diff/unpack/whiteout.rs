@@ -11,8 +11,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use super::place::Places;
 use super::split;
 use crate::Whiteouts;
-use crate::diff::{OPAQUE, WHITEOUT};
-use crate::stacked::AUFS_NAME_MAX;
+use crate::diff::{AUFS_NAME_MAX, OPAQUE, WHITEOUT};
 use crate::tree::{self, Meta};
 use crate::zfs;
 
