@@ -107,6 +107,14 @@ pub(crate) fn hears_the_end(number: c_int) -> bool {
     matches!(rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut word)), Ok(0))
 }
 
+/// Waits for the lock of the file `number`: false when that has no name any more.
+pub(crate) fn locks_what_is_there(number: c_int) -> bool {
+    // SAFETY: as above.
+    let file = unsafe { BorrowedFd::borrow_raw(number) };
+    let locked = rustix::io::retry_on_intr(|| rustix::fs::flock(file, rustix::fs::FlockOperation::LockExclusive));
+    locked.is_ok() && rustix::fs::fstat(file).is_ok_and(|found| found.st_nlink > 0)
+}
+
 /// Arguments or environment in execve's form. Built before the clone; the strings live as long as it does.
 pub(crate) struct Strings {
     _owned: Vec<std::ffi::CString>,

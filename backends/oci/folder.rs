@@ -2,12 +2,16 @@
 //! mount point, so that it is in the engine's run folder and does not outlive the host's.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::call::LONG;
 use super::sources::Sources;
 use super::{External, NAME};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
 use crate::namespace::setup;
 use crate::{Bundle, ContainerId, Error, Result};
 
@@ -71,9 +75,27 @@ impl Folder {
         })
     }
 
+    /// The file whose lock is held by who removes this folder or has the runtime delete in it.
+    pub(super) fn lock_file(&self) -> Result<OwnedFd> {
+        let path = self.file(RUNTIME);
+        let opened = rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        opened.map_err(setup(format!("open {}", path.display())))
+    }
+
+    /// Waits for a warden that deletes; gives up on one that hangs. The lock is held as long as the descriptor is open.
+    fn lock(&self) -> Option<OwnedFd> {
+        let file = self.lock_file().ok()?;
+        let until = Instant::now() + Duration::from_secs(10);
+        while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Some(file)
+    }
+
     /// Has the runtime forget the container, and forgets it. What the runtime cannot do does not keep the folder: whoever
     /// calls has killed all processes, and removes the control groups.
     pub(super) fn remove(&self, backend: &External, id: &ContainerId) -> Result<()> {
+        let _lock = self.lock();
         let asked = self.0.join("state").exists().then(|| {
             let mut call = backend.call()?.in_folder(&self.0);
             call.push("delete").push("--force").push(id.as_str());

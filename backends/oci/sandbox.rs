@@ -59,7 +59,7 @@ fn make(backend: &External, id: &ContainerId, bundle: &Bundle, io: Stdio, folder
     folder.write("config.json", &spec)?;
     let mut delete = backend.call()?.in_folder(folder.path());
     delete.push("delete").push("--force").push(id.as_str());
-    let warden = Warden::new(&delete)?;
+    let warden = Warden::new(&delete, folder.lock_file()?)?;
 
     let mut call = backend.call()?.in_folder(folder.path());
     call.push("create").push("--bundle").push(folder.path()).push("--pid-file").push(folder.file(PID));

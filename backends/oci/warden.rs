@@ -20,7 +20,7 @@ pub(super) struct Warden(OwnedFd);
 
 impl Warden {
     /// `call` is what it becomes. Makes this process the parent of orphans: the runtime's first process is one.
-    pub(super) fn new(call: &Call) -> Result<Self> {
+    pub(super) fn new(call: &Call, lock: OwnedFd) -> Result<Self> {
         let c_string = |text: &[u8]| {
             CString::new(text).map_err(|_| Error::InvalidArgument("runtime: its arguments hold a NUL byte".into()))
         };
@@ -34,6 +34,7 @@ impl Warden {
             words: sys::Strings::new(words),
             environment: sys::Strings::new(variables.collect::<Result<Vec<_>>>()?),
             view: View::new()?,
+            lock,
         };
         let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
         let (waits, ours) = pipe.map_err(setup("make a pipe"))?;
@@ -67,32 +68,39 @@ struct Plan {
     words: sys::Strings,
     environment: sys::Strings,
     view: View,
+    /// Held while the runtime deletes, so that nobody removes the folder under it, or finds it made again afterwards.
+    lock: OwnedFd,
 }
 
 impl Plan {
     /// System calls only.
     fn main(&self, creator: &OwnedFd) {
         const LISTENS: i32 = 3;
+        const LOCK: i32 = 4;
         sys::reset_signals();
         let _ = rustix::process::setsid();
         // Nothing of the creator's stays open here: neither its locks nor its pipes.
         let Ok(null) = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else { return };
         let Ok(creator) = rustix::io::fcntl_dupfd_cloexec(creator, 10) else { return };
-        let moved = sys::install(creator.as_fd(), LISTENS);
+        let Ok(lock) = rustix::io::fcntl_dupfd_cloexec(&self.lock, 10) else { return };
+        let moved = sys::install(creator.as_fd(), LISTENS).and_then(|()| sys::install(lock.as_fd(), LOCK));
         let nulled = (0..LISTENS).all(|number| sys::install(null.as_fd(), number).is_ok());
         if moved.is_err() || !nulled {
             return;
         }
         let listed = rustix::fs::open(c"/proc/self/fd", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).ok();
-        std::mem::forget((creator, null));
-        let _ = sys::close_from(LISTENS + 1, listed);
+        std::mem::forget((creator, null, lock));
+        let _ = sys::close_from(LOCK + 1, listed);
         let _ = rustix::process::chdir(c"/");
         if !sys::hears_the_end(LISTENS) {
             sys::exit(0);
         }
         // What the creator was calling is being killed at this moment, too.
         let _ = rustix::event::poll(&mut [], Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 }));
-        let _ = berth_arch::fd::cloexec_from(3);
+        // The runtime inherits it, and with it the lock.
+        if !sys::locks_what_is_there(LOCK) {
+            sys::exit(0);
+        }
         self.view.enter();
         let _ = sys::execve(&self.program, &self.words, &self.environment);
     }
