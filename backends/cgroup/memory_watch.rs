@@ -1,6 +1,7 @@
 //! Hearing of a want of memory when it happens.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::event::{EventfdFlags, PollFlags};
 use rustix::fs::{Mode, OFlags};
@@ -17,6 +18,8 @@ pub struct MemoryWatch {
     version: Version,
     /// On v2, the kills so far.
     seen: u64,
+    /// Of the group.
+    folder: PathBuf,
 }
 
 impl MemoryWatch {
@@ -26,7 +29,7 @@ impl MemoryWatch {
             Version::V1 => notified(group).ok()?,
             Version::V2 => open(group, "memory.events").ok()?,
         };
-        let mut watch = Self { fd, version: group.version, seen: 0 };
+        let mut watch = Self { fd, version: group.version, seen: 0, folder: group.dir.clone() };
         if watch.version == Version::V2 {
             // Until it has been read once, it counts as changed.
             watch.happened();
@@ -45,7 +48,12 @@ impl MemoryWatch {
     pub fn happened(&mut self) -> bool {
         let mut buffer = [0; 512];
         if self.version == Version::V1 {
-            return matches!(rustix::io::read(&self.fd, &mut buffer[..8]), Ok(8));
+            let mut count = [0; 8];
+            if rustix::io::read(&self.fd, &mut count) != Ok(8) {
+                return false;
+            }
+            // The removal of the group counts as one, too, and it may have been somebody else who removed it.
+            return u64::from_ne_bytes(count) > u64::from(!self.folder.exists());
         }
         let length = rustix::io::pread(&self.fd, &mut buffer, 0).unwrap_or(0);
         let counts = files::parse_flat_keyed(&String::from_utf8_lossy(&buffer[..length]));

@@ -76,7 +76,12 @@ pub(super) fn run(
     };
     let mut given = vec![end.as_fd()];
     given.extend(further.descriptors());
-    let told = task::give(&mut ours, &task, &given).map_err(setup("tell a program what it is"));
+    // Into the groups of the first process: on v2 some versions have put it into one below.
+    let moved = container.cgroup.entry_fds_beside(container.pid).and_then(|entries| {
+        let enter = |entry| rustix::io::write(entry, pid.to_string().as_bytes()).map(drop);
+        entries.iter().try_for_each(enter).map_err(setup("enter the control groups"))
+    });
+    let told = moved.and_then(|()| task::give(&mut ours, &task, &given).map_err(setup("tell a program what it is")));
     drop(given);
     drop((end, ours));
     if let Err(error) = told {
