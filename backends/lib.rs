@@ -7,6 +7,7 @@
 mod absent;
 mod backend;
 mod bundle;
+mod children;
 mod error;
 mod jail;
 mod registry;

@@ -95,7 +95,7 @@ pub fn find_mounted<'a>(table: &'a [Mounted], path: &Path) -> Option<&'a Mounted
 impl Mounted {
     fn of(one: &libc::statfs) -> Self {
         let text = |field: &[c_char]| {
-            OsString::from_vec(field.iter().map(|&c| c.cast_unsigned()).take_while(|&c| c != 0).collect())
+            OsString::from_vec(field.iter().map(|c| c.to_ne_bytes()[0]).take_while(|&c| c != 0).collect())
         };
         Self {
             // SAFETY: an fsid is two integers (sys/_types.h), which libc keeps to itself.

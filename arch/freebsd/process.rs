@@ -12,7 +12,7 @@ use super::sys;
 const KERN_PROC_PID: i32 = 1;
 const KERN_PROC_PROC: i32 = 8;
 /// sys/proc.h
-const SZOMB: i8 = 5;
+const SZOMB: libc::c_char = 5;
 
 /// A process named by its number and start time, with a queue that tells of its end.
 #[derive(Debug)]

@@ -3,14 +3,15 @@
 //! `plan.rs` (with `refuse.rs`, `parameters.rs`, `privileges.rs`, `network.rs`, `mounts.rs`, `limits.rs` and `program.rs`)
 //! computes what a jail is made of from the specification; it is pure, and tested on Linux too. `sys.rs` has the system calls,
 //! all that is unsafe; `root.rs` makes the mounts, `devices.rs` and `interfaces.rs` call the system's own programs for device
-//! rules and interfaces; `child.rs` is what a program's process does between fork and exec; `sandbox.rs` is what the creator
-//! holds. What FreeBSD has no namespaces for is undone by hand: mounts are the whole host's, so they are taken off when the
-//! container is deleted.
+//! rules and interfaces; `exec.rs` starts a program, and `child.rs` is what its process does between fork and exec;
+//! `sandbox.rs` is what the creator holds. What FreeBSD has no namespaces for is undone by hand: mounts are the whole host's, so
+//! they are taken off when the container is deleted.
 
 cfg_if::cfg_if! {
     if #[cfg(target_os = "freebsd")] {
         mod child;
         mod devices;
+        mod exec;
         mod interfaces;
         mod probe;
         mod root;

@@ -4,27 +4,25 @@
 //! that another process needs.
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use berth_arch::process::{self, Process};
 use berth_arch::{Host, Probe};
 use oci_spec::runtime::Spec;
-use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
-use rustix::pty::OpenptFlags;
 
-use super::child::{Report, Step, Streams, Task};
+use super::child::{Report, Step};
+use super::exec::{Child, Started, refusal, spawn};
 use super::network::Network;
 use super::parameters::jail_name;
 use super::plan::Plan;
 use super::program::Program;
 use super::stats::{self, Accounts};
 use super::{devices, interfaces, limits, privileges, probe, refuse, root, sys};
+use crate::children::{exit_status, send, try_wait};
 use crate::error::setup;
-use crate::words::exec_error;
 use crate::{
     Backend, Bundle, ContainerId, Error, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Result, Sandbox,
     SavedSandbox, Stats, Stdio,
@@ -147,7 +145,7 @@ impl Container {
         stats::apply(&name, self.accounts.jail, &plan.limits, &mut self.warnings)?;
         interfaces::set_up(&self.id, &name, &plan.network)?;
         let program = plan.program.name.clone();
-        let (started, gate) = self.spawn(plan.program, io, Vec::new(), true)?;
+        let (started, gate) = spawn(self.accounts.jail, plan.program, io, Vec::new(), true)?;
         let Started { process, report, terminal } = started;
         self.terminal = terminal;
         self.init = Some(process);
@@ -158,48 +156,6 @@ impl Container {
         }
         self.waiting = Some(Waiting { gate, report, program });
         Ok(())
-    }
-
-    /// Forks a program's process.
-    fn spawn(
-        &self,
-        program: Program,
-        io: Stdio,
-        preserved: Vec<OwnedFd>,
-        waits: bool,
-    ) -> Result<(Started, Option<OwnedFd>)> {
-        let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(setup("make a pipe"));
-        let (report, theirs) = pipe()?;
-        let (streams, terminal) = streams(io)?;
-        let mut task = Task::new(self.accounts.jail, program, streams, theirs);
-        task.preserved = preserved;
-        let gate = if waits {
-            let (wait, gate) = pipe()?;
-            task.gate = Some(wait);
-            Some(gate)
-        } else {
-            None
-        };
-        task.move_up().map_err(setup("duplicate a descriptor"))?;
-        let ours = gate.as_ref();
-        let pid = sys::fork(|| {
-            // The child's own copy: as long as it is open, the gate would not end with its creator.
-            if let Some(gate) = ours {
-                sys::close(gate.as_fd());
-            }
-            task.run()
-        });
-        let pid = pid.map_err(setup("fork"))?;
-        // The child has its own copies: as long as ours are open, a pipe does not end.
-        drop(task);
-        match Process::open(pid, None) {
-            Ok(process) => Ok((Started { process, report, terminal }, gate)),
-            Err(error) => {
-                drop(gate);
-                let _ = process::wait(pid);
-                Err(setup("open the program's process")(error))
-            }
-        }
     }
 
     fn kill_and_wait(&self) -> Result<()> {
@@ -237,43 +193,6 @@ impl Container {
 
     fn init(&self) -> Result<&Process> {
         self.init.as_ref().ok_or_else(|| Error::NotFound(format!("container {}: it is not running", self.id)))
-    }
-}
-
-struct Started {
-    process: Process,
-    report: OwnedFd,
-    terminal: Option<OwnedFd>,
-}
-
-/// The program's side of its streams, and the controlling side of a terminal. The terminal is the host's: a jail sees none but
-/// those that were opened in it and the one of its own session (devfs(5)).
-fn streams(io: Stdio) -> Result<(Streams, Option<OwnedFd>)> {
-    let size = match io {
-        Stdio::Pipes { stdin, stdout, stderr } => return Ok((Streams::Pipes([stdin, stdout, stderr]), None)),
-        Stdio::Terminal { size } => size,
-    };
-    let step = || setup("open a pseudo-terminal");
-    let controlling =
-        rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).map_err(step())?;
-    rustix::pty::grantpt(&controlling).map_err(step())?;
-    rustix::pty::unlockpt(&controlling).map_err(step())?;
-    let name = rustix::pty::ptsname(&controlling, Vec::new()).map_err(step())?;
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let program = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).map_err(step())?;
-    if let Some((columns, rows)) = size {
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(&controlling, size).map_err(step())?;
-    }
-    Ok((Streams::Terminal(program), Some(controlling)))
-}
-
-/// What a child that did not get to its program said.
-fn refusal(report: Option<Report>, program: &str) -> Error {
-    match report {
-        Some(Report { step: Step::Exec, errno }) => exec_error(program, errno),
-        Some(Report { step, errno }) => setup(step.words())(errno),
-        None => setup("make the container: its first process was killed")(Errno::SRCH),
     }
 }
 
@@ -320,7 +239,7 @@ impl Sandbox for Container {
         }
         let program = Program::new(process)?;
         let name = program.name.clone();
-        let (Started { process, report, terminal }, _) = self.spawn(program, io, preserved, false)?;
+        let (Started { process, report, terminal }, _) = spawn(self.accounts.jail, program, io, preserved, false)?;
         match Report::read(&report).map_err(setup("read what the program says"))? {
             None => Ok(Box::new(Child { process, terminal, status: None })),
             refused => {
@@ -426,63 +345,4 @@ impl Drop for Container {
             let _ = self.delete();
         }
     }
-}
-
-/// A program of [`Sandbox::exec`].
-struct Child {
-    process: Process,
-    terminal: Option<OwnedFd>,
-    status: Option<ExitStatus>,
-}
-
-impl ExecChild for Child {
-    fn pid(&self) -> i32 {
-        self.process.pid()
-    }
-
-    fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.process.exit_fd())
-    }
-
-    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            self.status = try_wait(&self.process)?;
-        }
-        Ok(self.status)
-    }
-
-    fn signal(&self, signal: i32) -> Result<()> {
-        if self.status.is_some() {
-            return Err(Error::NotFound(format!("process {}: it has ended", self.pid())));
-        }
-        send(&self.process, signal)
-    }
-
-    fn take_terminal(&mut self) -> Option<OwnedFd> {
-        self.terminal.take()
-    }
-}
-
-fn try_wait(process: &Process) -> Result<Option<ExitStatus>> {
-    match process::try_wait(process.pid()) {
-        Ok(status) => Ok(status.map(exit_status)),
-        Err(error) => Err(setup(format!("wait for process {}", process.pid()))(error)),
-    }
-}
-
-fn send(process: &Process, signal: i32) -> Result<()> {
-    process.signal(signal).map_err(|error| match error.raw_os_error() {
-        Some(libc::ESRCH) => Error::NotFound(format!("process {}: it has ended", process.pid())),
-        Some(libc::EINVAL) => Error::InvalidArgument(format!("signal {signal}")),
-        _ => setup(format!("send signal {signal} to process {}", process.pid()))(error),
-    })
-}
-
-/// From wait(2)'s status.
-fn exit_status(status: i32) -> ExitStatus {
-    if libc::WIFSIGNALED(status) {
-        let signal = libc::WTERMSIG(status);
-        return ExitStatus { code: 128 + signal, signal: Some(signal) };
-    }
-    ExitStatus { code: libc::WEXITSTATUS(status), signal: None }
 }

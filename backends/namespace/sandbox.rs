@@ -16,6 +16,7 @@ use super::report::{Channel, Failure, Packet, Step};
 use super::tree;
 use super::{gate, hooks};
 use crate::cgroup::Cgroup;
+pub(crate) use crate::children::{exit_status, send, try_wait};
 use crate::{Error, ExecChild, ExitStatus, Freezer, Limiter, Result, Sandbox, SavedSandbox, Stats, Stdio};
 
 pub(crate) struct Container {
@@ -280,30 +281,6 @@ pub(super) fn until_exec(
             Some(Packet::Terminal(_) | Packet::Child(_) | Packet::Hooks | Packet::Ready) => {}
         }
     }
-}
-
-pub(crate) fn try_wait(process: &Process) -> Result<Option<ExitStatus>> {
-    match process::try_wait(process.pid()) {
-        Ok(status) => Ok(status.map(exit_status)),
-        Err(error) => Err(setup(format!("wait for process {}", process.pid()))(error)),
-    }
-}
-
-pub(crate) fn send(process: &Process, signal: i32) -> Result<()> {
-    process.signal(signal).map_err(|error| match error.raw_os_error() {
-        Some(libc::ESRCH) => Error::NotFound(format!("process {}: it has ended", process.pid())),
-        Some(libc::EINVAL) => Error::InvalidArgument(format!("signal {signal}")),
-        _ => setup(format!("send signal {signal} to process {}", process.pid()))(error),
-    })
-}
-
-/// From wait(2)'s status.
-pub(crate) fn exit_status(status: i32) -> ExitStatus {
-    if libc::WIFSIGNALED(status) {
-        let signal = libc::WTERMSIG(status);
-        return ExitStatus { code: 128 + signal, signal: Some(signal) };
-    }
-    ExitStatus { code: libc::WEXITSTATUS(status), signal: None }
 }
 
 /// What the child says before it waits for its start.
