@@ -34,7 +34,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// This host lets nobody but root do it.
-    #[error("run an engine as an ordinary user: {reason}; {hint}")]
+    #[error("run an engine without root (CAP_SYS_ADMIN): {reason}; {hint}")]
     Unavailable { reason: String, hint: String },
     #[error("{action}: {source}")]
     Io { action: String, source: io::Error },

@@ -56,8 +56,9 @@ fn an_owner_beyond_the_range_is_refused_with_the_remedy() {
 fn without_user_namespaces_the_reason_is_said() {
     let Some(world) = World::of_user(Mode::Embedded, Given::Ranges) else { return };
     let without = [("BERTH_PRETEND_WITHOUT", "userns")];
-    world.with(&without, &["ps"]).refused(1, &["ordinary user", "userns", "BERTH_PRETEND_WITHOUT"]);
-    world.with(&without, &["serve"]).refused(1, &["ordinary user", "userns"]);
+    world.with(&without, &["ps"]).refused(1, &["CAP_SYS_ADMIN", "userns", "BERTH_PRETEND_WITHOUT"]);
+    world.with(&without, &["run", "--rm", "box", "true"]).refused(125, &["CAP_SYS_ADMIN", "userns"]);
+    world.with(&without, &["serve"]).refused(1, &["CAP_SYS_ADMIN", "userns"]);
     world.with(&without, &["--version"]).ok();
     // Who talks to an engine of others needs none of his own.
     world.start_daemon();

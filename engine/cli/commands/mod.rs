@@ -421,7 +421,11 @@ fn perform(verb: &Verb, arguments: &ArgMatches, globals: Globals) -> anyhow::Res
         log_to_stderr(true);
     }
     crate::sys::keep_the_heap();
-    let session = Session::open(&globals)?;
+    let session = match Session::open(&globals) {
+        // The codes below are those of the container's program.
+        Err(error) if verb.name == "run" => return Err(Exit { code: 125, error }.into()),
+        session => session?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on((verb.act)(arguments, session));
     // What still reads a terminal or waits for a container must not hold up the end, nor need what the end of the
