@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use berth_arch::process::{self, Process, Stat};
+use berth_arch::process::{Process, Stat};
 
 use super::mark::Mark;
 use crate::{Error, Result};
@@ -16,14 +16,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One look at all processes: calls `act` with each of the container's that has not ended, as soon as it is found. Numbers
 /// grow, so what is forked meanwhile is mostly seen by the same look.
-fn look(mark: &Mark, init: Option<i32>, mut act: impl FnMut(i32)) {
+fn look(mark: &Mark, init: Option<i32>, mut act: impl FnMut(&Process)) {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let (mut found, mut others) = (HashSet::new(), Vec::new());
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        if pid != own && (mark.is_on(pid) || init == Some(pid)) {
+        let ours = || mark.is_on(pid) || init == Some(pid);
+        if pid != own && ours() {
             found.insert(pid);
-            act(pid);
+            hold(pid, ours).iter().for_each(&mut act);
         } else {
             others.push(pid);
         }
@@ -32,20 +33,26 @@ fn look(mark: &Mark, init: Option<i32>, mut act: impl FnMut(i32)) {
         return;
     }
     // Those that have left the root and not their parents.
-    let parents: Vec<(i32, i32)> =
-        others.into_iter().filter_map(|pid| Some((pid, Stat::read(pid).ok()?.parent))).collect();
+    let parent = |pid: i32| Some(Stat::read(pid).ok()?.parent);
+    let parents: Vec<(i32, i32)> = others.into_iter().filter_map(|pid| Some((pid, parent(pid)?))).collect();
     loop {
-        let fresh: Vec<i32> = parents
-            .iter()
-            .filter(|(pid, parent)| found.contains(parent) && !found.contains(pid))
-            .map(|one| one.0)
-            .collect();
+        let below = |one: &&(i32, i32)| found.contains(&one.1) && !found.contains(&one.0) && one.0 != own;
+        let fresh: Vec<(i32, i32)> = parents.iter().filter(below).copied().collect();
         if fresh.is_empty() {
             return;
         }
-        fresh.iter().copied().filter(|&pid| pid != own).for_each(&mut act);
-        found.extend(fresh);
+        for (pid, known) in fresh {
+            found.insert(pid);
+            hold(pid, || parent(pid) == Some(known)).iter().for_each(&mut act);
+        }
     }
+}
+
+/// The process of that number, if it has not ended and what is known of it still holds now that nobody else can get the
+/// number.
+fn hold(pid: i32, known: impl Fn() -> bool) -> Option<Process> {
+    let process = Process::open(pid, None).ok()?;
+    (process.is_alive() && known()).then_some(process)
 }
 
 /// `init` counts as long as it has not ended, also before its root has changed.
@@ -56,8 +63,7 @@ fn alive(init: Option<&Process>) -> Option<i32> {
 /// As host process numbers. A snapshot.
 pub(super) fn list(mark: &Mark, init: &Process) -> Vec<i32> {
     let mut pids = Vec::new();
-    look(mark, alive(Some(init)), |pid| pids.push(pid));
-    pids.retain(|&pid| Stat::read(pid).is_ok_and(|stat| !stat.has_ended()));
+    look(mark, alive(Some(init)), |process| pids.push(process.pid()));
     pids
 }
 
@@ -67,9 +73,9 @@ pub(super) fn kill_all(mark: &Mark, init: Option<&Process>) -> Result<()> {
     let mut stopped = HashSet::new();
     for _ in 0..ROUNDS {
         let before = stopped.len();
-        look(mark, alive(init), |pid| {
-            if let Some(start) = signal(pid, libc::SIGSTOP) {
-                stopped.insert((pid, start));
+        look(mark, alive(init), |process| {
+            if process.signal(libc::SIGSTOP).is_ok() {
+                stopped.insert((process.pid(), process.start_time()));
             }
         });
         if stopped.len() == before {
@@ -80,7 +86,7 @@ pub(super) fn kill_all(mark: &Mark, init: Option<&Process>) -> Result<()> {
     let mut pause = Duration::from_micros(200);
     loop {
         let mut left = 0;
-        look(mark, alive(init), |pid| left += usize::from(signal(pid, libc::SIGKILL).is_some()));
+        look(mark, alive(init), |process| left += usize::from(process.signal(libc::SIGKILL).is_ok()));
         if left == 0 {
             return Ok(());
         }
@@ -90,14 +96,4 @@ pub(super) fn kill_all(mark: &Mark, init: Option<&Process>) -> Result<()> {
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
     }
-}
-
-/// The start time of the process, if it took the signal: none that has ended.
-fn signal(pid: i32, signal: i32) -> Option<u64> {
-    let process = process::Process::open(pid, None).ok()?;
-    if !process.is_alive() {
-        return None;
-    }
-    process.signal(signal).ok()?;
-    Some(process.start_time())
 }

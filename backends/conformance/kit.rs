@@ -253,7 +253,9 @@ impl Ends {
 }
 
 pub(crate) fn id() -> ContainerId {
-    format!("conformance-{}", std::process::id()).parse().unwrap()
+    // Numbers of processes come round again while groups of that name may still be emptying.
+    let (pid, start) = berth_arch::process::myself().unwrap();
+    format!("conformance-{pid}-{start}").parse().unwrap()
 }
 
 pub(crate) fn bundle(place: &Place, value: Value) -> Bundle {
@@ -392,9 +394,11 @@ fn killed_creator(place: &Place, value: Value, started: bool, ready: impl Fn() -
             std::thread::park();
         }
     });
+    // A creator that fails is heard of by the end.
     drop(write);
     let mut text = [0; 4096];
     let length = rustix::io::read(&read, &mut text).unwrap();
+    assert!(length > 0, "the creator has failed");
     until("the container is ready", || ready().then_some(()));
     let process = berth_arch::process::Process::open(creator, None).unwrap();
     process.signal(libc::SIGKILL).unwrap();
