@@ -257,10 +257,15 @@ mod tests {
         let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
         let runtime = Runtime { path: "/bin/sh".into(), args: vec!["-c".into(), script] };
         let call = Call::new("mine", &runtime).unwrap();
-        let Err(error) = call.run(Duration::from_millis(500)) else { panic!("it has ended") };
+        let Err(error) = call.run(Duration::from_secs(3)) else { panic!("it has ended") };
         assert!(error.to_string().contains("call mine (/bin/sh): it has not answered"), "{error}");
         let started: i32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
-        assert!(Process::open(started, None).map_or(true, |process| !process.is_alive()));
+        // Killed with the call, and gone a moment later.
+        let until = Instant::now() + BRIEF;
+        while Process::open(started, None).is_ok_and(|process| process.is_alive()) {
+            assert!(Instant::now() < until, "process {started} goes on");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     #[test]
