@@ -76,7 +76,8 @@ fn a_fork_bomb_ends_with_its_container() {
     let place = Place::new();
     let mut value = kit::spec_value(&place, &[]);
     // A user of this test's own: how many processes it may have is counted for all of them on the host, zombies too.
-    let user = 100_000 + std::process::id();
+    let (first, count) = kit::others();
+    let user = first + std::process::id() % count;
     value["process"]["user"] = json!({ "uid": user, "gid": user });
     value["process"]["rlimits"] = json!([{ "type": "RLIMIT_NPROC", "soft": 300, "hard": 300 }]);
     place.add_probe();

@@ -69,7 +69,13 @@ pub(crate) fn check(
         host.network_mode = Some("bridge".to_owned());
     }
     let backend = isolation::choose(&host, engine, machine, &mut warnings)?;
+    let before = warnings.len();
     backend.check(&config, &mut host, was_left_open, &mut warnings)?;
+    if engine.strict
+        && let Some(warning) = warnings.get(before)
+    {
+        return Err(Error::Unavailable(format!("{warning} (strict = true)")));
+    }
     let network_was_left_open = was_left_open && host.network_mode.as_deref() == Some("bridge");
     host.runtime = Some(backend.name.clone());
     host.isolation = None;
