@@ -194,7 +194,7 @@ fn isolation_is_chosen_by_name() {
     world.run(&["--rm", "--isolation", "namespace", "box", "true"]).ok();
     world.run(&["--rm", "--isolation", "auto", "box", "true"]).ok();
     world.run(&["--rm", "--isolation", "chroot", "box", "true"]).ok();
-    world.run(&["--rm", "--isolation", "jail", "box", "true"]).refused(125, &["jail", "namespace"]);
+    world.run(&["--rm", "--isolation", "jail", "box", "true"]).refused(125, &["jail", "FreeBSD"]);
     world.run(&["--rm", "--isolation", "magic", "box", "true"]).refused(125, &["magic", "namespace"]);
     world.run(&["--rm", "--runtime", "nonsense", "box", "true"]).refused(125, &["nonsense"]);
 }
