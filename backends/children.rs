@@ -1,9 +1,58 @@
 //! Processes that a backend waits for and signals, as [`crate::Sandbox`] answers.
 
+use std::os::fd::{BorrowedFd, OwnedFd};
+
 use berth_arch::process::{self, Process};
 
 use crate::error::setup;
-use crate::{Error, ExitStatus, Result};
+use crate::{Error, ExecChild, ExitStatus, Result};
+
+/// A program of [`crate::Sandbox::exec`] that is a child of this process.
+pub(crate) struct Child {
+    process: Process,
+    terminal: Option<OwnedFd>,
+    status: Option<ExitStatus>,
+}
+
+impl Child {
+    pub(crate) fn new(process: Process, terminal: Option<OwnedFd>) -> Self {
+        Self { process, terminal, status: None }
+    }
+}
+
+impl ExecChild for Child {
+    fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.process.pidfd()
+    }
+
+    #[cfg(target_os = "freebsd")]
+    fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.process.exit_fd())
+    }
+
+    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            self.status = try_wait(&self.process)?;
+        }
+        Ok(self.status)
+    }
+
+    fn signal(&self, signal: i32) -> Result<()> {
+        if self.status.is_some() {
+            return Err(Error::NotFound(format!("process {}: it has ended", self.process.pid())));
+        }
+        send(&self.process, signal)
+    }
+
+    fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
+    }
+}
 
 pub(crate) fn try_wait(process: &Process) -> Result<Option<ExitStatus>> {
     match process::try_wait(process.pid()) {

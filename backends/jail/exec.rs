@@ -1,6 +1,6 @@
 //! Starts a program's process, for the first one of a container and for further ones.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use berth_arch::process::{self, Process};
 use rustix::fs::OFlags;
@@ -11,10 +11,9 @@ use rustix::pty::OpenptFlags;
 use super::child::{Report, Step, Streams, Task};
 use super::program::Program;
 use super::sys;
-use crate::children::{send, try_wait};
 use crate::error::setup;
 use crate::words::exec_error;
-use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
+use crate::{Error, Result, Stdio};
 
 pub(super) struct Started {
     pub(super) process: Process,
@@ -92,40 +91,5 @@ pub(super) fn refusal(report: Option<Report>, program: &str) -> Error {
         Some(Report { step: Step::Exec, errno }) => exec_error(program, errno),
         Some(Report { step, errno }) => setup(step.words())(errno),
         None => setup("make the container: its first process was killed")(Errno::SRCH),
-    }
-}
-
-/// A program of [`crate::Sandbox::exec`].
-pub(super) struct Child {
-    pub(super) process: Process,
-    pub(super) terminal: Option<OwnedFd>,
-    pub(super) status: Option<ExitStatus>,
-}
-
-impl ExecChild for Child {
-    fn pid(&self) -> i32 {
-        self.process.pid()
-    }
-
-    fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.process.exit_fd())
-    }
-
-    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            self.status = try_wait(&self.process)?;
-        }
-        Ok(self.status)
-    }
-
-    fn signal(&self, signal: i32) -> Result<()> {
-        if self.status.is_some() {
-            return Err(Error::NotFound(format!("process {}: it has ended", self.pid())));
-        }
-        send(&self.process, signal)
-    }
-
-    fn take_terminal(&mut self) -> Option<OwnedFd> {
-        self.terminal.take()
     }
 }

@@ -14,14 +14,14 @@ use oci_spec::runtime::Spec;
 use rustix::io::Errno;
 
 use super::child::{Report, Step};
-use super::exec::{Child, Started, refusal, spawn};
+use super::exec::{Started, refusal, spawn};
 use super::network::Network;
 use super::parameters::jail_name;
 use super::plan::Plan;
 use super::program::Program;
 use super::stats::{self, Accounts};
 use super::{devices, interfaces, limits, privileges, probe, refuse, root, sys};
-use crate::children::{exit_status, send, try_wait};
+use crate::children::{Child, exit_status, send, try_wait};
 use crate::error::setup;
 use crate::{
     Backend, Bundle, ContainerId, Error, ExecChild, ExitStatus, Freezer, Isolation, Limiter, Result, Sandbox,
@@ -241,7 +241,7 @@ impl Sandbox for Container {
         let name = program.name.clone();
         let (Started { process, report, terminal }, _) = spawn(self.accounts.jail, program, io, preserved, false)?;
         match Report::read(&report).map_err(setup("read what the program says"))? {
-            None => Ok(Box::new(Child { process, terminal, status: None })),
+            None => Ok(Box::new(Child::new(process, terminal))),
             refused => {
                 let _ = process::wait(process.pid());
                 Err(refusal(refused, &name))

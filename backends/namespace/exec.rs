@@ -22,46 +22,12 @@ use super::plan::forbid_nodes;
 use super::process::{ProcessPlan, Streams, setup};
 use super::report::{At, Channel, Done, Packet, Step};
 use super::rootfs;
-use super::sandbox::{Container, borrow, send, try_wait};
+use super::sandbox::{Container, borrow};
 use super::scheduling::Affinity;
 use super::sys;
 use super::terminal::{self, Place};
-use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
-
-/// A program that was started by exec.
-pub(super) struct Child {
-    pub(super) process: Process,
-    pub(super) terminal: Option<OwnedFd>,
-    pub(super) status: Option<ExitStatus>,
-}
-
-impl ExecChild for Child {
-    fn pid(&self) -> i32 {
-        self.process.pid()
-    }
-
-    fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.process.pidfd()
-    }
-
-    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            self.status = try_wait(&self.process)?;
-        }
-        Ok(self.status)
-    }
-
-    fn signal(&self, signal: i32) -> Result<()> {
-        if self.status.is_some() {
-            return Err(Error::NotFound(format!("process {}: it has ended", self.process.pid())));
-        }
-        send(&self.process, signal)
-    }
-
-    fn take_terminal(&mut self) -> Option<OwnedFd> {
-        self.terminal.take()
-    }
-}
+use crate::children::Child;
+use crate::{Error, ExecChild, Result, Stdio};
 
 /// What the first process needs.
 struct Plan {
@@ -133,7 +99,7 @@ pub(super) fn run(
     // Held until here, for the child had to copy them.
     process.streams = Streams::Terminal { size: None };
     process.preserved.clear();
-    Ok(Box::new(Child { process: answer?, terminal, status: None }))
+    Ok(Box::new(Child::new(answer?, terminal)))
 }
 
 /// Reads what the two say until the program runs. A second process that fails is reaped.

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::actions::{self, Action, c_string};
 use super::become_program::{clean_slate, oom_score};
-use super::exec::{Child, second};
+use super::exec::second;
 use super::explain::{explain, explain_process};
 use super::namespaces::Namespaces;
 use super::plan::{Owners, Plan, forbid_nodes, refuse_host_settings, refuse_unsupported};
@@ -30,6 +30,7 @@ use super::sandbox::{Heard, until_exec, until_ready};
 use super::sys::{self, Strings};
 use super::{clone, init};
 use crate::cgroup::Cgroup;
+use crate::children::Child;
 use crate::{Bundle, Error, ExecChild, Result, Stdio};
 
 /// The porch's folder for what is bound inside.
@@ -222,7 +223,7 @@ impl Further {
             }
         }
         match failure {
-            None => Ok(Box::new(Child { process, terminal, status: None })),
+            None => Ok(Box::new(Child::new(process, terminal))),
             Some(failure) => {
                 let _ = process::wait(pid);
                 Err(explain_process(&self.0, failure))

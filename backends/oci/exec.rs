@@ -1,23 +1,18 @@
 //! Further programs in a running container.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use berth_arch::process::Process;
 
 use super::sandbox::{Container, streams};
 use super::{adapt, explain};
-use crate::namespace::{send, setup, try_wait};
-use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
+use crate::children::Child;
+use crate::namespace::setup;
+use crate::{Error, ExecChild, Result, Stdio};
 
 /// What the runtime is given, and where it writes the process's number.
 const PROCESS: &str = "exec.json";
 const PID: &str = "exec.pid";
-
-struct Child {
-    process: Process,
-    terminal: Option<OwnedFd>,
-    status: Option<ExitStatus>,
-}
 
 pub(super) fn run(
     container: &Container,
@@ -59,33 +54,5 @@ pub(super) fn run(
     let _ = std::fs::remove_file(folder.file(PID));
     let opened = Process::open(pid, None).map_err(setup("open the process"))?;
     let terminal = console.map(|(console, size)| console.receive(size)).transpose()?;
-    Ok(Box::new(Child { process: opened, terminal, status: None }))
-}
-
-impl ExecChild for Child {
-    fn pid(&self) -> i32 {
-        self.process.pid()
-    }
-
-    fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.process.pidfd()
-    }
-
-    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            self.status = try_wait(&self.process)?;
-        }
-        Ok(self.status)
-    }
-
-    fn signal(&self, signal: i32) -> Result<()> {
-        if self.status.is_some() {
-            return Err(Error::NotFound(format!("process {}: it has ended", self.process.pid())));
-        }
-        send(&self.process, signal)
-    }
-
-    fn take_terminal(&mut self) -> Option<OwnedFd> {
-        self.terminal.take()
-    }
+    Ok(Box::new(Child::new(opened, terminal)))
 }
