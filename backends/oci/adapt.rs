@@ -261,6 +261,11 @@ impl Mounts<'_> {
                 "use rslave or rprivate, or the namespace backend",
             );
         }
+        // Below a file there is nothing, and crun would open it as a folder.
+        let is_file = |source: &PathBuf| source.exists() && !source.is_dir();
+        if mount.source().as_ref().is_some_and(is_file) {
+            options.retain(|word| word != "rro");
+        }
         // Taken for an option of the file system by who does not know it, and so for nothing.
         if self.features.knows_mount_option("rro") == Some(false) && options.iter().any(|word| word == "rro") {
             options.retain(|word| word != "rro");

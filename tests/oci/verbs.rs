@@ -252,9 +252,9 @@ fn features_name_what_the_backend_takes() {
     oci.run("all", "true", |config| config["linux"]["namespaces"] = json!(listed)).ok();
     // And each mount option that is named is none of a file system's.
     let words = features["mountOptions"].as_array().unwrap();
-    for word in
-        words.iter().filter(|word| !["bind", "rbind", "remount", "mand", "rro"].contains(&word.as_str().unwrap()))
-    {
+    // Those aside that need more than a tmpfs.
+    let others = ["bind", "rbind", "remount", "mand", "rro", "idmap", "ridmap"];
+    for word in words.iter().filter(|word| !others.contains(&word.as_str().unwrap())) {
         oci.run("option", "true", |config| {
             let mount = json!({ "destination": "/etc", "type": "tmpfs", "source": "tmpfs", "options": [word] });
             config["mounts"].as_array_mut().unwrap().push(mount);
