@@ -16,10 +16,12 @@ fn attempts() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/escapes/attempts.c");
-        let built = std::env::temp_dir().join(format!("berth-attempts-{}", std::process::id()));
+        let built = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("attempts");
+        let new = built.with_extension(std::process::id().to_string());
         let mut compiler = Command::new("gcc");
-        compiler.args(["-static", "-O1", "-o"]).arg(&built).arg(source);
+        compiler.args(["-static", "-O1", "-o"]).arg(&new).arg(source);
         call(compiler, b"", LIMIT).ok();
+        fs::rename(new, &built).unwrap();
         built
     })
 }
