@@ -1,6 +1,8 @@
 //! The list of backends, and which one is used.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use berth_arch::{Host, Probe};
 
@@ -48,7 +50,19 @@ pub struct Refused {
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     runtimes: BTreeMap<String, Runtime>,
+    /// What was found last: a container is made, and started a moment later.
+    last: Arc<Mutex<Option<Found>>>,
 }
+
+#[derive(Debug)]
+struct Found {
+    name: String,
+    isolation: Isolation,
+    when: Instant,
+}
+
+/// How long the answer of a probe is taken for the host's present state.
+const FRESH: Duration = Duration::from_secs(1);
 
 impl Registry {
     /// A runtime that has the name of one of berth's own is InvalidArgument.
@@ -57,7 +71,7 @@ impl Registry {
         if let Some(name) = runtimes.keys().find(reserved) {
             return Err(Error::InvalidArgument(format!("runtime name {name:?}: it is reserved; use another one")));
         }
-        Ok(Self { runtimes })
+        Ok(Self { runtimes, ..Self::default() })
     }
 
     /// Every backend that could be used, in the order of preference.
@@ -69,7 +83,11 @@ impl Registry {
     /// strongest that works here. A name that does not exist is InvalidArgument; Unavailable says every refusal.
     pub fn select(&self, host: &Host, explicit: Option<&str>) -> Result<Selection> {
         let mut refused = Vec::new();
-        for name in self.wanted(explicit.unwrap_or("auto"))? {
+        let wanted = self.wanted(explicit.unwrap_or("auto"))?;
+        if let Some(found) = wanted.first().and_then(|name| self.found_just_now(name)) {
+            return Ok(found);
+        }
+        for name in wanted {
             let backends = self.of(&name);
             if backends.is_empty() {
                 refused.push(Refused {
@@ -83,7 +101,11 @@ impl Registry {
             }
             for backend in backends {
                 match backend.probe(host) {
-                    Probe::Available { detail } => return Ok(Selection { backend, isolation: detail, refused }),
+                    Probe::Available { detail } => {
+                        let name = backend.name().to_owned();
+                        *self.last() = Some(Found { name, isolation: detail.clone(), when: Instant::now() });
+                        return Ok(Selection { backend, isolation: detail, refused });
+                    }
                     Probe::Unavailable { reason, hint } => {
                         refused.push(Refused { name: backend.name().to_owned(), reason, hint });
                     }
@@ -92,6 +114,27 @@ impl Registry {
         }
         let said: Vec<String> = refused.iter().map(Refused::to_string).collect();
         Err(Error::Unavailable(format!("no isolation backend works here: {}", said.join("; "))))
+    }
+
+    fn found_just_now(&self, name: &str) -> Option<Selection> {
+        let last = self.last();
+        let found = last.as_ref().filter(|found| found.name == name && found.when.elapsed() < FRESH)?;
+        let backend = self.of(name).into_iter().next()?;
+        Some(Selection { backend, isolation: found.isolation.clone(), refused: Vec::new() })
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Found>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The names of the external runtimes that a configuration has.
+    pub fn runtimes(&self) -> impl Iterator<Item = &String> {
+        self.runtimes.keys()
+    }
+
+    /// With further runtimes, which win over those of the same name.
+    pub fn extend(&mut self, other: Self) {
+        self.runtimes.extend(other.runtimes);
     }
 
     /// Whether `explicit` is something that [`Self::select`] takes, which it tries then.

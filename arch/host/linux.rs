@@ -13,9 +13,7 @@ pub(super) fn in_user_namespace() -> bool {
 }
 
 pub(super) fn effective_capabilities() -> u64 {
-    let status = crate::kernel_file::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    rustix::thread::capabilities(None).map_or(0, |sets| sets.effective.bits())
 }
 
 /// By affinity, without the cgroup files that the standard library reads as well; it knows more than 1024.

@@ -47,7 +47,7 @@ pub struct User {
     pub gid: u32,
     /// Whether the process is in a user namespace other than the host's first one.
     pub in_user_namespace: bool,
-    /// CapEff of /proc/self/status.
+    /// A bit each, by number of linux/capability.h.
     pub effective_capabilities: u64,
 }
 
@@ -77,7 +77,8 @@ impl Kernel {
 }
 
 impl User {
-    fn detect() -> Self {
+    /// As the process is at this moment.
+    pub fn detect() -> Self {
         Self {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),

@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn userns_only() -> bool {
-        crate::Host::detect().user.in_user_namespace
+        crate::host::User::detect().in_user_namespace
     }
 
     #[test]

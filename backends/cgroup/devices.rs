@@ -1,6 +1,6 @@
 //! The devices controller: v1's lists (devices.rst), v2's BPF program (cgroup-v2.rst, "Device controller").
 
-use berth_arch::Host;
+use berth_arch::host::User;
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::layout::Version;
@@ -116,7 +116,7 @@ pub(super) fn apply(groups: &Groups, spec: &[LinuxDeviceCgroup], warnings: &mut 
         },
     };
     // In a user namespace no nodes can be made that would be of use.
-    if !spec.is_empty() && !Host::detect().user.in_user_namespace {
+    if !spec.is_empty() && !User::detect().in_user_namespace {
         warnings.say(format!("Device rules are not enforced by cgroups: {reason}."));
     }
     Ok(false)
@@ -130,7 +130,7 @@ fn apply_v1(group: &Group, rules: &[Rule], warnings: &mut Warnings) -> Result<bo
             Ok(()) => {}
             // It takes CAP_SYS_ADMIN of the host itself (security/device_cgroup.c).
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                if !Host::detect().user.in_user_namespace {
+                if !User::detect().in_user_namespace {
                     warnings.say(format!("Device rules are not enforced by cgroups: {error}."));
                 }
                 return Ok(false);

@@ -47,7 +47,7 @@ fn the_root_has_what_docker_gives() {
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         let line = outcome.output.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap_or_default();
         // Where nodes cannot be made, they are the host's, which nobody inside owns.
-        let bound = berth_arch::Host::detect().user.in_user_namespace && line.starts_with("crw-rw-rw- 65534 65534");
+        let bound = berth_arch::host::User::detect().in_user_namespace && line.starts_with("crw-rw-rw- 65534 65534");
         assert!(bound || line.starts_with("crw-rw-rw- 0 0"), "{name}: {}", outcome.output);
     }
     for link in ["fd -> /proc/self/fd", "stdin -> /proc/self/fd/0", "ptmx -> pts/ptmx"] {
@@ -137,7 +137,7 @@ fn owners_of_a_bind_mount_are_mapped() {
         Err(Error::Setup { source, .. })
             if matches!(source.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL))
                 || (source.raw_os_error() == Some(libc::EPERM)
-                    && berth_arch::Host::detect().user.in_user_namespace) =>
+                    && berth_arch::host::User::detect().in_user_namespace) =>
         {
             println!("this kernel or its file system maps no owners, or not for this user");
             std::process::exit(kit::SKIPPED.into());

@@ -6,7 +6,7 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
-use berth_arch::{Host, program};
+use berth_arch::{host, program};
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
 use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
@@ -22,7 +22,7 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// Enters the user namespace that `spec` asks for, if this process has no rights without. What is left to be made is
 /// returned. The process has one thread.
 pub(super) fn enter(spec: &Spec) -> Result<Option<Spec>> {
-    if Host::detect().user.has_capability(CAP_SYS_ADMIN) {
+    if host::User::detect().has_capability(CAP_SYS_ADMIN) {
         return Ok(None);
     }
     let linux = spec.linux().as_ref();

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use berth_arch::mount::{Mount, Prepared};
-use berth_arch::{Host, pretend};
+use berth_arch::{host, pretend};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
 
 use super::actions::{self, Planned, c_string};
@@ -152,7 +152,7 @@ pub(super) fn forbid_nodes(process: &mut ProcessPlan, spec: &Spec, enforced: boo
     let rules = resources.and_then(|resources| resources.devices().as_ref());
     let asked = rules.is_some_and(|rules| rules.iter().any(|rule| !rule.allow()));
     // In a user namespace the kernel makes none that would open.
-    if !asked || enforced || Host::detect().user.in_user_namespace {
+    if !asked || enforced || host::User::detect().in_user_namespace {
         return;
     }
     if process.capabilities.as_mut().is_some_and(Sets::take_mknod) {

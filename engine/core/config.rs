@@ -22,8 +22,8 @@ pub struct EngineConfig {
     pub storage_options: BTreeMap<String, String>,
     /// The isolation backend for containers that name none, or several; `None`: the strongest that works.
     pub isolation: Option<String>,
-    /// External OCI runtimes by the names that containers ask for.
-    pub runtimes: BTreeMap<String, Runtime>,
+    /// The isolation backends that there are to choose from.
+    pub backends: Registry,
     /// How packets get to and from containers' networks, or several ways; `None`: the best that works.
     pub packet_path: Option<String>,
     /// Refuse what would otherwise be a warning about limits.
@@ -54,8 +54,8 @@ struct File {
     #[serde(default)]
     storage_options: BTreeMap<String, String>,
     isolation: Option<Choice>,
-    #[serde(default)]
-    runtimes: BTreeMap<String, Runtime>,
+    #[serde(default, deserialize_with = "runtimes", rename = "runtimes")]
+    backends: Registry,
     #[serde(default)]
     network: Network,
     log: Option<Log>,
@@ -123,7 +123,7 @@ impl EngineConfig {
             storage_driver: None,
             storage_options: BTreeMap::new(),
             isolation: None,
-            runtimes: BTreeMap::new(),
+            backends: Registry::default(),
             packet_path: None,
             strict: false,
             log_driver: "json-file".to_owned(),
@@ -132,11 +132,6 @@ impl EngineConfig {
             program: PathBuf::from("/proc/self/exe"),
             arguments: Vec::new(),
         }
-    }
-
-    /// The isolation backends that there are to choose from.
-    pub fn backends(&self) -> Result<Registry> {
-        Ok(Registry::new(self.runtimes.clone())?)
     }
 
     /// Reads the configuration files and applies `overrides`.
@@ -198,7 +193,7 @@ impl EngineConfig {
         self.storage_driver = file.storage.map(Choice::into_text).or(self.storage_driver.take());
         self.storage_options.extend(file.storage_options);
         self.isolation = file.isolation.map(Choice::into_text).or(self.isolation.take());
-        self.runtimes.extend(file.runtimes);
+        self.backends.extend(file.backends);
         self.packet_path = file.network.packet_path.map(Choice::into_text).or(self.packet_path.take());
         if let Some(folders) = file.plugin_folders {
             self.plugin_folders = folders;
@@ -212,6 +207,10 @@ impl EngineConfig {
     }
 }
 
+fn runtimes<'d, D: serde::Deserializer<'d>>(table: D) -> Result<Registry, D::Error> {
+    Registry::new(BTreeMap::<String, Runtime>::deserialize(table)?).map_err(serde::de::Error::custom)
+}
+
 fn parse(text: &str, path: &Path) -> Result<File> {
     let invalid = |error: toml::de::Error| {
         let before = |start: usize| text.bytes().take(start).filter(|&byte| byte == b'\n').count();
@@ -221,9 +220,8 @@ fn parse(text: &str, path: &Path) -> Result<File> {
     let file: File = toml::from_str(text).map_err(invalid)?;
     let in_file = |error: &dyn std::fmt::Display| Error::invalid(format!("{}: {error}", path.display()));
     storage::check(&file.storage_options).map_err(|error| in_file(&error))?;
-    let backends = Registry::new(file.runtimes.clone()).map_err(|error| in_file(&error))?;
     if let Some(isolation) = file.isolation.clone() {
-        backends.check_names(&isolation.into_text()).map_err(|error| in_file(&error))?;
+        file.backends.check_names(&isolation.into_text()).map_err(|error| in_file(&error))?;
     }
     for folder in [&file.root, &file.run].into_iter().flatten() {
         if !folder.is_absolute() {

@@ -62,18 +62,14 @@ impl Engine {
     /// Of what the configuration names. A storage driver that does not work keeps the engine from opening.
     fn missing(&self) -> Vec<String> {
         let (config, host) = (self.config(), self.host());
-        let backends = match config.backends() {
-            Ok(backends) => backends,
-            Err(error) => return vec![error.to_string()],
-        };
         let mut missing = Vec::new();
         if let Some(asked) = config.isolation.as_deref()
-            && let Err(error) = backends.select(host, Some(asked))
+            && let Err(error) = config.backends.select(host, Some(asked))
         {
             missing.push(format!("isolation = {asked:?}: {error}"));
         }
-        for name in config.runtimes.keys() {
-            if let Err(error) = backends.select(host, Some(name)) {
+        for name in config.backends.runtimes() {
+            if let Err(error) = config.backends.select(host, Some(name)) {
                 missing.push(format!("runtimes.{name}: {error}"));
             }
         }
@@ -128,10 +124,7 @@ impl Engine {
 
     fn isolation_choice(&self) -> Choice {
         let host = self.host();
-        let backends = match self.config().backends() {
-            Ok(backends) => backends,
-            Err(error) => return Choice { picked: None, why: error.to_string(), candidates: Vec::new() },
-        };
+        let backends = &self.config().backends;
         let candidates: Vec<Finding> = backends
             .all()
             .iter()

@@ -65,7 +65,7 @@ impl Engine {
     /// Docker's `SystemInfo`, and under `Berth` what Docker has no place for.
     pub fn info(&self) -> Result<Value> {
         let host = self.host();
-        let backends = self.config().backends()?;
+        let backends = &self.config().backends;
         let backend = backends.select(host, self.config().isolation.as_deref());
         let isolation = backend.as_ref().map(|selection| selection.isolation.clone()).unwrap_or_default();
         let picked = backend.as_ref().ok().map(|selection| selection.backend.name().to_owned());

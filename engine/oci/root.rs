@@ -70,7 +70,7 @@ impl Root {
 fn is_users() -> bool {
     let user = rustix::process::geteuid();
     let root = std::env::var_os("USER").is_none_or(|name| name == OsStr::new("root"));
-    !user.is_root() || (!root && berth_arch::Host::detect().user.in_user_namespace)
+    !user.is_root() || (!root && berth_arch::host::User::detect().in_user_namespace)
 }
 
 /// Becomes a copy of this program that no container can write to (see [`berth_backends::protected_program`]): a process

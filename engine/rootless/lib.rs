@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use berth_arch::Host;
+use berth_arch::host::User;
 
 pub use holder::main;
 
@@ -108,7 +108,7 @@ pub fn enter(run: &Path) -> Result<()> {
     }
     let inside = match told() {
         Some((owner, run)) => join::again(owner, run)?,
-        None if Host::detect().user.has_capability(CAP_SYS_ADMIN) => return Ok(()),
+        None if User::detect().has_capability(CAP_SYS_ADMIN) => return Ok(()),
         None => join::enter(run)?,
     };
     let _ = INSIDE.set(inside);

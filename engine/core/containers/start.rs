@@ -65,7 +65,7 @@ impl Engine {
         }
         self.clear_stillborn(container);
         let explicit = container.host_config.runtime.as_deref().filter(|name| !name.is_empty());
-        let Selection { backend, isolation, .. } = self.config().backends()?.select(self.host(), explicit)?;
+        let Selection { backend, isolation, .. } = self.config().backends.select(self.host(), explicit)?;
         let mount_point = match isolation.mount {
             // Each container's mounts are its own, so one place serves all.
             true => self.paths().mount_point(),

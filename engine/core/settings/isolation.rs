@@ -37,7 +37,7 @@ pub(crate) fn choose(
             "isolation {isolation}: it is only for Windows; name one of berth's backends"
         )));
     }
-    let backends = engine.backends()?;
+    let backends = &engine.backends;
     let configured = engine.isolation.as_deref();
     let asked = host.runtime.as_deref().filter(|name| !is_usual(name));
     if let Some(asked) = asked {

@@ -6,7 +6,7 @@
 
 use std::io::Read;
 
-use berth_arch::Host;
+use berth_arch::host::User;
 use berth_fs_drivers::diff::{UnpackOptions, unpack};
 use berth_fs_drivers::mount::open_contents;
 use berth_fs_drivers::{Access, LayerId, LayerOptions};
@@ -225,7 +225,7 @@ impl<'a> Chain<'a> {
         images.prepare_fresh(&id, &parents, &LayerOptions::default())?;
         let mut record = RecordWriter::create(images.store.paths(), &id)?;
         let mut reader = HashingReader::new(archive);
-        let in_user_namespace = Host::detect().user.in_user_namespace;
+        let in_user_namespace = User::detect().in_user_namespace;
         let options = UnpackOptions { in_user_namespace, expected, record: Some(&mut record) };
         let driver = &*images.driver;
         let root = open_contents(driver, &id, &parents, Access::ReadWrite)?;
