@@ -194,36 +194,22 @@ impl Sandbox for Container {
     }
 
     fn kill_all(&self) -> Result<()> {
-        match &self.init {
-            Some(init) => {
-                if self.cgroup.paths().is_empty() && tree::shares_our_processes(init) {
-                    tree::kill_descendants(init);
-                }
-                // The end of a pid namespace's first process is the end of all others in it.
-                if self.status.is_none() {
-                    match init.signal(libc::SIGKILL) {
-                        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
-                            return Err(setup(format!("kill container {}", self.name))(error));
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            // It dies with its parent.
-            None => {
-                if let Some(Creator { tool, .. }) = &self.creator {
-                    let _ = tool.signal(libc::SIGKILL);
-                }
-            }
+        if let Some(init) = &self.init {
+            return tree::kill_all(&self.name, init, self.status.is_some(), &self.cgroup);
+        }
+        // It dies with its parent.
+        if let Some(Creator { tool, .. }) = &self.creator {
+            let _ = tool.signal(libc::SIGKILL);
         }
         if self.cgroup.paths().is_empty() { Ok(()) } else { self.cgroup.kill_all() }
     }
 
     fn pids(&self) -> Result<Vec<i32>> {
-        if !self.cgroup.paths().is_empty() {
-            return self.cgroup.pids();
+        match &self.init {
+            Some(init) => tree::pids(init, &self.cgroup),
+            None if self.cgroup.paths().is_empty() => Ok(Vec::new()),
+            None => self.cgroup.pids(),
         }
-        Ok(self.init.as_ref().map(tree::pids_with).unwrap_or_default())
     }
 
     fn take_terminal(&mut self) -> Option<OwnedFd> {

@@ -149,26 +149,11 @@ impl Sandbox for Container {
     }
 
     fn kill_all(&self) -> Result<()> {
-        if self.cgroup.paths().is_empty() && tree::shares_our_processes(&self.init) {
-            tree::kill_descendants(&self.init);
-        }
-        // The end of a pid namespace's first process is the end of all others in it.
-        if self.status.is_none() {
-            match self.init.signal(libc::SIGKILL) {
-                Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
-                    return Err(setup(format!("kill container {}", self.name))(error));
-                }
-                _ => {}
-            }
-        }
-        if self.cgroup.paths().is_empty() { Ok(()) } else { self.cgroup.kill_all() }
+        tree::kill_all(&self.name, &self.init, self.status.is_some(), &self.cgroup)
     }
 
     fn pids(&self) -> Result<Vec<i32>> {
-        if !self.cgroup.paths().is_empty() {
-            return self.cgroup.pids();
-        }
-        Ok(tree::pids_with(&self.init))
+        tree::pids(&self.init, &self.cgroup)
     }
 
     fn take_terminal(&mut self) -> Option<OwnedFd> {
