@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 /// Everything that can be pretended away. A probe or wrapper that has a fallback names its facility here.
 pub const FACILITIES: &[&str] = &[
     "aufs",
+    "binfmt-misc",
     "btrfs",
     "btrfs-search",
     "cgroup",
@@ -15,6 +16,7 @@ pub const FACILITIES: &[&str] = &[
     "cgroup-kill",
     "clone3",
     "close_range",
+    "compat",
     "copy_file_range",
     "deferred-remove",
     "devtmpfs",
@@ -36,6 +38,7 @@ pub const FACILITIES: &[&str] = &[
     "packet-socket",
     "pidfd",
     "pivot_root",
+    "qemu",
     "reflink",
     "seccomp",
     "splice",

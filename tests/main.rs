@@ -15,6 +15,8 @@ mod clients;
 mod crowd;
 /// Storage drivers: the same images on each, sizes, and what is particular to one.
 mod drivers;
+/// Images for other machines: by QEMU, registered or not, and by the kernel.
+mod emulation;
 /// Ways out of a container, tried and held.
 mod escapes;
 /// Every facility that can be pretended away, and that the fallback does the same.

@@ -69,7 +69,7 @@ impl Host {
 }
 
 impl Kernel {
-    fn parse(release: &str) -> Self {
+    pub(crate) fn parse(release: &str) -> Self {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
         let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         Self { release: release.to_owned(), version }

@@ -52,6 +52,7 @@ pub const PROBES: &[Entry] = &[
     ("pidfd", "names a process without a race", || pidfd::probe().map(none)),
     ("close_range", "keeps descriptors out of containers in one call", || close_range::probe().map(none)),
     ("statx", "tells mounts and birth times", || statx::probe().map(|fields| fields.join(", "))),
+    ("emulation", "runs images of other architectures", crate::emulation::probe),
     ("copy_file_range", "copies without passing through the program", || copy_file_range::probe().map(none)),
 ];
 

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod doctor;
+pub mod emulation;
 pub mod filters;
 pub mod query;
 pub mod stream;

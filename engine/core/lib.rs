@@ -9,6 +9,7 @@ mod check;
 pub mod config;
 pub mod containers;
 mod doctor;
+pub mod emulation;
 mod engine;
 mod error;
 mod event_stream;

@@ -11,6 +11,7 @@ mod create;
 mod df;
 mod diff;
 mod each;
+mod emulation;
 mod ending;
 mod events;
 mod exec;
@@ -247,6 +248,12 @@ const GROUPS: &[Group] = &[
         about: "Manage containers",
         verbs: CONTAINER,
         define: |command| with_verbs(command, CONTAINER, false, &|_| true),
+    },
+    Group {
+        name: "emulation",
+        about: "Manage the emulation of other architectures",
+        verbs: emulation::VERBS,
+        define: |command| with_verbs(command, emulation::VERBS, false, &|_| true),
     },
     Group {
         name: "image",

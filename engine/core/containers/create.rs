@@ -5,6 +5,7 @@ use berth_image::{Image, ImageId};
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::record::{self, Phase};
+use crate::emulation;
 use crate::networks::endpoints::{self, Asked};
 use crate::settings::{self, Checked, names, storage};
 use crate::volumes::Making;
@@ -26,14 +27,21 @@ impl Engine {
         };
         self.images().ensure_hello(&wanted)?;
         let image = self.images().resolve(&wanted)?;
-        if let Some(platform) = platform.filter(|text| !text.is_empty()) {
+        let platform = platform.filter(|text| !text.is_empty());
+        if let Some(platform) = platform {
             check_platform(platform, &image, &wanted)?;
         }
         let id = random_id()?;
         let Checked { mut config, mut host, mut warnings, network, networking, network_was_left_open } =
             settings::check(body, &image.config.config, &id, self.config(), self.host())?;
         config.image = Some(wanted);
-        warnings.extend(foreign(&image, self.host()));
+        let image_platform = image.config.platform();
+        if let Some(machine) = emulation::foreign(&image_platform) {
+            if platform.is_none() {
+                warnings.push(unasked(&image_platform, self.host()));
+            }
+            warnings.extend(self.emulation_warning(machine));
+        }
         for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode].into_iter().flatten() {
             // Names change, and what was joined does not.
             if let Some(name) = mode.strip_prefix("container:") {
@@ -59,6 +67,7 @@ impl Engine {
             layer: None,
             config,
             host_config: host,
+            platform: Some(image_platform),
             phase: Phase::Creating,
             mounts,
         };
@@ -133,8 +142,8 @@ impl Engine {
         let mut points = container.mounts.take();
         transaction
             .prepare_cached(
-                "INSERT INTO containers (id, name, phase, created, image, layer, config, host_config)
-                 VALUES (?1, ?2, 'creating', ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO containers (id, name, phase, created, image, layer, config, host_config, platform)
+                 VALUES (?1, ?2, 'creating', ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute((
                 &container.id,
@@ -144,6 +153,7 @@ impl Engine {
                 container.layer,
                 serde_json::to_string(&container.config).map_err(json)?,
                 serde_json::to_string(&container.host_config).map_err(json)?,
+                &container.platform,
             ))?;
         for (position, asked) in (0..).zip(networks) {
             endpoints::insert(transaction, &container.id, position, &random_id()?, asked)?;
@@ -287,20 +297,11 @@ fn check_platform(wanted: &str, image: &Image, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A warning if the image is for another machine.
-fn foreign(image: &Image, host: &berth_arch::Host) -> Option<String> {
-    let config = &image.config;
-    let here = &host.platform;
-    if config.architecture.is_empty() || config.architecture == here.architecture {
-        return None;
-    }
-    let full = |os: &str, arch: &str, variant: Option<&str>| {
-        variant.map_or(format!("{os}/{arch}"), |variant| format!("{os}/{arch}/{variant}"))
-    };
-    Some(format!(
-        "The requested image's platform ({}) does not match the detected host platform ({}) and no specific platform \
-         was requested",
-        full(&config.os, &config.architecture, config.variant.as_deref()),
-        full(&here.os, &here.architecture, here.variant.as_deref()),
-    ))
+/// Docker's words.
+fn unasked(platform: &str, host: &berth_arch::Host) -> String {
+    format!(
+        "The requested image's platform ({platform}) does not match the detected host platform ({}) and no specific \
+         platform was requested",
+        host.platform
+    )
 }

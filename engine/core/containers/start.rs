@@ -66,6 +66,7 @@ impl Engine {
         self.clear_stillborn(container);
         let explicit = container.host_config.runtime.as_deref().filter(|name| !name.is_empty());
         let Selection { backend, isolation, .. } = self.config().backends.select(self.host(), explicit)?;
+        let emulation = self.emulation(container)?;
         let mount_point = match isolation.mount {
             // Each container's mounts are its own, so one place serves all.
             true => self.paths().mount_point(),
@@ -78,7 +79,8 @@ impl Engine {
         let modes = self.modes(container, isolation)?;
         let networks = self.prepare_networks(container, own_network)?;
         let volumes = self.mount_volumes(container)?;
-        let spec = self.make_spec(container, &modes, &networks, &volumes, &folder, &mount_point)?;
+        let mut spec = self.make_spec(container, &modes, &networks, &volumes, &folder, &mount_point)?;
+        emulation.apply(&mut spec, container.host_config.init == Some(true))?;
         let path = folder.join("config.json");
         let text =
             serde_json::to_vec(&spec).map_err(|error| Error::Internal(format!("encode the OCI spec: {error}")))?;

@@ -1,0 +1,410 @@
+//! Images for other machines: how this host runs their programs, what a container needs for it, and the interpreters that
+//! were installed for it.
+//!
+//! `emulation/` below the state folder has an interpreter by QEMU's name for the machine, a copy or a link. It says that
+//! the machine is to be registered with the kernel, which forgets at each boot: the first container that needs it
+//! after that registers it again.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use berth_api::emulation::{Emulator, How};
+use berth_api::models::ContainerCreateBody;
+use berth_arch::cpu;
+use berth_arch::emulation::{self, MACHINES, Machine, Support};
+use berth_fs_drivers::Access;
+use oci_spec::runtime::{Mount, Spec};
+use rustix::fs::{Mode, OFlags};
+
+use crate::spec::init;
+use crate::{Container, Engine, Error, RemoveOptions, Result};
+
+/// berth in the role that starts a program by the interpreter, and the interpreter, where nothing is registered.
+const STARTER: &str = "/sbin/berth-emulate";
+const INTERPRETER: &str = "/sbin/berth-qemu";
+
+/// Where images have QEMU.
+const PLACES: &[&str] = &["usr/bin", "bin", "usr/local/bin", "."];
+/// Bytes that an image's QEMU may have; a build with everything in has some 10 MiB.
+const MOST: u64 = 256 << 20;
+
+/// Where an interpreter comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// QEMU as this host has it installed.
+    Host,
+    File(PathBuf),
+    /// An image that has it.
+    Image(String),
+}
+
+/// What a container of a foreign image has beside the others.
+#[derive(Debug, Default)]
+pub(crate) struct Emulation {
+    /// Files of the host, and where they are inside.
+    files: Vec<(PathBuf, PathBuf)>,
+    /// Its programs are started by the interpreter and not by the kernel.
+    started: bool,
+}
+
+impl Engine {
+    /// What the container needs, or why its programs do not run here. Registers what was installed and is not
+    /// registered any more.
+    pub(crate) fn emulation(&self, container: &Container) -> Result<Emulation> {
+        let Some(machine) = container.machine() else { return Ok(Emulation::default()) };
+        self.renew(machine);
+        match emulation::support(machine, Some(&self.kept())) {
+            Ok(Support::Direct) => Ok(Emulation::default()),
+            Ok(Support::Registered(registration)) if registration.fixed => Ok(Emulation::default()),
+            // It is looked for in the container's root.
+            Ok(Support::Registered(registration)) => {
+                let path = registration.interpreter;
+                emulation::of_static_program(&path).map_err(|reason| {
+                    let remedy = format!("run `berth emulation install {}`", machine.architecture);
+                    cannot_run(machine, &format!("the interpreter that is registered does not do: {reason}"), &remedy)
+                })?;
+                Ok(Emulation { files: vec![(path.clone(), path)], started: false })
+            }
+            Ok(Support::Interpreter(path)) => Ok(Emulation {
+                files: vec![(path, INTERPRETER.into()), (init::source(), STARTER.into())],
+                started: true,
+            }),
+            Err((reason, remedy)) => Err(cannot_run(machine, &reason, &remedy)),
+        }
+    }
+
+    /// What whoever makes a container for the machine should know.
+    pub(crate) fn emulation_warning(&self, machine: &Machine) -> Option<String> {
+        match emulation::support(machine, Some(&self.kept())) {
+            Ok(Support::Interpreter(_)) if self.is_kept(machine) => None,
+            Ok(Support::Interpreter(path)) => Some(format!(
+                "no interpreter is registered with the kernel for {0} programs: {1} starts the container's program, which \
+                cannot start other {0} programs; `berth emulation install {0}` mends that",
+                machine.architecture,
+                path.display()
+            )),
+            Ok(_) => None,
+            Err((reason, remedy)) => Some(cannot_run(machine, &reason, &remedy).to_string()),
+        }
+    }
+
+    /// By machine, this one's own first.
+    pub fn emulators(&self) -> Vec<Emulator> {
+        let mut list: Vec<_> = MACHINES.iter().map(|machine| self.emulator(machine)).collect();
+        list.sort_by_key(|emulator| emulator.how);
+        list
+    }
+
+    fn emulator(&self, machine: &Machine) -> Emulator {
+        let kept = self.kept();
+        let support = emulation::support(machine, Some(&kept));
+        let mut found = Emulator {
+            architecture: machine.architecture.to_owned(),
+            installed: self.is_kept(machine),
+            ..Emulator::default()
+        };
+        match support {
+            Ok(Support::Direct) if machine.architecture == cpu::OCI_ARCHITECTURE => found.how = How::Native,
+            Ok(Support::Direct) => found.how = How::Kernel,
+            Ok(Support::Registered(registration)) => {
+                found.how = How::Registered;
+                found.interpreter = Some(registration.interpreter.display().to_string());
+                found.registration = Some(registration.name);
+                found.fixed = registration.fixed;
+            }
+            Ok(Support::Interpreter(path)) => {
+                found.how = How::Interpreter;
+                found.interpreter = Some(path.display().to_string());
+            }
+            Err((reason, remedy)) => (found.reason, found.remedy) = (Some(reason), Some(remedy)),
+        }
+        found
+    }
+
+    /// Keeps an interpreter for each machine and registers it. `architectures`: none means all that one is found for.
+    /// `from`: a file on this host, or an image that has QEMU; else the host's QEMU is taken.
+    pub fn install_emulation(&self, architectures: &[String], from: &Source) -> Result<Vec<Emulator>> {
+        let mut machines = named(architectures)?;
+        let all = machines.is_empty();
+        if all {
+            machines.extend(MACHINES.iter().filter(|machine| machine.architecture != cpu::OCI_ARCHITECTURE));
+        }
+        if let Source::File(_) = from
+            && (all || machines.len() > 1)
+        {
+            return Err(Error::invalid("a file of QEMU emulates one architecture: name it"));
+        }
+        let mut done = Vec::new();
+        for &machine in &machines {
+            match self.install_one(machine, from) {
+                Ok(true) => done.push(self.emulator(machine)),
+                Ok(false) => {}
+                // Of all, those that there is a QEMU for.
+                Err(Error::Unavailable(_)) if all => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if done.is_empty() && all {
+            return Err(Error::Unavailable(
+                "emulation: no static QEMU was found; install Debian's qemu-user-static, or name an image that has one by \
+                 --image"
+                    .to_owned(),
+            ));
+        }
+        Ok(done)
+    }
+
+    /// Whether there was something to do: not for what the kernel does by itself.
+    fn install_one(&self, machine: &'static Machine, from: &Source) -> Result<bool> {
+        if emulation::support(machine, None) == Ok(Support::Direct) {
+            return Ok(false);
+        }
+        let folder = self.kept();
+        berth_store::create_private(&folder).map_err(Error::io("create", &folder))?;
+        let place = folder.join(machine.qemu);
+        let new = folder.join(format!(".{}.new", machine.qemu));
+        let _ = fs::remove_file(&new);
+        let made = match from {
+            Source::Host => {
+                let path = emulation::interpreter(machine, None).map_err(|(reason, remedy)| {
+                    Error::Unavailable(format!("emulation of {}: {reason}; {remedy}", machine.architecture))
+                })?;
+                symlink(&path, &new).map_err(Error::io("make", &new))
+            }
+            Source::File(path) => {
+                let path =
+                    fs::canonicalize(path).map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
+                fit(&path).and_then(|()| symlink(&path, &new).map_err(Error::io("make", &new)))
+            }
+            Source::Image(image) => self.copy_from_image(machine, image, &new).and_then(|()| fit(&new)),
+        };
+        made.and_then(|()| fs::rename(&new, &place).map_err(Error::io("write", &place)))
+            .and_then(|()| self.register(machine))
+            .inspect_err(|_| {
+                for path in [&new, &place] {
+                    let _ = fs::remove_file(path);
+                }
+            })?;
+        Ok(true)
+    }
+
+    /// Takes away what was installed, and its registration. What others registered stays.
+    pub fn remove_emulation(&self, architectures: &[String]) -> Result<Vec<String>> {
+        let mut machines = named(architectures)?;
+        if machines.is_empty() {
+            machines.extend(MACHINES.iter().filter(|machine| self.is_kept(machine)));
+        }
+        let mut removed = Vec::new();
+        for machine in machines {
+            let place = self.kept().join(machine.qemu);
+            let was_kept = match fs::remove_file(&place) {
+                Ok(()) => true,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => return Err(Error::io("remove", &place)(error)),
+            };
+            let was_registered = emulation::is_mounted()
+                && emulation::unregister(&registered_name(machine)).map_err(cannot_register(machine))?;
+            if !was_kept && !was_registered {
+                let other = emulation::registration(machine);
+                return Err(Error::NotFound(match other {
+                    Some(other) => format!(
+                        "emulation of {} is not berth's: it is registered as {}; whoever did that can remove it",
+                        machine.architecture, other.name
+                    ),
+                    None => format!("emulation of {} is not installed", machine.architecture),
+                }));
+            }
+            removed.push(machine.architecture.to_owned());
+        }
+        Ok(removed)
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.paths().emulation()
+    }
+
+    fn is_kept(&self, machine: &Machine) -> bool {
+        self.kept().join(machine.qemu).exists()
+    }
+
+    /// What fails here is seen by whoever looks how the machine's programs run.
+    fn renew(&self, machine: &Machine) {
+        if self.is_kept(machine)
+            && emulation::registration(machine).is_none()
+            && let Err(error) = self.register(machine)
+        {
+            tracing::warn!("register the interpreter for {} again: {error}", machine.architecture);
+        }
+    }
+
+    /// Engines do the same at the same time: the later one replaces what it finds by the same.
+    fn register(&self, machine: &Machine) -> Result<()> {
+        let path = self.kept().join(machine.qemu);
+        // What is registered is what `ls` shows, and outlives this state's folder.
+        let path = fs::canonicalize(&path).map_err(Error::io("resolve", &path))?;
+        self.mount_registrations()?;
+        emulation::register(&registered_name(machine), machine, &path).map_err(cannot_register(machine))
+    }
+
+    /// Makes it so that this user's registrations can be made. An ordinary user's are those of the engine's user namespace,
+    /// which hide the host's: those are made again in it.
+    fn mount_registrations(&self) -> Result<()> {
+        if emulation::is_open() {
+            return Ok(());
+        }
+        let earlier = MACHINES.iter().filter_map(|machine| Some((machine, emulation::registration(machine)?)));
+        let earlier: Vec<_> = earlier.collect();
+        emulation::mount().map_err(|error| {
+            let remedy = match self.host().user.in_user_namespace {
+                true => "in a user namespace that needs Linux 6.7; the host's root can do it for all",
+                false => "that needs root and CONFIG_BINFMT_MISC (modprobe binfmt_misc)",
+            };
+            Error::Unavailable(format!("emulation: mount binfmt_misc: {error}; {remedy}"))
+        })?;
+        for (machine, registration) in earlier {
+            if let Err(error) = emulation::register(&registration.name, machine, &registration.interpreter) {
+                tracing::warn!("register {} again: {error}", registration.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for QEMU where images have it: `/usr/bin/qemu-aarch64-static`, `/usr/bin/qemu-aarch64`, or in the root.
+    fn copy_from_image(&self, machine: &Machine, image: &str, to: &Path) -> Result<()> {
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            cmd: Some(vec!["-".to_owned()]),
+            ..ContainerCreateBody::default()
+        };
+        let made = self.create(None, None, body)?;
+        let container = self.find(&made.id)?;
+        let names = [format!("qemu-{}-static", machine.qemu), format!("qemu-{}", machine.qemu)];
+        let copied = self.in_root(&container, Access::ReadOnly, |root| {
+            let places = PLACES.iter().flat_map(|folder| names.iter().map(move |name| Path::new(folder).join(name)));
+            for place in places {
+                match root.open_at(&place, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
+                    Ok(file) => return copy(file.into(), to).map(|()| true),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(Error::io("open", &place)(error)),
+                }
+            }
+            Ok(false)
+        });
+        self.remove(&made.id, RemoveOptions::default())?;
+        match copied? {
+            true => Ok(()),
+            false => Err(Error::Unavailable(format!(
+                "emulation of {}: the image {image} has no {} in {}; name another one",
+                machine.architecture,
+                names.join(" and no "),
+                PLACES.join(", ")
+            ))),
+        }
+    }
+}
+
+impl Container {
+    /// Of an image for another machine than this one.
+    fn machine(&self) -> Option<&'static Machine> {
+        foreign(self.platform.as_deref()?)
+    }
+}
+
+/// The machine of a platform (`linux/arm64/v8`) that is not this one's.
+pub(crate) fn foreign(platform: &str) -> Option<&'static Machine> {
+    let architecture = platform.split('/').nth(1)?;
+    Machine::find(architecture).filter(|machine| machine.architecture != cpu::OCI_ARCHITECTURE)
+}
+
+impl Emulation {
+    /// Adds what is mounted, and the starter before the program. `has_init`: the program stands behind one and `--`.
+    pub(crate) fn apply(self, spec: &mut Spec, has_init: bool) -> Result<()> {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let mut mounts = spec.mounts().clone().unwrap_or_default();
+        for (source, inside) in self.files {
+            mounts.push(crate::spec::program_mount(&inside, &source)?);
+        }
+        spec.set_mounts(Some(mounts));
+        if self.started
+            && let Some(process) = spec.process_mut()
+        {
+            let mut args = process.args().clone().unwrap_or_default();
+            args.insert(if has_init { 2 } else { 0 }, STARTER.to_owned());
+            process.set_args(Some(args));
+        }
+        Ok(())
+    }
+}
+
+/// The command of an execution in a container with this spec.
+pub(crate) fn execution(spec: &Spec, mut command: Vec<String>) -> Vec<String> {
+    let starter = |mount: &Mount| mount.destination() == Path::new(STARTER);
+    if spec.mounts().iter().flatten().any(starter) {
+        command.insert(0, STARTER.to_owned());
+    }
+    command
+}
+
+fn copy(file: fs::File, to: &Path) -> Result<()> {
+    let information = file.metadata().map_err(Error::io("look at", to))?;
+    if !information.is_file() || information.len() > MOST {
+        return Err(Error::invalid("the image's QEMU is no plain file, or larger than 256 MiB"));
+    }
+    let written = fs::File::create_new(to).and_then(|mut copy| {
+        io::copy(&mut file.take(MOST), &mut copy)?;
+        copy.set_permissions(fs::Permissions::from_mode(0o755))?;
+        copy.sync_all()
+    });
+    written.map_err(Error::io("write", to))
+}
+
+/// That the program emulates, and can be used in every root. Its name does not say which machine's programs it runs.
+fn fit(path: &Path) -> Result<()> {
+    let machine =
+        emulation::of_static_program(path).map_err(|reason| Error::invalid(format!("emulation: {reason}")))?;
+    if machine.architecture == cpu::OCI_ARCHITECTURE {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "emulation: {} is a program for {}, and this host runs {}",
+        path.display(),
+        machine.architecture,
+        cpu::OCI_ARCHITECTURE
+    )))
+}
+
+fn named(architectures: &[String]) -> Result<Vec<&'static Machine>> {
+    let mut machines = Vec::new();
+    for name in architectures.iter().filter(|name| *name != "all") {
+        let name = name.strip_prefix("linux/").unwrap_or(name);
+        let name = name.split('/').next().unwrap_or_default();
+        machines.push(Machine::find(name).ok_or_else(|| {
+            let known: Vec<_> = MACHINES.iter().map(|machine| machine.architecture).collect();
+            Error::invalid(format!("unknown architecture {name:?}; known are {}", known.join(", ")))
+        })?);
+    }
+    Ok(machines)
+}
+
+fn registered_name(machine: &Machine) -> String {
+    format!("berth-{}", machine.qemu)
+}
+
+fn cannot_register(machine: &Machine) -> impl FnOnce(io::Error) -> Error {
+    let architecture = machine.architecture;
+    move |error| {
+        let remedy = if error.kind() == io::ErrorKind::PermissionDenied { "; only root can" } else { "" };
+        Error::Unavailable(format!("emulation of {architecture}: register the interpreter: {error}{remedy}"))
+    }
+}
+
+fn cannot_run(machine: &Machine, reason: &str, remedy: &str) -> Error {
+    let (wanted, own) = (machine.architecture, cpu::OCI_ARCHITECTURE);
+    Error::Unavailable(format!(
+        "the image is for linux/{wanted} and this host runs linux/{own}: {reason}. Remedy: {remedy}"
+    ))
+}
