@@ -31,7 +31,7 @@ impl Engine {
         }
         let id = random_id()?;
         let Checked { mut config, mut host, mut warnings, network, networking, network_was_left_open } =
-            settings::check(body, &image.config.config, &id, self.config(), self.host())?;
+            settings::check(body, &image.config.config, &id, &self.config(), self.host())?;
         config.image = Some(wanted);
         warnings.extend(foreign(&image, self.host()));
         for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode].into_iter().flatten() {
