@@ -277,7 +277,7 @@ fn configuration_files_are_read_and_mistakes_named() {
     world.berth(&["--config", &config, "run", "--name", "one", "box", "seq", "1000"]).ok();
     assert!(world.berth(&["logs", "one"]).ok().lines().len() < 900);
     std::fs::write(&config, "strict = true\nnonsense = 1\n").unwrap();
-    world.berth(&["--config", &config, "ps"]).refused(1, &["berth.toml line 2", "nonsense"]);
+    world.berth(&["--config", &config, "ps"]).refused(1, &["berth.toml:2: nonsense: there is no such key"]);
     world.berth(&["--config", "/no/such/file", "ps"]).refused(1, &["/no/such/file"]);
 }
 

@@ -63,9 +63,14 @@ impl Host {
             hostname: name.nodename().to_string_lossy().into_owned(),
             operating_system: operating_system(),
             cpus: system::cpus(),
-            memory: system::memory(),
+            memory: memory(),
         }
     }
+}
+
+/// Bytes that the kernel has.
+pub fn memory() -> u64 {
+    system::memory()
 }
 
 impl Kernel {

@@ -15,7 +15,7 @@ pub struct Platform {
 impl Platform {
     /// `machine` is uname(2)'s. What berth itself was built for decides: a 32-bit berth on a 64-bit kernel runs
     /// on a 32-bit system.
-    pub(super) fn of(machine: &str) -> Self {
+    pub fn of(machine: &str) -> Self {
         let architecture = cpu::OCI_ARCHITECTURE;
         let variant = match architecture {
             "arm64" => Some("v8"),

@@ -19,7 +19,15 @@ pub(crate) struct Globals {
     /// Keep all state below this folder [env: BERTH_ROOT]
     #[arg(long, value_name = "FOLDER", global = true)]
     pub(crate) root: Option<PathBuf>,
-    /// Configuration file [env: BERTH_CONFIG]
+    #[arg(skip)]
+    root_by_variable: bool,
+    /// Folder of what survives a reboot [env: BERTH_DATA_ROOT]
+    #[arg(long, value_name = "FOLDER")]
+    data_root: Option<String>,
+    /// Folder of what does not [env: BERTH_EXEC_ROOT]
+    #[arg(long, value_name = "FOLDER")]
+    exec_root: Option<String>,
+    /// Configuration file, with drop-ins in FILE.d [env: BERTH_CONFIG]
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     /// Storage driver for this call (runs the engine in this process)
@@ -50,19 +58,30 @@ impl Globals {
     /// arguments that were given: no help without any, and a usage line that names them.)
     pub(crate) fn or_environment(mut self) -> Self {
         let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        self.root_by_variable = self.root.is_none();
         self.root = self.root.or_else(|| path("BERTH_ROOT"));
         self.config = self.config.or_else(|| path("BERTH_CONFIG"));
         self
     }
 
-    pub(crate) fn engine_config(&self) -> anyhow::Result<EngineConfig> {
-        Ok(EngineConfig::load(&Overrides {
+    /// What the options before the verb say of the configuration.
+    pub(crate) fn overrides(&self) -> Overrides {
+        let mut options: Vec<(&'static str, String)> = Vec::new();
+        for (name, said) in [("root", &self.data_root), ("run", &self.exec_root), ("storage", &self.storage_driver)] {
+            options.extend(said.clone().map(|text| (name, text)));
+        }
+        options.extend(self.storage_options.iter().map(|option| ("storage-options", option.clone())));
+        options.extend(self.debug.then(|| ("log-level", "debug".to_owned())));
+        Overrides {
             root: self.root.clone(),
+            root_by_option: !self.root_by_variable,
             file: self.config.clone(),
-            storage_driver: self.storage_driver.clone(),
-            storage_options: self.storage_options.clone(),
-            isolation: None,
-        })?)
+            options,
+        }
+    }
+
+    pub(crate) fn engine_config(&self) -> anyhow::Result<EngineConfig> {
+        Ok(EngineConfig::load(&self.overrides())?)
     }
 
     /// What only an engine in this process can keep to.
@@ -73,7 +92,7 @@ impl Globals {
     fn named_host(&self) -> Option<String> {
         let from_environment = || {
             // A root of one's own means the engine of that root, whatever the environment says.
-            if self.root.is_some() {
+            if self.root.is_some() || self.data_root.is_some() || self.exec_root.is_some() {
                 return None;
             }
             ["BERTH_HOST", "DOCKER_HOST"]

@@ -110,7 +110,7 @@ impl Engine {
             .collect();
         match self.packet_path_choice() {
             Ok((picked, _)) => {
-                let asked = self.config().packet_path.as_deref().is_some_and(|name| !matches!(name, "" | "auto"));
+                let asked = self.config().packet_path.is_some();
                 let why = match first_available(&candidates) {
                     _ if asked => "it was asked for",
                     Some(first) if first == picked => "the first in the order of preference that works here",
@@ -124,13 +124,14 @@ impl Engine {
 
     fn isolation_choice(&self) -> Choice {
         let host = self.host();
-        let backends = &self.config().backends;
+        let config = self.config();
+        let backends = &config.backends;
         let candidates: Vec<Finding> = backends
             .all()
             .iter()
             .map(|backend| finding(backend.name(), "", backend.probe(host).map(|isolation| json(&isolation))))
             .collect();
-        let asked = self.config().isolation.as_deref().filter(|name| !matches!(*name, "" | "auto"));
+        let asked = config.isolation.as_deref();
         match backends.select(host, asked) {
             Ok(selection) => {
                 let why = if asked.is_some() { "it was asked for" } else { "the strongest that works here" };

@@ -1,8 +1,8 @@
 //! The engine itself: what it has opened, and what all verbs need.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use berth_arch::Host;
@@ -13,11 +13,13 @@ use berth_image::ImageStore;
 use berth_monitor::State;
 use berth_store::{Lock, Paths, Store};
 
+use crate::config;
 use crate::storage::{self, Hold, Storage};
 use crate::{Container, EngineConfig, Error, Result};
 
 pub struct Engine {
-    config: EngineConfig,
+    /// Replaced whole when a daemon reads it again.
+    config: RwLock<Arc<EngineConfig>>,
     store: Arc<Store>,
     driver: Arc<dyn Driver>,
     images: ImageStore,
@@ -58,7 +60,7 @@ impl Engine {
         let host = Host::detect();
         let images = ImageStore::new(store.clone(), driver.clone(), host.platform.clone());
         let engine = Self {
-            config,
+            config: RwLock::new(Arc::new(config)),
             store,
             driver,
             images,
@@ -83,8 +85,25 @@ impl Engine {
         self.opened.elapsed()
     }
 
-    pub fn config(&self) -> &EngineConfig {
-        &self.config
+    /// As it is at this moment.
+    pub fn config(&self) -> Arc<EngineConfig> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes by `new` from here on as far as an engine that runs can. Returns the settings that a restart takes, which stay as
+    /// they are.
+    pub fn reload(&self, new: &EngineConfig) -> Result<Vec<String>> {
+        let (config, kept) = self.config().renewed(new)?;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.emit("daemon", "reload", "", self.reloaded());
+        Ok(kept)
+    }
+
+    /// What is in force of what can be read again, for the event.
+    fn reloaded(&self) -> BTreeMap<String, String> {
+        let config = self.config();
+        let reloads = config.settings().all().filter(|(key, ..)| key.reloads);
+        reloads.map(|(key, entry, value, _)| (config::full_name(key.name, entry), value.to_string())).collect()
     }
 
     pub fn store(&self) -> &Arc<Store> {

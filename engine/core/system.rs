@@ -65,8 +65,9 @@ impl Engine {
     /// Docker's `SystemInfo`, and under `Berth` what Docker has no place for.
     pub fn info(&self) -> Result<Value> {
         let host = self.host();
-        let backends = &self.config().backends;
-        let backend = backends.select(host, self.config().isolation.as_deref());
+        let config = self.config();
+        let backends = &config.backends;
+        let backend = backends.select(host, config.isolation.as_deref());
         let isolation = backend.as_ref().map(|selection| selection.isolation.clone()).unwrap_or_default();
         let picked = backend.as_ref().ok().map(|selection| selection.backend.name().to_owned());
         let layout = cgroup::probe();
@@ -189,7 +190,7 @@ impl Engine {
 
     /// Whether the configuration or the command line names storage drivers.
     pub(crate) fn asks_for_driver(&self) -> bool {
-        self.config().storage_driver.as_deref().is_some_and(|asked| !matches!(asked, "" | "auto"))
+        self.config().storage_driver.is_some()
     }
 
     fn states(&self) -> Result<Vec<ContainerSummaryStateEnum>> {

@@ -19,11 +19,12 @@ const STACK: usize = 1 << 20;
 /// How long work that has begun may take after the signal to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Clone)]
 pub struct ServeOptions {
     pub engine: EngineConfig,
     /// Empty: the socket in the run folder.
     pub addresses: Vec<Address>,
+    /// Reads the configuration again, at SIGHUP.
+    pub reread: Box<dyn Fn() -> Result<EngineConfig> + Send + Sync>,
 }
 
 /// Serves until SIGTERM or SIGINT. Containers keep running after it.
@@ -69,7 +70,7 @@ pub fn serve(options: ServeOptions) -> Result<()> {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => tracing::info!("SIGHUP: there is nothing to read again; restart to change options"),
+                _ = hang_up.recv() => reload(&engine, &options.reread),
             }
         }
         notify("STOPPING=1");
@@ -80,6 +81,25 @@ pub fn serve(options: ServeOptions) -> Result<()> {
     ended.store(true, Ordering::Relaxed);
     runtime.shutdown_timeout(GRACE);
     result
+}
+
+/// What is wrong with the new configuration leaves the old one in force. Containers that there are keep theirs.
+fn reload(engine: &Engine, reread: &(impl Fn() -> Result<EngineConfig> + ?Sized)) {
+    notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic()));
+    match reread().and_then(|new| engine.reload(&new)) {
+        Ok(kept) if kept.is_empty() => tracing::info!("SIGHUP: the configuration was read again"),
+        Ok(kept) => {
+            tracing::warn!("SIGHUP: the configuration was read again; a restart is needed for {}", kept.join(", "))
+        }
+        Err(error) => tracing::error!("SIGHUP: the configuration stays as it was: {error}"),
+    }
+    notify("READY=1");
+}
+
+/// Microseconds, as sd_notify(3) wants them with RELOADING=1.
+fn monotonic() -> i128 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000
 }
 
 /// Finishes what dead engines left, starts what the restart policies want, and watches the monitors: in the

@@ -6,6 +6,7 @@
 mod attach;
 mod check;
 mod commit;
+mod config;
 mod cp;
 mod create;
 mod df;
@@ -23,6 +24,7 @@ mod import;
 mod info;
 mod inspect;
 mod kill;
+mod log;
 mod logs;
 mod network;
 mod pause;
@@ -234,6 +236,11 @@ const STORAGE: &[Verb] = &[
     verb::<storage::Migrate>("migrate", &[], "Move images and containers to another storage driver"),
 ];
 
+const CONFIG: &[Verb] = &[
+    verb::<config::CheckConfig>("check", &[], "Say what is wrong with the configuration, or with a file of it"),
+    verb::<config::ShowConfig>("show", &[], "Show the configuration that is in force on this host"),
+];
+
 /// Verbs under a common name.
 struct Group {
     name: &'static str,
@@ -243,6 +250,12 @@ struct Group {
 }
 
 const GROUPS: &[Group] = &[
+    Group {
+        name: "config",
+        about: "Manage the configuration of the engine",
+        verbs: CONFIG,
+        define: |command| with_verbs(command, CONFIG, false, &|_| true),
+    },
     Group {
         name: "container",
         about: "Manage containers",
@@ -425,7 +438,7 @@ fn perform(verb: &Verb, arguments: &ArgMatches, globals: Globals) -> anyhow::Res
         return local(arguments, globals);
     }
     if globals.debug {
-        log_to_stderr(true);
+        log::to_stderr("debug");
     }
     crate::sys::keep_the_heap();
     let session = match Session::open(&globals) {
@@ -439,9 +452,4 @@ fn perform(verb: &Verb, arguments: &ArgMatches, globals: Globals) -> anyhow::Res
     // process takes away anyway be taken down first.
     std::mem::forget(runtime);
     outcome
-}
-
-pub(crate) fn log_to_stderr(debug: bool) {
-    let level = if debug { tracing::Level::DEBUG } else { tracing::Level::INFO };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
 }

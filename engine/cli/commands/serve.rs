@@ -1,15 +1,65 @@
-//! `berth serve`: the engine as a daemon.
+//! `berth serve`: the engine as a daemon. Its options are those of the table of settings (`berth_core::config::KEYS`).
 
+use berth_core::EngineConfig;
+use berth_core::config::{KEYS, Key, Kind, Overrides};
 use berth_server::ServeOptions;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{Act, log_to_stderr};
+use super::{Act, log};
 use crate::session::{Globals, Session};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug)]
 pub(crate) struct Serve {
-    /// Listen on this socket instead of the usual one (unix:///PATH or tcp://HOST:PORT)
-    #[arg(long = "listen", value_name = "HOST")]
-    listen: Vec<String>,
+    /// Names of settings, and what was said of them.
+    said: Vec<(&'static str, String)>,
+}
+
+/// Options that every verb has.
+const OF_ALL: &[&str] = &["storage-driver"];
+
+fn own() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(|key| !key.option.is_empty() && !OF_ALL.contains(&key.option))
+}
+
+impl clap::Args for Serve {
+    fn augment_args(command: Command) -> Command {
+        own().fold(command, |command, key| {
+            let (action, value) = match key.kind {
+                Kind::Flag => (ArgAction::SetTrue, "BOOL"),
+                Kind::Folder => (ArgAction::Append, "FOLDER"),
+                Kind::Table | Kind::Programs => (ArgAction::Append, "KEY=VALUE"),
+                Kind::Folders | Kind::Word(_) | Kind::Choice => (ArgAction::Append, "NAME"),
+                Kind::List => (ArgAction::Append, "HOST"),
+            };
+            let help = format!("{} [env: {}]", key.about, key.variable);
+            command.arg(Arg::new(key.option).long(key.option).help(help).value_name(value).action(action))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for Serve {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut said = Vec::new();
+        for key in own().filter(|key| matches.value_source(key.option) == Some(ValueSource::CommandLine)) {
+            if key.kind == Kind::Flag {
+                said.extend(matches.get_one::<bool>(key.option).map(|flag| (key.name, flag.to_string())));
+            } else {
+                let texts = matches.get_many::<String>(key.option).into_iter().flatten();
+                said.extend(texts.map(|text| (key.name, text.clone())));
+            }
+        }
+        Ok(Self { said })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 impl Act for Serve {
@@ -20,13 +70,21 @@ impl Act for Serve {
     }
 
     fn act_locally(self, globals: Globals) -> anyhow::Result<u8> {
-        log_to_stderr(globals.debug);
-        let mut hosts = self.listen;
-        hosts.extend(globals.host.clone());
-        let addresses = hosts.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
-        let engine = globals.engine_config()?;
+        let mut overrides = globals.overrides();
+        overrides.options.extend(self.said);
+        overrides.options.extend(globals.host.clone().map(|host| ("listen", host)));
+        let engine = EngineConfig::load(&overrides)?;
+        log::to_stderr(&engine.log_level);
+        let addresses = engine.listen.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
         engine.enter()?;
-        berth_server::serve(ServeOptions { engine, addresses })?;
+        berth_server::serve(ServeOptions { engine, addresses, reread: Box::new(move || reread(&overrides)) })?;
         Ok(0)
     }
+}
+
+/// The files and the environment again; what is wrong with them leaves everything as it is.
+fn reread(overrides: &Overrides) -> berth_core::Result<EngineConfig> {
+    let config = EngineConfig::load(overrides)?;
+    log::set_level(&config.log_level);
+    Ok(config)
 }

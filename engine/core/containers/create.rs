@@ -33,7 +33,7 @@ impl Engine {
         }
         let id = random_id()?;
         let Checked { mut config, mut host, mut warnings, network, networking, network_was_left_open } =
-            settings::check(body, &image.config.config, &id, self.config(), self.host())?;
+            settings::check(body, &image.config.config, &id, &self.config(), self.host())?;
         config.image = Some(wanted);
         let image_platform = image.config.platform();
         if let Some(machine) = emulation::foreign(&image_platform) {

@@ -78,8 +78,8 @@ impl Engine {
 
     /// The one that the configuration names, or the first of several that works; else the best that works.
     fn select_path(&self) -> Result<firewall::Selection> {
-        let named = self.config().packet_path.as_deref().filter(|names| !matches!(*names, "" | "auto"));
-        let Some(names) = named else { return Ok(firewall::select(None)?) };
+        let config = self.config();
+        let Some(names) = config.packet_path.as_deref() else { return Ok(firewall::select(None)?) };
         let mut refused = Vec::new();
         for name in names.split(',') {
             match firewall::select(Some(name)) {

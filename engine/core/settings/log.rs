@@ -1,15 +1,15 @@
 //! `--log-driver` and `--log-opt`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use berth_api::models::HostConfigLogConfig;
 use berth_monitor::config::{LogConfig, LogDriver};
 
 use crate::{Error, Result};
 
-const OPTIONS: &[&str] =
-    &["max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode"];
+/// Those that there are.
+pub(crate) const DRIVERS: &[&str] = &["json-file", "none"];
 
 /// What a container's log options may speak of.
 pub(crate) struct Subject<'a> {
@@ -34,67 +34,94 @@ pub(crate) fn resolve(log: &HostConfigLogConfig, path: &Path, subject: &Subject<
             )));
         }
     };
-    let mut result = LogConfig {
-        driver,
-        path: path.to_owned(),
+    let mut result = LogConfig { driver, path: path.to_owned(), ..scratch() };
+    for (key, value) in options {
+        if driver == LogDriver::None {
+            return Err(Error::invalid(format!("unknown log opt '{key}' for none log driver")));
+        }
+        apply(&mut result, key, value, subject)?;
+    }
+    agree(&result)?;
+    Ok(result)
+}
+
+/// Whether options of json-file mean something: each, and all together.
+pub(crate) fn check(options: &BTreeMap<String, String>) -> Result<()> {
+    options.iter().try_fold(scratch(), |log, (key, value)| check_one(log, key, value)).and_then(|log| agree(&log))
+}
+
+/// Whether one of them does by itself.
+pub(crate) fn check_alone(key: &str, value: &str) -> Result<()> {
+    check_one(scratch(), key, value).map(drop)
+}
+
+fn scratch() -> LogConfig {
+    LogConfig {
+        driver: LogDriver::JsonFile,
+        path: PathBuf::new(),
         max_size: None,
         max_file: 1,
         compress: false,
         attributes: BTreeMap::new(),
-    };
-    let name = if driver == LogDriver::None { "none" } else { "json-file" };
-    for (key, value) in options {
-        if driver == LogDriver::None || !OPTIONS.contains(&key.as_str()) {
-            return Err(Error::invalid(format!("unknown log opt '{key}' for {name} log driver")));
-        }
-        match key.as_str() {
-            "max-size" if value == "-1" => {}
-            "max-size" => {
-                let size = bytes(value).filter(|&size| size > 0);
-                result.max_size = Some(size.ok_or_else(|| invalid(key, value))?);
-            }
-            "max-file" => {
-                result.max_file = value.parse().ok().filter(|&count| count >= 1).ok_or_else(|| invalid(key, value))?;
-            }
-            "compress" => result.compress = value.parse().map_err(|_| invalid(key, value))?,
-            "mode" if value == "blocking" => {}
-            "mode" => {
-                return Err(Error::invalid(format!(
-                    "log opt 'mode={value}': the log is written in blocking mode only; leave the option out"
-                )));
-            }
-            "labels-regex" | "env-regex" => {
-                return Err(Error::Unsupported(format!(
-                    "log opt '{key}': name them one by one with 'labels' or 'env'"
-                )));
-            }
-            "labels" => {
-                for label in value.split(',') {
-                    if let Some(found) = subject.labels.get(label.trim()) {
-                        result.attributes.insert(label.trim().to_owned(), found.clone());
-                    }
-                }
-            }
-            "env" => {
-                for wanted in value.split(',').map(str::trim) {
-                    let found =
-                        subject.env.iter().find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == wanted));
-                    result.attributes.extend(found.map(|(key, value)| (key.to_owned(), value.to_owned())));
-                }
-            }
-            "tag" => {
-                result.attributes.insert("tag".to_owned(), tag(value, subject)?);
-            }
-            _ => unreachable!("checked against the list"),
-        }
     }
-    if result.max_file > 1 && result.max_size.is_none() {
+}
+
+fn check_one(mut log: LogConfig, key: &str, value: &str) -> Result<LogConfig> {
+    let labels = HashMap::new();
+    let nobody = Subject { id: "", name: "", image: "", image_id: "", labels: &labels, env: &[] };
+    apply(&mut log, key, value, &nobody)?;
+    Ok(log)
+}
+
+fn apply(log: &mut LogConfig, key: &str, value: &str, subject: &Subject<'_>) -> Result<()> {
+    match key {
+        "max-size" if value == "-1" => {}
+        "max-size" => {
+            let size = bytes(value).filter(|&size| size > 0);
+            log.max_size = Some(size.ok_or_else(|| invalid(key, value))?);
+        }
+        "max-file" => {
+            log.max_file = value.parse().ok().filter(|&count| count >= 1).ok_or_else(|| invalid(key, value))?;
+        }
+        "compress" => log.compress = value.parse().map_err(|_| invalid(key, value))?,
+        "mode" if value == "blocking" => {}
+        "mode" => {
+            return Err(Error::invalid(format!(
+                "log opt 'mode={value}': the log is written in blocking mode only; leave the option out"
+            )));
+        }
+        "labels-regex" | "env-regex" => {
+            return Err(Error::Unsupported(format!("log opt '{key}': name them one by one with 'labels' or 'env'")));
+        }
+        "labels" => {
+            for label in value.split(',') {
+                if let Some(found) = subject.labels.get(label.trim()) {
+                    log.attributes.insert(label.trim().to_owned(), found.clone());
+                }
+            }
+        }
+        "env" => {
+            for wanted in value.split(',').map(str::trim) {
+                let found = subject.env.iter().find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == wanted));
+                log.attributes.extend(found.map(|(key, value)| (key.to_owned(), value.to_owned())));
+            }
+        }
+        "tag" => {
+            log.attributes.insert("tag".to_owned(), tag(value, subject)?);
+        }
+        _ => return Err(Error::invalid(format!("unknown log opt '{key}' for json-file log driver"))),
+    }
+    Ok(())
+}
+
+fn agree(log: &LogConfig) -> Result<()> {
+    if log.max_file > 1 && log.max_size.is_none() {
         return Err(Error::invalid("max-file cannot be set to more than 1 without max-size"));
     }
-    if result.compress && (result.max_file == 1 || result.max_size.is_none()) {
+    if log.compress && (log.max_file == 1 || log.max_size.is_none()) {
         return Err(Error::invalid("compress cannot be true when max-file is less than 2 or max-size is not set"));
     }
-    Ok(result)
+    Ok(())
 }
 
 fn invalid(key: &str, value: &str) -> Error {

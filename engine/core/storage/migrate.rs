@@ -43,8 +43,8 @@ impl Engine {
         };
         let _alone = self.alone()?;
         // With the driver that the state has, whatever this engine was to take.
-        let here =
-            Self::with(EngineConfig { storage_driver: None, ..self.config().clone() }, self.store().clone(), None)?;
+        let config = EngineConfig { storage_driver: None, ..EngineConfig::clone(&self.config()) };
+        let here = Self::with(config, self.store().clone(), None)?;
         here.usable_storage()?;
         here.nothing_runs()?;
         here.finish_leaving()?;

@@ -130,7 +130,7 @@ fn choose(store: &Store, names: &[&'static str]) -> Result<Selection> {
     Err(Error::Unavailable(format!("none of the storage drivers asked for works here: {}", lines.join("; "))))
 }
 
-fn names(text: &str) -> Result<Vec<&'static str>> {
+pub(crate) fn names(text: &str) -> Result<Vec<&'static str>> {
     let words: Vec<_> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     if words.contains(&"auto") {
         return Ok(Vec::new());

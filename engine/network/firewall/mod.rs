@@ -15,7 +15,7 @@ pub mod watch;
 
 use ipnet::IpNet;
 
-pub use registry::{Abilities, Selection, by_name, select};
+pub use registry::{Abilities, Selection, by_name, names, select};
 pub use watch::Watch;
 
 use crate::Result;

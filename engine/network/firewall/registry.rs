@@ -51,6 +51,11 @@ pub struct Selection {
     pub refused: Vec<(&'static str, String)>,
 }
 
+/// Of all packet paths, in the order of preference.
+pub fn names() -> Vec<&'static str> {
+    REGISTRY.iter().map(|entry| entry.name).collect()
+}
+
 /// The path that was asked for, or else the first that works here. Tries each for real, which takes a few
 /// milliseconds: an engine keeps the name and calls [`by_name`].
 ///
@@ -59,8 +64,7 @@ pub struct Selection {
 pub fn select(explicit: Option<&str>) -> Result<Selection> {
     if let Some(name) = explicit {
         let entry = entry(name).ok_or_else(|| {
-            let known: Vec<_> = REGISTRY.iter().map(|entry| entry.name).collect();
-            Error::InvalidArgument(format!("there is no packet path {name}, only {}", known.join(", ")))
+            Error::InvalidArgument(format!("there is no packet path {name}, only {}", names().join(", ")))
         })?;
         return match entry.probe() {
             Probe::Available { detail } => {
