@@ -1,5 +1,7 @@
 //! The daemon: an engine behind sockets. It holds nothing that its containers need: they belong to their monitors.
 
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::listener::{Address, Listener};
 use crate::notify::notify;
+use crate::pidfile::PidFile;
 use crate::watch::Watch;
 
 /// Connections are few and mostly wait; what works does so on blocking threads.
@@ -19,11 +22,17 @@ const STACK: usize = 1 << 20;
 /// How long work that has begun may take after the signal to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ServeOptions {
     pub engine: EngineConfig,
-    /// Empty: the socket in the run folder.
+    /// Empty: all of `given` if there are any, else the socket in the run folder.
     pub addresses: Vec<Address>,
+    /// Of [`given_sockets`](crate::given_sockets).
+    pub given: Vec<OwnedFd>,
+    /// Whose members may use unix sockets, by name or number; `None`: `docker` or `berth`, if there is one.
+    pub group: Option<String>,
+    /// Where this process's number is written.
+    pub pidfile: Option<PathBuf>,
 }
 
 /// Serves until SIGTERM or SIGINT. Containers keep running after it.
@@ -40,6 +49,7 @@ pub fn serve(options: ServeOptions) -> Result<()> {
         .enable_all()
         .build()
         .map_err(internal("start the runtime"))?;
+    let _pidfile = options.pidfile.as_deref().map(PidFile::write).transpose()?;
     let ended = Arc::new(AtomicBool::new(false));
     let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(internal("handle SIGTERM"))?;
@@ -49,18 +59,22 @@ pub fn serve(options: ServeOptions) -> Result<()> {
         engine.usable_storage()?;
         let _kept = engine.keep_storage()?;
         let mut addresses = options.addresses;
+        let mut given: Vec<_> = options.given.into_iter().map(Some).collect();
         if addresses.is_empty() {
-            addresses.push(Address::Unix(engine.paths().socket()));
+            let usual = Address::Unix(engine.paths().socket());
+            addresses.push(if given.is_empty() { usual } else { Address::Given(None) });
         }
         let mut listeners = Vec::new();
         for address in &addresses {
-            listeners.push(Listener::bind(address).await?);
+            listeners.extend(Listener::bind(address, &mut given, options.group.as_deref()).await?);
         }
         look_after(&engine, &ended);
         keep_rules(&engine, &ended);
         let mut tasks = tokio::task::JoinSet::new();
-        for (listener, address) in listeners.into_iter().zip(&addresses) {
+        for address in &addresses {
             tracing::info!("listening on {address}");
+        }
+        for listener in listeners {
             let engine = Arc::clone(&engine);
             tasks.spawn(async move { listener.serve(engine).await });
         }
