@@ -6,6 +6,7 @@
 mod attach;
 mod check;
 mod commit;
+pub(crate) mod completion;
 mod cp;
 mod create;
 mod df;
@@ -242,6 +243,12 @@ struct Group {
 }
 
 const GROUPS: &[Group] = &[
+    Group {
+        name: "completion",
+        about: "Generate the autocompletion script for the specified shell",
+        verbs: completion::VERBS,
+        define: |command| with_verbs(command, completion::VERBS, false, &|_| true),
+    },
     Group {
         name: "container",
         about: "Manage containers",
