@@ -148,7 +148,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Some((path, inode)) = &self.placed
-            && std::fs::symlink_metadata(&*path).is_ok_and(|found| found.ino() == *inode)
+            && std::fs::symlink_metadata(path).is_ok_and(|found| found.ino() == *inode)
         {
             let _ = std::fs::remove_file(path);
         }

@@ -24,6 +24,8 @@ mod info;
 mod inspect;
 mod kill;
 mod logs;
+#[cfg(feature = "manual")]
+mod manual;
 mod network;
 mod pause;
 mod port;
@@ -290,6 +292,8 @@ const GROUPS: &[Group] = &[
 /// Roles of the program that people do not type.
 const HIDDEN: &[Verb] = &[
     verb::<hello::Hello>("hello", &[], "Say which isolation is seen from here"),
+    #[cfg(feature = "manual")]
+    verb::<manual::Manual>("manual", &[], "Write the manual pages"),
     verb::<reap::Reap>("monitor-reap", &[], "Remove a container that has ended"),
 ];
 
