@@ -3,10 +3,12 @@
 //! namespaces, an OCI runtime for other engines, or the command line,
 //! which is a client of the HTTP API.
 //!
-//! `commands/` has one file a verb, `options/` what several verbs take, `streams/` terminals and attached streams,
+//! `commands/` has one file a verb, `options/` what several verbs take, `completion/` what shells
+//! offer, `streams/` terminals and attached streams,
 //! `output/` tables and templates.
 
 mod commands;
+mod completion;
 mod emulate;
 mod hello;
 mod init;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         Some(berth_oci::ROLE) => berth_oci::main(arguments),
         _ => match arguments.next() {
             Some(word) if word == "oci" => berth_oci::main(arguments),
+            Some(word) if word == "__complete" => commands::completion::main(arguments, true),
+            Some(word) if word == "__completeNoDesc" => commands::completion::main(arguments, false),
             Some(word) if word == berth_backends::lxc::ROLE => berth_backends::lxc::main(),
             _ => commands::main(),
         },

@@ -51,6 +51,15 @@ impl Session {
     pub(crate) fn open(globals: &Globals) -> anyhow::Result<Self> {
         Ok(Self { client: Client::new(connector(globals)?) })
     }
+
+    /// As [`Session::open`], and `None` where that would make a new state.
+    pub(crate) fn of_what_is_there(globals: &Globals) -> anyhow::Result<Option<Self>> {
+        let there = globals.named_host().is_some() || {
+            let paths = globals.engine_config()?.paths;
+            paths.database().exists() || paths.socket().exists()
+        };
+        if there { Self::open(globals).map(Some) } else { Ok(None) }
+    }
 }
 
 impl Globals {

@@ -1,5 +1,6 @@
 //! The daemon: an engine behind sockets. It holds nothing that its containers need: they belong to their monitors.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::listener::{Address, Listener};
 use crate::notify::notify;
+use crate::pidfile::PidFile;
 use crate::watch::Watch;
 
 /// Connections are few and mostly wait; what works does so on blocking threads.
@@ -21,10 +23,12 @@ const GRACE: Duration = Duration::from_secs(5);
 
 pub struct ServeOptions {
     pub engine: EngineConfig,
-    /// Empty: the socket in the run folder.
+    /// Empty: all of `given` if there are any, else the socket in the run folder.
     pub addresses: Vec<Address>,
     /// Reads the configuration again, at SIGHUP.
     pub reread: Box<dyn Fn() -> Result<EngineConfig> + Send + Sync>,
+    /// Of [`given_sockets`](crate::given_sockets).
+    pub given: Vec<OwnedFd>,
 }
 
 /// Serves until SIGTERM or SIGINT. Containers keep running after it.
@@ -41,27 +45,33 @@ pub fn serve(options: ServeOptions) -> Result<()> {
         .enable_all()
         .build()
         .map_err(internal("start the runtime"))?;
+    let _pidfile = options.engine.pidfile.as_deref().map(PidFile::write).transpose()?;
     let ended = Arc::new(AtomicBool::new(false));
     let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(internal("handle SIGTERM"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(internal("handle SIGINT"))?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(internal("handle SIGHUP"))?;
+        let group = options.engine.group.clone();
         let engine = Arc::new(Engine::open(options.engine)?);
         engine.usable_storage()?;
         let _kept = engine.keep_storage()?;
         let mut addresses = options.addresses;
+        let mut given: Vec<_> = options.given.into_iter().map(Some).collect();
         if addresses.is_empty() {
-            addresses.push(Address::Unix(engine.paths().socket()));
+            let usual = Address::Unix(engine.paths().socket());
+            addresses.push(if given.is_empty() { usual } else { Address::Given(None) });
         }
         let mut listeners = Vec::new();
         for address in &addresses {
-            listeners.push(Listener::bind(address).await?);
+            listeners.extend(Listener::bind(address, &mut given, group.as_deref()).await?);
         }
         look_after(&engine, &ended);
         keep_rules(&engine, &ended);
         let mut tasks = tokio::task::JoinSet::new();
-        for (listener, address) in listeners.into_iter().zip(&addresses) {
+        for address in &addresses {
             tracing::info!("listening on {address}");
+        }
+        for listener in listeners {
             let engine = Arc::clone(&engine);
             tasks.spawn(async move { listener.serve(engine).await });
         }

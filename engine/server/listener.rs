@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use berth_core::{Engine, Error, Result};
 use rustix::fs::Mode;
+use rustix::net::AddressFamily;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::connection;
+use crate::{activation, connection};
 
-/// The groups whose members may use the socket; the first that exists.
+/// The groups whose members may use the socket where none was named; the first that exists.
 const GROUPS: [&str; 2] = ["docker", "berth"];
 
 /// An address of `berth serve -H`.
@@ -22,6 +23,8 @@ pub enum Address {
     Unix(PathBuf),
     /// `HOST:PORT`, in clear text and for everybody who reaches it.
     Tcp(String),
+    /// `fd://`, all that a service manager has opened, or `fd://N`, the one that is descriptor N here.
+    Given(Option<usize>),
 }
 
 impl FromStr for Address {
@@ -36,9 +39,13 @@ impl FromStr for Address {
                 Some((_, port)) if port.parse::<u16>().is_ok() => Ok(Self::Tcp(address.to_owned())),
                 _ => refuse("expected tcp://ADDRESS:PORT"),
             },
-            Some(("fd", _)) => refuse("sockets from systemd are not supported yet; use unix:///PATH"),
+            Some(("fd", "" | "*")) => Ok(Self::Given(None)),
+            Some(("fd", number)) => match number.parse() {
+                Ok(number @ 3..) => Ok(Self::Given(Some(number))),
+                _ => refuse("expected fd:// for all sockets that were passed on, or fd://N with N from 3 on"),
+            },
             Some(("https" | "tls", _)) => refuse("TLS is not supported yet; use unix:///PATH, over ssh if need be"),
-            _ => refuse("expected unix:///PATH or tcp://ADDRESS:PORT"),
+            _ => refuse("expected unix:///PATH, tcp://ADDRESS:PORT or fd://"),
         }
     }
 }
@@ -48,43 +55,82 @@ impl std::fmt::Display for Address {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Given(None) => f.write_str("fd://"),
+            Self::Given(Some(number)) => write!(f, "fd://{number}"),
         }
     }
 }
 
-pub(crate) enum Listener {
-    Unix { listener: UnixListener, path: PathBuf, inode: u64 },
+pub(crate) struct Listener {
+    socket: Socket,
+    /// What was put into the file system for it, and its inode; what others have put there stays.
+    placed: Option<(PathBuf, u64)>,
+}
+
+enum Socket {
+    Unix(UnixListener),
     Tcp(TcpListener),
 }
 
 impl Listener {
-    pub(crate) async fn bind(address: &Address) -> Result<Self> {
+    /// `given` are the sockets that a service manager has passed on; those that are listened on are taken out. `group`: see
+    /// [`bind_unix`].
+    pub(crate) async fn bind(
+        address: &Address,
+        given: &mut [Option<OwnedFd>],
+        group: Option<&str>,
+    ) -> Result<Vec<Self>> {
         match address {
-            Address::Unix(path) => bind_unix(path),
+            Address::Unix(path) => Ok(vec![bind_unix(path, group)?]),
             Address::Tcp(address) => {
-                tracing::warn!(
-                    "listening on tcp://{address} WITHOUT encryption and authentication: everybody who reaches this \
-                     port is root on this host; use it behind a firewall or not at all"
-                );
+                warn_of_clear_text(address);
                 let bound = TcpListener::bind(address).await;
-                Ok(Self::Tcp(bound.map_err(|source| Error::Io {
-                    action: "listen on",
-                    path: address.into(),
-                    source,
-                })?))
+                let socket = bound.map_err(|source| Error::Io { action: "listen on", path: address.into(), source })?;
+                Ok(vec![Self { socket: Socket::Tcp(socket), placed: None }])
+            }
+            Address::Given(number) => {
+                let wanted: Vec<_> = match number {
+                    None => given.iter_mut().filter_map(Option::take).collect(),
+                    Some(number) => given.get_mut(number - 3).and_then(Option::take).into_iter().collect(),
+                };
+                if wanted.is_empty() {
+                    return Err(Error::InvalidArgument(format!(
+                        "listen on {address}: no such socket was passed on (LISTEN_FDS); let a service manager start \
+                         berth by its socket, or use unix:///PATH"
+                    )));
+                }
+                wanted.into_iter().map(Self::of_manager).collect()
             }
         }
+    }
+
+    fn of_manager(socket: OwnedFd) -> Result<Self> {
+        let refuse = |why: &dyn std::fmt::Display| {
+            Error::InvalidArgument(format!("listen on a socket that was passed on: {why}"))
+        };
+        let family = activation::family(&socket).map_err(|why| refuse(&why))?;
+        rustix::io::ioctl_fionbio(&socket, true).map_err(|error| refuse(&error))?;
+        let socket = if family == AddressFamily::UNIX {
+            UnixListener::from_std(socket.into()).map(Socket::Unix)
+        } else {
+            TcpListener::from_std(socket.into()).map(Socket::Tcp)
+        };
+        let socket = socket.map_err(|error| refuse(&error))?;
+        if let Socket::Tcp(listener) = &socket {
+            warn_of_clear_text(listener.local_addr().map_err(|error| refuse(&error))?);
+        }
+        Ok(Self { socket, placed: None })
     }
 
     /// Serves connections until it is dropped.
     pub(crate) async fn serve(&self, engine: Arc<Engine>) {
         loop {
-            let accepted = match self {
-                Self::Unix { listener, .. } => listener.accept().await.map(|(stream, _)| {
+            let accepted = match &self.socket {
+                Socket::Unix(listener) => listener.accept().await.map(|(stream, _)| {
                     let socket = duplicate(&stream);
                     tokio::spawn(connection::serve(Arc::clone(&engine), stream, socket));
                 }),
-                Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                Socket::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                     let _ = stream.set_nodelay(true);
                     let socket = duplicate(&stream);
                     tokio::spawn(connection::serve(Arc::clone(&engine), stream, socket));
@@ -101,8 +147,8 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix { path, inode, .. } = self
-            && std::fs::symlink_metadata(&*path).is_ok_and(|found| found.ino() == *inode)
+        if let Some((path, inode)) = &self.placed
+            && std::fs::symlink_metadata(path).is_ok_and(|found| found.ino() == *inode)
         {
             let _ = std::fs::remove_file(path);
         }
@@ -113,7 +159,28 @@ fn duplicate(socket: &impl std::os::fd::AsFd) -> Option<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(socket, 3).ok()
 }
 
-fn bind_unix(path: &Path) -> Result<Listener> {
+fn warn_of_clear_text(address: impl std::fmt::Display) {
+    tracing::warn!(
+        "listening on tcp://{address} WITHOUT encryption and authentication: everybody who reaches this port is root on \
+         this host; use it behind a firewall or not at all"
+    );
+}
+
+/// `group` (a name or a number) is the socket's; without it, it is the first of [`GROUPS`] that exists.
+fn bind_unix(path: &Path, group: Option<&str>) -> Result<Listener> {
+    // An ordinary user's is for him alone: the host's groups are not where his engine is.
+    let private = berth_rootless::inside().is_some();
+    let group = match group {
+        Some(_) if private => {
+            let message = "--group: the socket of an engine without root is its owner's alone; leave the option out";
+            return Err(Error::InvalidArgument(message.to_owned()));
+        }
+        Some(name) => Some(name.parse().ok().or_else(|| group_id(name)).ok_or_else(|| {
+            Error::NotFound(format!("--group {name}: there is no such group; `groupadd --system {name}` makes it"))
+        })?),
+        None if private => None,
+        None => GROUPS.iter().find_map(|name| group_id(name)),
+    };
     let io = |action| move |source| Error::Io { action, path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(io("create the folder of"))?;
@@ -130,18 +197,15 @@ fn bind_unix(path: &Path) -> Result<Listener> {
     let bound = UnixListener::bind(path);
     rustix::process::umask(before);
     let listener = bound.map_err(io("listen on"))?;
-    // An ordinary user's is for him alone: the host's groups are not where his engine is.
-    let private = berth_rootless::inside().is_some();
-    let groups: &[&str] = if private { &[] } else { &GROUPS };
-    if let Some(group) = groups.iter().find_map(|name| group_id(name))
-        && let Err(error) = chown(path, None, Some(group))
+    if let Some(gid) = group
+        && let Err(error) = chown(path, None, Some(gid))
     {
-        tracing::warn!("give {} to group {group}: {error}", path.display());
+        tracing::warn!("give {} to group {gid}: {error}", path.display());
     }
     let mode = if private { 0o600 } else { 0o660 };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(io("set the mode of"))?;
     let inode = std::fs::symlink_metadata(path).map_err(io("look at"))?.ino();
-    Ok(Listener::Unix { listener, path: path.to_owned(), inode })
+    Ok(Listener { socket: Socket::Unix(listener), placed: Some((path.to_owned(), inode)) })
 }
 
 fn group_id(name: &str) -> Option<u32> {
@@ -160,7 +224,15 @@ mod tests {
     fn addresses_that_cannot_be_served_are_refused_with_the_reason() {
         assert_eq!("unix:///run/x.sock".parse::<Address>().unwrap(), Address::Unix("/run/x.sock".into()));
         assert_eq!("tcp://127.0.0.1:2375".parse::<Address>().unwrap(), Address::Tcp("127.0.0.1:2375".into()));
-        for (text, word) in [("fd://", "systemd"), ("unix://x", "absolute"), ("tcp://x", "PORT"), ("/x", "unix://")] {
+        assert_eq!("fd://".parse::<Address>().unwrap(), Address::Given(None));
+        assert_eq!("fd://4".parse::<Address>().unwrap(), Address::Given(Some(4)));
+        for (text, word) in [
+            ("fd://2", "from 3"),
+            ("fd://x", "fd://N"),
+            ("unix://x", "absolute"),
+            ("tcp://x", "PORT"),
+            ("/x", "unix://"),
+        ] {
             let message = text.parse::<Address>().unwrap_err().to_string();
             assert!(message.contains(word), "{message}");
         }
@@ -172,11 +244,38 @@ mod tests {
         let path = folder.join("berth.sock");
         std::fs::create_dir_all(&folder).unwrap();
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let first = bind_unix(&path).unwrap();
+        let first = bind_unix(&path, None).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        assert!(matches!(bind_unix(&path), Err(Error::Conflict(_))));
+        assert!(matches!(bind_unix(&path, None), Err(Error::Conflict(_))));
         drop(first);
         assert!(!path.exists());
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn sockets_that_were_passed_on_are_served_once_and_stay() {
+        let folder = std::env::temp_dir().join(format!("berth-listener-given-{}", std::process::id()));
+        let path = folder.join("berth.sock");
+        std::fs::create_dir_all(&folder).unwrap();
+        let listening = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let (connected, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut given = [Some(listening.into()), Some(connected.into())];
+        let bound = Listener::bind(&Address::Given(Some(3)), &mut given, None).await.unwrap();
+        assert!(matches!(bound[..], [Listener { socket: Socket::Unix(_), placed: None }]));
+        drop(bound);
+        assert!(path.exists());
+        for (number, word) in [(3, "no such socket"), (9, "no such socket"), (4, "not a listening stream socket")] {
+            let error = Listener::bind(&Address::Given(Some(number)), &mut given, None).await.err().unwrap();
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_group_that_does_not_exist_is_refused_before_anything_is_there() {
+        let path = std::env::temp_dir().join(format!("berth-listener-group-{}/berth.sock", std::process::id()));
+        let refused = bind_unix(&path, Some("no-such-group")).err().unwrap();
+        assert!(refused.to_string().contains("groupadd"), "{refused}");
+        assert!(!path.parent().unwrap().exists());
     }
 }

@@ -6,6 +6,7 @@
 mod attach;
 mod check;
 mod commit;
+pub(crate) mod completion;
 mod config;
 mod cp;
 mod create;
@@ -26,6 +27,8 @@ mod inspect;
 mod kill;
 mod log;
 mod logs;
+#[cfg(feature = "manual")]
+mod manual;
 mod network;
 mod pause;
 mod port;
@@ -251,6 +254,12 @@ struct Group {
 
 const GROUPS: &[Group] = &[
     Group {
+        name: "completion",
+        about: "Generate the autocompletion script for the specified shell",
+        verbs: completion::VERBS,
+        define: |command| with_verbs(command, completion::VERBS, false, &|_| true),
+    },
+    Group {
         name: "config",
         about: "Manage the configuration of the engine",
         verbs: CONFIG,
@@ -303,6 +312,8 @@ const GROUPS: &[Group] = &[
 /// Roles of the program that people do not type.
 const HIDDEN: &[Verb] = &[
     verb::<hello::Hello>("hello", &[], "Say which isolation is seen from here"),
+    #[cfg(feature = "manual")]
+    verb::<manual::Manual>("manual", &[], "Write the manual pages"),
     verb::<reap::Reap>("monitor-reap", &[], "Remove a container that has ended"),
 ];
 

@@ -29,11 +29,12 @@ impl clap::Args for Serve {
                 Kind::Flag => (ArgAction::SetTrue, "BOOL"),
                 Kind::Folder => (ArgAction::Append, "FOLDER"),
                 Kind::Table | Kind::Programs => (ArgAction::Append, "KEY=VALUE"),
-                Kind::Folders | Kind::Word(_) | Kind::Choice => (ArgAction::Append, "NAME"),
+                Kind::Folders | Kind::Text | Kind::Word(_) | Kind::Choice => (ArgAction::Append, "NAME"),
                 Kind::List => (ArgAction::Append, "HOST"),
             };
             let help = format!("{} [env: {}]", key.about, key.variable);
-            command.arg(Arg::new(key.option).long(key.option).help(help).value_name(value).action(action))
+            let option = Arg::new(key.option).long(key.option).short(key.letter);
+            command.arg(option.help(help).value_name(value).action(action))
         })
     }
 
@@ -70,6 +71,8 @@ impl Act for Serve {
     }
 
     fn act_locally(self, globals: Globals) -> anyhow::Result<u8> {
+        // First of all: what is opened after it cannot be taken for one of them.
+        let given = berth_server::given_sockets()?;
         let mut overrides = globals.overrides();
         overrides.options.extend(self.said);
         overrides.options.extend(globals.host.clone().map(|host| ("listen", host)));
@@ -77,7 +80,7 @@ impl Act for Serve {
         log::to_stderr(&engine.log_level);
         let addresses = engine.listen.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
         engine.enter()?;
-        berth_server::serve(ServeOptions { engine, addresses, reread: Box::new(move || reread(&overrides)) })?;
+        berth_server::serve(ServeOptions { engine, addresses, given, reread: Box::new(move || reread(&overrides)) })?;
         Ok(0)
     }
 }

@@ -20,6 +20,8 @@ pub struct Key {
     pub variable: &'static str,
     /// Of `berth serve`, without dashes; empty: none.
     pub option: &'static str,
+    /// The option by one letter.
+    pub letter: Option<char>,
     /// What dockerd calls the same thing in `daemon.json`.
     pub docker: &'static [&'static str],
     /// Whether a daemon takes a new value at SIGHUP.
@@ -36,6 +38,7 @@ pub enum Kind {
     /// One absolute path.
     Folder,
     Folders,
+    Text,
     Flag,
     /// One of these words.
     Word(&'static [&'static str]),
@@ -54,6 +57,7 @@ impl Kind {
         match self {
             Self::Folder => "an absolute path".to_owned(),
             Self::Folders => "a list of absolute paths".to_owned(),
+            Self::Text => "a text".to_owned(),
             Self::Flag => "true or false".to_owned(),
             Self::Word(words) => format!("one of {}", words.join(", ")),
             Self::Choice => "\"auto\", a name, or a list of names".to_owned(),
@@ -80,6 +84,7 @@ const PLAIN: Key = Key {
     kind: Kind::Flag,
     variable: "",
     option: "",
+    letter: None,
     docker: &[],
     reloads: true,
     default: "",
@@ -116,8 +121,30 @@ pub const KEYS: &[Key] = &[
         option: "listen",
         docker: &["hosts"],
         reloads: false,
-        about: "Where berth serve listens instead of in the run folder (unix:///PATH or tcp://HOST:PORT)",
+        about: "Where berth serve listens instead of in the run folder (unix:///PATH, tcp://HOST:PORT, or fd:// for a service manager's)",
         check: addresses,
+        ..PLAIN
+    },
+    Key {
+        name: "group",
+        kind: Kind::Text,
+        variable: "BERTH_GROUP",
+        option: "group",
+        letter: Some('G'),
+        docker: &["group"],
+        reloads: false,
+        about: "Whose members may use unix sockets, by name or number; if not said, docker or berth where there is one",
+        ..PLAIN
+    },
+    Key {
+        name: "pidfile",
+        kind: Kind::Folder,
+        variable: "BERTH_PIDFILE",
+        option: "pidfile",
+        letter: Some('p'),
+        docker: &["pidfile"],
+        reloads: false,
+        about: "File that berth serve writes its process's number to, refusing to start beside another that has it",
         ..PLAIN
     },
     Key {
@@ -244,8 +271,9 @@ fn packet_paths(_: Option<&str>, value: &Value) -> Result<(), String> {
 }
 
 fn addresses(_: Option<&str>, value: &Value) -> Result<(), String> {
-    match names(value).find(|address| !address.starts_with("unix:///") && !address.starts_with("tcp://")) {
-        Some(other) => Err(format!("{other:?}: unix:///PATH or tcp://HOST:PORT is wanted")),
+    const BEGINNINGS: [&str; 3] = ["unix:///", "tcp://", "fd://"];
+    match names(value).find(|address| !BEGINNINGS.iter().any(|beginning| address.starts_with(beginning))) {
+        Some(other) => Err(format!("{other:?}: unix:///PATH, tcp://HOST:PORT or fd:// is wanted")),
         None => Ok(()),
     }
 }

@@ -36,6 +36,10 @@ pub struct EngineConfig {
     pub paths: Paths,
     /// Where a daemon listens; none: in the run folder.
     pub listen: Vec<String>,
+    /// Whose members may use a daemon's unix sockets, by name or number; `None`: `docker` or `berth`, if there is one.
+    pub group: Option<String>,
+    /// Where a daemon writes its process's number.
+    pub pidfile: Option<PathBuf>,
     /// `debug`, `info`, `warn` or `error`.
     pub log_level: String,
     /// The storage driver, or several in order of preference, separated by commas; `None`: what the state was made
@@ -146,6 +150,9 @@ impl EngineConfig {
             let said = settings.get(name).and_then(|(value, _)| value.text());
             said.or(keys::find(name).map(|key| key.default)).unwrap_or_default().to_owned()
         };
+        let text = |name: &str| {
+            settings.get(name).and_then(|(value, _)| value.text()).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
         let table = |name: &str| -> BTreeMap<String, String> {
             let texts = settings.entries(name).filter_map(|(entry, value)| Some((entry, value.text()?)));
             texts.map(|(entry, text)| (entry.to_owned(), text.to_owned())).collect()
@@ -153,6 +160,8 @@ impl EngineConfig {
         let log_driver = word("log.driver");
         Self {
             listen: list("listen"),
+            group: text("group"),
+            pidfile: text("pidfile").map(PathBuf::from),
             log_level: word("log-level"),
             storage_driver: choice("storage"),
             storage_options: table("storage-options"),

@@ -41,7 +41,7 @@ fn every_mistake_names_file_line_and_key() {
         ("log.driver = 'syslog'", "/etc/berth.toml:1: log.driver: \"syslog\": one of json-file, none is wanted"),
         ("log.options.max-size = 'x'", "/etc/berth.toml:1: log.options.max-size: invalid value for max-size: x"),
         ("log-level = 'loud'", "log-level: \"loud\": one of debug, info, warn, error is wanted"),
-        ("listen = ['/run/x']", "listen: \"/run/x\": unix:///PATH or tcp://HOST:PORT is wanted"),
+        ("listen = ['/run/x']", "listen: \"/run/x\": unix:///PATH, tcp://HOST:PORT or fd:// is wanted"),
         ("storage-options.size = 'much'", "storage-options.size: storage option size=much"),
         ("network.packet-path = 'nftables'", "network.packet-path: \"nftables\": the known ones are auto, nft"),
         ("plugin-folders = ['x']", "plugin-folders: \"x\": a list of absolute paths is wanted"),

@@ -38,7 +38,7 @@ impl Value {
                 "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
                 other => return Err(format!("{other:?}: {} is wanted", key.kind.wanted())),
             }),
-            Kind::Folder | Kind::Word(_) => Self::Text(last.to_owned()),
+            Kind::Folder | Kind::Text | Kind::Word(_) => Self::Text(last.to_owned()),
             Kind::Choice => Self::List(last.split(',').map(|word| word.trim().to_owned()).collect()),
             Kind::Folders | Kind::List => Self::List(words().map(str::to_owned).collect()),
             Kind::Table | Kind::Programs => {
@@ -57,7 +57,7 @@ impl Value {
     pub(super) fn from_toml(key: &Key, value: &DeValue<'_>) -> Result<Self, String> {
         let value = match (key.kind, value) {
             (Kind::Flag, DeValue::Boolean(flag)) => Self::Flag(*flag),
-            (Kind::Folder | Kind::Word(_), DeValue::String(text)) => Self::Text(text.to_string()),
+            (Kind::Folder | Kind::Text | Kind::Word(_), DeValue::String(text)) => Self::Text(text.to_string()),
             (Kind::Choice, DeValue::String(text)) => Self::List(vec![text.to_string()]),
             (Kind::Choice | Kind::List | Kind::Folders, DeValue::Array(list)) => Self::List(texts(list)?),
             (kind, other) => return Err(unlike(&kind.wanted(), other)),

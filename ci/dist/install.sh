@@ -1,0 +1,343 @@
+#!/bin/sh
+# Installs, upgrades and removes berth. For any POSIX shell, BusyBox's too.
+#
+#   BERTH_RELEASE=SOURCE sh install.sh [--prefix FOLDER | --user] [--service] [--target NAME]
+#   sh install.sh --uninstall [--purge] [--prefix FOLDER | --user]
+#
+# SOURCE is a release as ci/dist/make makes it: a folder, or a URL (file, http, https) of one.
+set -eu
+umask 022
+
+say() { printf '%s\n' "$*"; }
+die() {
+    printf 'install.sh: %s\n' "$1" >&2
+    shift
+    for hint; do printf '  %s\n' "$hint" >&2; done
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+usage() {
+    cat <<'END'
+usage: BERTH_RELEASE=SOURCE install.sh [OPTION...]
+
+SOURCE is a release: a folder, or a URL (file://, http://, https://) of one, with SHA256SUMS in it.
+
+  --release SOURCE   the same as BERTH_RELEASE
+  --prefix FOLDER    install below FOLDER (/usr/local)
+  --user             install for yourself, below ~/.local; needs no root
+  --service          as root: start the engine at boot, by systemd, OpenRC or init scripts
+  --target NAME      x86_64, i686, aarch64, armv7, armv6 or riscv64, instead of what is found out
+  --uninstall        remove what was installed; containers, images and volumes stay
+  --purge            with --uninstall: remove those first
+  --help             this
+END
+}
+
+prefix=/usr/local user=no service=no target= remove=no purge=no
+release=${BERTH_RELEASE-}
+while [ $# -gt 0 ]; do
+    case $1 in
+    --prefix | --release | --target)
+        [ $# -gt 1 ] && [ -n "$2" ] || die "$1 needs a value"
+        case $1 in --prefix) prefix=$2 ;; --release) release=$2 ;; *) target=$2 ;; esac
+        shift
+        ;;
+    --prefix=?*) prefix=${1#*=} ;;
+    --release=?*) release=${1#*=} ;;
+    --target=?*) target=${1#*=} ;;
+    --user) user=yes ;;
+    --service) service=yes ;;
+    --uninstall) remove=yes ;;
+    --purge) purge=yes ;;
+    --help | -h) usage; exit 0 ;;
+    *) die "unknown option $1" "install.sh --help lists them" ;;
+    esac
+    shift
+done
+if [ $user = yes ]; then
+    [ "$prefix" = /usr/local ] || die "--user and --prefix exclude each other"
+    [ -n "${HOME-}" ] || die "--user: HOME is not set"
+    [ $service = no ] || die "--service is for root; for yourself, run berth serve when you need it"
+    prefix=$HOME/.local
+fi
+case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
+case $prefix in *[[:space:]\|\&\\]*) die "--prefix $prefix: blanks and the characters | & \\ are not possible there" ;; esac
+[ $purge = no ] || [ $remove = yes ] || die "--purge goes with --uninstall"
+[ $service = no ] || [ $remove = no ] || die "--service and --uninstall exclude each other"
+[ $service = no ] || [ "$(id -u)" = 0 ] || die "--service is for root"
+bin=$prefix/bin
+# What was placed, a path a line: what the next installation no longer has goes, and what is removed was ours.
+list=$prefix/share/berth/installed
+
+# --- services
+
+systemd_runs() { [ -d /run/systemd/system ]; }
+
+# Where the service's files go, as lines SOURCE DESTINATION.
+service_files() {
+    if systemd_runs; then
+        say "berth.service /etc/systemd/system/berth.service"
+        say "berth.socket /etc/systemd/system/berth.socket"
+    elif have openrc-run; then
+        say "berth.openrc /etc/init.d/berth"
+    elif [ -d /etc/init.d ]; then
+        say "berth.sysv /etc/init.d/berth"
+    fi
+}
+
+enable_service() {
+    if systemd_runs; then
+        systemctl daemon-reload
+        systemctl enable --now berth.socket berth.service
+    elif have openrc-run; then
+        rc-update add berth default
+        rc-service berth restart
+    else
+        if have update-rc.d; then update-rc.d berth defaults; fi
+        /etc/init.d/berth restart
+    fi
+}
+
+# The new program serves; containers do not notice.
+restart_service() {
+    if systemd_runs && grep -qx /etc/systemd/system/berth.service "$list" 2>/dev/null; then
+        systemctl daemon-reload
+        systemctl try-restart berth.service
+    elif grep -qx /etc/init.d/berth "$list" 2>/dev/null && /etc/init.d/berth status >/dev/null 2>&1; then
+        /etc/init.d/berth restart
+    fi
+}
+
+stop_service() {
+    if systemd_runs && grep -qx /etc/systemd/system/berth.service "$list" 2>/dev/null; then
+        systemctl disable --now berth.socket berth.service
+    elif grep -qx /etc/init.d/berth "$list" 2>/dev/null; then
+        /etc/init.d/berth stop || true
+        if have rc-update; then rc-update del berth || true; fi
+    fi
+}
+
+# --- removing
+
+# Of a list: files, and then folders (which end with a slash) that are empty after it.
+remove_listed() {
+    while IFS= read -r path; do
+        case $path in
+        "$prefix"/*/ | "$prefix"/) ;;
+        "$prefix"/* | /etc/systemd/system/berth.* | /etc/init.d/berth) rm -f "$path" ;;
+        esac
+    done <"$1"
+    sort -r "$1" | while IFS= read -r path; do
+        case $path in */) rmdir "$path" 2>/dev/null || true ;; esac
+    done
+}
+
+uninstall() {
+    [ -f "$list" ] || die "nothing that this script installed is below $prefix" \
+        "name its --prefix, or --user; packages are removed by the package manager"
+    if [ $purge = yes ]; then
+        sh "$prefix/share/berth/purge" "$bin/berth" check
+        stop_service
+        sh "$prefix/share/berth/purge" "$bin/berth" now
+    else
+        stop_service
+    fi
+    left=$(mktemp "${TMPDIR:-/tmp}/berth.XXXXXX")
+    cp "$list" "$left"
+    rm -f "$list"
+    remove_listed "$left"
+    rm -f "$left"
+    if systemd_runs && [ "$(id -u)" = 0 ]; then systemctl daemon-reload; fi
+    say "berth is removed from $prefix."
+    [ $purge = yes ] || say "Containers go on, and images and volumes stay; with berth installed again they are yours again."
+}
+
+if [ $remove = yes ]; then
+    uninstall
+    exit 0
+fi
+
+# --- what to install
+
+# 1 or 2: whether the programs of this system have 32 bits or 64, by the head of the one that runs this script.
+elf_class() { od -An -tu1 -j4 -N1 /proc/self/exe 2>/dev/null | tr -d ' '; }
+
+# What may run here, the best first. The kernel can have more bits than the system.
+candidates() {
+    machine=$(uname -m)
+    bits=$(elf_class)
+    case $machine in
+    x86_64 | amd64) if [ "$bits" = 1 ]; then say i686; else say x86_64; fi ;;
+    i[3-9]86) say i686 ;;
+    aarch64 | arm64) if [ "$bits" = 1 ]; then say "armv7 armv6"; else say aarch64; fi ;;
+    armv7* | armv8*)
+        # Processors without a floating point unit say what they have; emulators show the host's.
+        if grep -q '^Features' /proc/cpuinfo 2>/dev/null && ! grep -Eq '^Features.*(vfpv3|vfpv4|neon|asimd)' /proc/cpuinfo; then
+            say armv6
+        else
+            say "armv7 armv6"
+        fi
+        ;;
+    armv6*) say armv6 ;;
+    riscv64) say riscv64 ;;
+    *) die "there is no berth for this machine ($machine)" "--target NAME takes one all the same" ;;
+    esac
+}
+
+fetch() { # NAME FILE
+    case $release in
+    http://* | https://*)
+        if have curl; then
+            curl -fsSL --retry 2 -o "$2" "$release/$1"
+        elif have wget; then
+            wget -q -O "$2" "$release/$1"
+        else
+            die "neither curl nor wget is here" "fetch the release by other means and name its folder by BERTH_RELEASE"
+        fi
+        ;;
+    file://*) cp "${release#file://}/$1" "$2" ;;
+    *) cp "$release/$1" "$2" ;;
+    esac
+}
+
+sum() {
+    if have sha256sum; then
+        sha256sum <"$1"
+    elif have shasum; then
+        shasum -a 256 <"$1"
+    elif have openssl; then
+        openssl dgst -sha256 -r <"$1"
+    elif have busybox; then
+        busybox sha256sum <"$1"
+    else
+        die "nothing here makes SHA-256 sums" "install coreutils, perl, openssl or busybox"
+    fi | cut -d ' ' -f 1
+}
+
+[ -n "$release" ] || die "where the release is has to be said" \
+    "BERTH_RELEASE=https://HOST/FOLDER sh install.sh, or the path of a folder"
+release=${release%/}
+case $release in
+http://* | https://* | file:///* | /*) ;;
+*://*) die "BERTH_RELEASE=$release: http, https and file URLs, and folders, are known" ;;
+*) release=$PWD/$release ;;
+esac
+if [ -n "$target" ]; then wanted=$target; else wanted=$(candidates); fi
+
+# make_folder FOLDER: with those above it; what was not there is noted, to be removed again.
+made=
+make_folder() {
+    [ ! -d "$1" ] || return 0
+    make_folder "${1%/*}" && mkdir "$1" 2>/dev/null || return 1
+    made="$made$1/
+"
+}
+# Of an installation that fails.
+clean_up() {
+    rm -rf "$work"
+    [ -z "$made" ] || printf '%s' "$made" | sort -r | while IFS= read -r path; do rmdir "$path" 2>/dev/null || true; done
+}
+
+make_folder "$bin" && [ -w "$bin" ] || die "$bin cannot be written to" \
+    "run this as root, or with --user for yourself, or name another --prefix"
+# Of installations that were killed.
+for left in "$bin"/.berth-install.*; do
+    [ -d "$left" ] || continue
+    kill -0 "${left##*.}" 2>/dev/null || rm -rf "$left"
+done
+# On the file system where the program will be: it is tried there, and put into its place by a rename.
+work=$bin/.berth-install.$$
+trap clean_up EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+(umask 077 && mkdir "$work")
+
+fetch SHA256SUMS "$work/SHA256SUMS" ||
+    die "$release: there is no SHA256SUMS that can be fetched" "a release is what ci/dist/make makes"
+
+found='' has=''
+for name in $wanted; do
+    file=$(sed -n "s/^[0-9a-f]\{64\}  \(berth-[0-9][^/ ]*-$name\.tar\.gz\)\$/\1/p" "$work/SHA256SUMS")
+    [ -n "$file" ] || continue
+    case $file in *"
+"*) die "$release has several versions for $name" "leave one of them in SHA256SUMS" ;; esac
+    fetch "$file" "$work/$file" || die "$release/$file cannot be fetched"
+    right=$(sed -n "s/^\([0-9a-f]\{64\}\)  $file\$/\1/p" "$work/SHA256SUMS")
+    is=$(sum "$work/$file")
+    [ "$is" = "$right" ] || die "$file is damaged: its SHA-256 is ${is:-unknown}, and should be $right" "nothing was changed"
+    gzip -dc "$work/$file" | (cd "$work" && tar -xf -)
+    tree=$work/${file%.tar.gz}
+    if version=$("$tree/bin/berth" --version 2>"$work/why"); then
+        found=$name
+        break
+    fi
+    has="$has $name ($(tail -n 1 "$work/why"))"
+    rm -rf "$tree" "$work/$file"
+done
+[ -n "$found" ] || die "$release has nothing that runs here; wanted: $wanted${has:+; tried:$has}" "--target NAME takes another"
+
+# --- placing
+
+# place SOURCE DESTINATION MODE: whoever looks finds the old file or the new one, whole.
+place() {
+    new=${2%/*}/.${2##*/}.new
+    make_folder "${2%/*}" || die "${2%/*} cannot be made"
+    cp "$1" "$new"
+    chmod "$3" "$new"
+    mv -f "$new" "$2"
+}
+
+before=none
+[ ! -x "$bin/berth" ] || before=$("$bin/berth" --version 2>/dev/null || say "unknown")
+if [ $service = yes ] && [ -z "$(service_files)" ]; then
+    die "--service: neither systemd nor OpenRC nor /etc/init.d is here" "let your init run: $bin/berth serve"
+fi
+(cd "$tree" && find share -type f) | sed "s|.*|$tree/& $prefix/& 644|" >"$work/files"
+# Last of what is below the prefix, as it may ask for the rest.
+say "$tree/bin/berth $bin/berth 755" >>"$work/files"
+if [ $service = yes ] || grep -Eqx '/etc/(systemd/system/berth.service|init.d/berth)' "$list" 2>/dev/null; then
+    service_files | while read -r from to; do
+        sed "s|/usr/bin/berth|$bin/berth|g" "$tree/share/berth/init/$from" >"$work/$from"
+        case $to in */init.d/*) mode=755 ;; *) mode=644 ;; esac
+        say "$work/$from $to $mode"
+    done >>"$work/files"
+fi
+cut -d ' ' -f 2 "$work/files" >"$work/placed"
+say "$list" >>"$work/placed"
+# Before anything is placed, so that what a killed installation leaves is known; what was there stays known until the end.
+cp "$list" "$work/before" 2>/dev/null || : >"$work/before"
+make_folder "${list%/*}" || die "${list%/*} cannot be made"
+cat "$work/before" "$work/placed" | sort -u >"$work/all"
+place "$work/all" "$list" 644
+while read -r from to mode; do place "$from" "$to" "$mode"; done <"$work/files"
+grep '/$' "$work/before" >>"$work/placed" || true
+printf '%s' "$made" >>"$work/placed"
+made=
+place "$work/placed" "$list" 644
+grep -Fvxf "$work/placed" "$work/before" >"$work/gone" || true
+remove_listed "$work/gone"
+
+if [ $service = yes ]; then
+    if ! grep -q '^berth:' /etc/group; then
+        if have groupadd; then groupadd --system berth; else addgroup -S berth; fi
+    fi
+    enable_service
+else
+    restart_service
+fi
+
+case $before in
+none) say "$version ($found) is installed: $bin/berth" ;;
+*) say "$version ($found) is in the place of $before: $bin/berth. Containers that run go on." ;;
+esac
+case :$PATH: in *":$bin:"*) ;; *) say "$bin is not on your PATH; add it: export PATH=\"$bin:\$PATH\"" ;; esac
+if [ $user = yes ] && [ "$(id -u)" != 0 ]; then
+    name=$(id -un)
+    if ! have newuidmap || ! grep -q "^$name:" /etc/subuid 2>/dev/null || ! grep -q "^$name:" /etc/subgid 2>/dev/null; then
+        say "Containers will have one user, root. For more, let root install newuidmap (Debian: uidmap, Alpine: shadow-uidmap)"
+        say "and give you numbers: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $name"
+    fi
+    "$bin/berth" doctor >/dev/null 2>&1 || say "Something is missing here; see: berth doctor"
+fi
