@@ -18,6 +18,7 @@ pub const FACILITIES: &[&str] = &[
     "close_range",
     "compat",
     "copy_file_range",
+    "criu",
     "deferred-remove",
     "devtmpfs",
     "fuse",

@@ -53,7 +53,7 @@ static ARM64: Recipe = Recipe {
     made: OnceLock::new(),
 };
 
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     let named = std::env::var_os("BERTH_TEST_CACHE").map(PathBuf::from);
     named.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache"))
 }

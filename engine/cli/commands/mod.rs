@@ -5,6 +5,7 @@
 
 mod attach;
 mod check;
+mod checkpoint;
 mod commit;
 pub(crate) mod completion;
 mod config;
@@ -253,6 +254,12 @@ struct Group {
 }
 
 const GROUPS: &[Group] = &[
+    Group {
+        name: "checkpoint",
+        about: "Manage checkpoints",
+        verbs: checkpoint::VERBS,
+        define: |command| with_verbs(command, checkpoint::VERBS, false, &|_| true),
+    },
     Group {
         name: "completion",
         about: "Generate the autocompletion script for the specified shell",

@@ -184,6 +184,13 @@ pub const KEYS: &[Key] = &[
         ..PLAIN
     },
     Key {
+        name: "criu",
+        kind: Kind::Folder,
+        variable: "BERTH_CRIU",
+        about: "Program that writes containers to files and back, instead of the one on the PATH",
+        ..PLAIN
+    },
+    Key {
         name: "storage",
         kind: Kind::Choice,
         variable: "BERTH_STORAGE",

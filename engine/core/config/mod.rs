@@ -51,6 +51,8 @@ pub struct EngineConfig {
     pub isolation: Option<String>,
     /// The isolation backends that there are to choose from.
     pub backends: Registry,
+    /// The program that writes containers to files; `None`: the one that is installed.
+    pub criu: Option<PathBuf>,
     /// How packets get to and from containers' networks, or several ways; `None`: the best that works.
     pub packet_path: Option<String>,
     /// Refuse what would otherwise be a warning about limits.
@@ -167,6 +169,7 @@ impl EngineConfig {
             storage_options: table("storage-options"),
             isolation: choice("isolation"),
             backends,
+            criu: text("criu").map(PathBuf::from),
             packet_path: choice("network.packet-path"),
             strict: matches!(settings.get("strict"), Some((Value::Flag(true), _))),
             // They are json-file's.
