@@ -26,6 +26,9 @@ pub struct EngineConfig {
     pub backends: Registry,
     /// How packets get to and from containers' networks, or several ways; `None`: the best that works.
     pub packet_path: Option<String>,
+    /// Whose ranges of subuid(5) and subgid(5) are the users of root's containers: `default`, or USER or USER:GROUP by name or
+    /// number. `None`: those of the host.
+    pub userns_remap: Option<String>,
     /// Refuse what would otherwise be a warning about limits.
     pub strict: bool,
     pub log_driver: String,
@@ -50,6 +53,8 @@ struct File {
     /// The run folder.
     run: Option<PathBuf>,
     strict: Option<bool>,
+    /// Docker's; an empty text is none.
+    userns_remap: Option<String>,
     storage: Option<Choice>,
     #[serde(default)]
     storage_options: BTreeMap<String, String>,
@@ -125,6 +130,7 @@ impl EngineConfig {
             isolation: None,
             backends: Registry::default(),
             packet_path: None,
+            userns_remap: None,
             strict: false,
             log_driver: "json-file".to_owned(),
             log_options: BTreeMap::new(),
@@ -190,6 +196,9 @@ impl EngineConfig {
             self.paths.run = run;
         }
         self.strict = file.strict.unwrap_or(self.strict);
+        if let Some(whose) = file.userns_remap {
+            self.userns_remap = Some(whose).filter(|whose| !whose.is_empty());
+        }
         self.storage_driver = file.storage.map(Choice::into_text).or(self.storage_driver.take());
         self.storage_options.extend(file.storage_options);
         self.isolation = file.isolation.map(Choice::into_text).or(self.isolation.take());

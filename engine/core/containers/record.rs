@@ -1,6 +1,7 @@
 //! A container's row, and how names find it.
 
 use berth_api::models::{ContainerConfig, HostConfig};
+use berth_arch::IdMap;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::settings::mounts::{self, Point};
@@ -21,6 +22,8 @@ pub struct Container {
     pub(crate) phase: Phase,
     /// What is mounted, of a container whose `host_config` alone does not say it (volumes).
     pub(crate) mounts: Option<Vec<Point>>,
+    /// Who its users are on the host; `None`: the host's own.
+    pub(crate) users: Option<IdMap>,
 }
 
 /// See the `schema/` of the store.
@@ -31,7 +34,7 @@ pub(crate) enum Phase {
     Removing,
 }
 
-pub(crate) const COLUMNS: &str = "id, name, created, image, layer, config, host_config, phase, mounts";
+pub(crate) const COLUMNS: &str = "id, name, created, image, layer, config, host_config, phase, mounts, users";
 
 impl Container {
     pub(crate) fn from_row(row: &Row<'_>) -> Result<Self> {
@@ -54,6 +57,13 @@ impl Container {
                 Some(points) => Some(serde_json::from_str(points).map_err(broken)?),
                 None => None,
             },
+            users: match row.get_ref(9)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+                Some(text) => Some(
+                    text.parse()
+                        .map_err(|error| Error::Internal(format!("read whose users a container has: {error}")))?,
+                ),
+                None => None,
+            },
         })
     }
 
@@ -67,6 +77,11 @@ impl Container {
 
     pub fn auto_remove(&self) -> bool {
         self.host_config.auto_remove == Some(true)
+    }
+
+    /// User and group of its root user on the host, if that is not the host's.
+    pub(crate) fn root_outside(&self) -> Option<(u32, u32)> {
+        self.users.as_ref().and_then(IdMap::root)
     }
 
     /// What is mounted into it beside what every container has, shallow places first.
@@ -177,6 +192,7 @@ pub(crate) mod tests {
             host_config: HostConfig::default(),
             phase: Phase::Ready,
             mounts: None,
+            users: None,
         }
     }
 
@@ -189,7 +205,7 @@ pub(crate) mod tests {
             .write(|transaction| {
                 for (id, name) in ids.iter().zip(["one", "two", "abab"]) {
                     transaction.execute(
-                        "INSERT INTO containers VALUES (?1, ?2, 'ready', 1, 'sha256:0', NULL, '{}', '{}', NULL)",
+                        "INSERT INTO containers VALUES (?1, ?2, 'ready', 1, 'sha256:0', NULL, '{}', '{}', NULL, NULL)",
                         [id.as_str(), name],
                     )?;
                 }
