@@ -95,6 +95,8 @@ impl<R: Read> Unpacker<'_, R> {
                 if name.is_empty() {
                     continue;
                 }
+                // Before anything of it is there.
+                rules.owner(&member).map_err(|error| named(error, &name))?;
                 name = self.judge(&member, rules.below(name))?;
             }
             if let Err(error) = self.entry(&member, &name) {

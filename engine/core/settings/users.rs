@@ -40,6 +40,17 @@ pub(crate) fn check(host: &HostConfig, engine: &EngineConfig, machine: &Host, ba
             "{asked}: without root, all containers have their owner's users, which are mapped already; leave the option out"
         )));
     }
+    if !backend.isolation.user {
+        let reason = match berth_arch::kernel::userns::probe() {
+            berth_arch::Probe::Unavailable { reason, .. } if machine.kernel.version < (3, 8) => reason,
+            _ => "it makes no user namespaces here".to_owned(),
+        };
+        return Err(Error::Unavailable(format!(
+            "{asked}: the {} backend cannot do that: {reason}; --userns host gives the container the host's users, or use \
+             another backend (--isolation, see berth doctor)",
+            backend.name
+        )));
+    }
     if host.privileged == Some(true) {
         return Err(Error::invalid(
             "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when \
@@ -55,17 +66,6 @@ pub(crate) fn check(host: &HostConfig, engine: &EngineConfig, machine: &Host, ba
         return Err(Error::invalid(
             "cannot share the host PID namespace when user namespaces are enabled (--userns host)",
         ));
-    }
-    if !backend.isolation.user {
-        let reason = match berth_arch::kernel::userns::probe() {
-            berth_arch::Probe::Unavailable { reason, .. } if machine.kernel.version < (3, 8) => reason,
-            _ => "it makes no user namespaces here".to_owned(),
-        };
-        return Err(Error::Unavailable(format!(
-            "{asked}: the {} backend cannot do that: {reason}; --userns host gives the container the host's users, or use \
-             another backend (--isolation, see berth doctor)",
-            backend.name
-        )));
     }
     Ok(users)
 }

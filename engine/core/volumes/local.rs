@@ -117,10 +117,11 @@ impl Engine {
     pub(crate) fn make_volume_folder(&self, volume: &Volume, root: Option<(u32, u32)>) -> Result<()> {
         let all = self.volumes_folder();
         berth_store::create_private(&all).map_err(Error::io("create", &all))?;
-        for (path, mode) in [(self.volume_folder(&volume.name), 0o711), (self.data_folder(&volume.name), 0o755)] {
+        let folders = [(self.volume_folder(&volume.name), 0o711, None), (self.data_folder(&volume.name), 0o755, root)];
+        for (path, mode, owner) in folders {
             match std::fs::DirBuilder::new().mode(mode).create(&path) {
                 // Whatever the umask is.
-                Ok(()) => std::fs::set_permissions(&path, Permissions::from_mode(mode)).and_then(|()| match root {
+                Ok(()) => std::fs::set_permissions(&path, Permissions::from_mode(mode)).and_then(|()| match owner {
                     Some((user, group)) => std::os::unix::fs::chown(&path, Some(user), Some(group)),
                     None => Ok(()),
                 }),
