@@ -7,6 +7,7 @@
 
 pub mod cpu;
 pub mod host;
+pub mod id_map;
 pub mod ids;
 pub mod message;
 pub mod mount;
@@ -22,10 +23,13 @@ cfg_if::cfg_if! {
         mod child;
         pub mod emulation;
         pub mod fd;
+        mod fs_owner;
         pub mod kernel;
         pub mod kernel_file;
         pub mod process;
         mod sys;
+
+        pub use fs_owner::FsOwner;
     } else if #[cfg(target_os = "freebsd")] {
         mod freebsd;
         pub use freebsd::{pairs, process, sysctl};
@@ -35,5 +39,6 @@ cfg_if::cfg_if! {
 }
 
 pub use host::Host;
+pub use id_map::IdMap;
 pub use ids::Ids;
 pub use probe::Probe;

@@ -23,6 +23,7 @@ pub const FACILITIES: &[&str] = &[
     "devtmpfs",
     "fuse",
     "fuse-passthrough",
+    "idmap",
     "iptables-legacy",
     "iptables-nft",
     "lvm",

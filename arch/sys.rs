@@ -102,6 +102,9 @@ pub(crate) fn mount_set_read_only_below(target: &CStr) -> Result<(), Errno> {
 
 /// Maps a detached mount by a user namespace.
 pub(crate) fn mount_set_idmap(tree: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> Result<(), Errno> {
+    if crate::pretend::without("idmap") {
+        return Err(Errno::NOSYS);
+    }
     const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
     const AT_EMPTY_PATH: u32 = 0x1000;
     let userns_fd = u64::from(namespace.as_raw_fd().unsigned_abs());
@@ -120,6 +123,18 @@ pub(crate) fn clone3_with_nothing() -> Errno {
     let none = std::ptr::null::<u8>();
     // SAFETY: a size below the first version's is refused before the pointer is looked at.
     check(unsafe { libc::syscall(SYS_CLONE3, none, 0usize) } < 0).err().unwrap_or(Errno::INVAL)
+}
+
+/// setfsuid(2): what it was before. A number that is not taken changes nothing, and is not told.
+pub(crate) fn set_fs_user(user: u32) -> u32 {
+    // SAFETY: an integer; the thread's own rights change, and no memory.
+    unsafe { libc::setfsuid(user) }.cast_unsigned()
+}
+
+/// setfsgid(2), as above.
+pub(crate) fn set_fs_group(group: u32) -> u32 {
+    // SAFETY: as above.
+    unsafe { libc::setfsgid(group) }.cast_unsigned()
 }
 
 /// unshare(2), for a child that makes a trial or a test's own thread.

@@ -17,6 +17,7 @@ mod folder;
 mod full;
 mod ground;
 pub mod mount;
+pub mod owners;
 pub mod registry;
 mod size;
 mod tree;

@@ -154,6 +154,7 @@ without! {
     no_nodes_of_the_kernel: "devtmpfs"
     no_fuse: "fuse"
     no_fuse_passthrough: "fuse-passthrough"
+    no_mapped_owners: "idmap"
     no_iptables_legacy: "iptables-legacy"
     no_iptables_over_nf_tables: "iptables-nft"
     no_lvm: "lvm"

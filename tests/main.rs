@@ -51,5 +51,7 @@ mod storage_migrate;
 mod survive;
 /// A real terminal, driven as a user would.
 mod terminal;
+/// Root's containers with users of their own: whose their files and processes are, inside and outside.
+mod userns;
 /// Volumes: named, anonymous, filled, shared, of plugins; and what is refused of them.
 mod volumes;

@@ -9,21 +9,24 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::refused;
-use crate::{Probe, child, pretend, sys};
+use crate::id_map::Extent;
+use crate::{IdMap, Probe, child, pretend, sys};
 
 const HINT: &str = "needs Linux 5.12 (6.3 for tmpfs), root and user namespaces";
 
 /// The file systems that took a mapping.
 pub fn probe() -> Probe<Vec<String>> {
     static ANSWER: OnceLock<Probe<Vec<String>>> = OnceLock::new();
-    if pretend::without("mount-api") {
-        return Probe::pretended("mount-api");
+    if let Some(pretended) = ["idmap", "mount-api"].into_iter().find(|facility| pretend::without(facility)) {
+        return Probe::pretended(pretended);
     }
     ANSWER.get_or_init(look).clone()
 }
 
 fn look() -> Probe<Vec<String>> {
-    let namespace = match mapped_namespace() {
+    let one = Extent { inside: 0, outside: 100_000, count: 1 };
+    let map = IdMap::new(vec![one], vec![one]);
+    let namespace = match map.map_err(|_| Errno::INVAL).and_then(|map| namespace(&map)) {
         Ok(namespace) => namespace,
         Err(error) => return refused("make a user namespace", error, HINT),
     };
@@ -53,15 +56,16 @@ fn whole_root() -> Result<OwnedFd, Errno> {
     rustix::mount::open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
 }
 
-/// A user namespace with one user in it, kept by its descriptor after its only process has ended.
-fn mapped_namespace() -> Result<OwnedFd, Errno> {
+/// A user namespace in which nobody lives, for its maps. Kept by its descriptor after its only process has ended. Forks.
+pub fn namespace(map: &IdMap) -> Result<OwnedFd, Errno> {
     let child = child::Waiting::unshare(libc::CLONE_NEWUSER)?;
-    let write = |file: &str| {
-        std::fs::write(format!("/proc/{}/{file}", child.pid()), "0 100000 1")
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-    };
-    write("uid_map")?;
-    write("gid_map")?;
+    for (file, extents) in [("uid_map", map.users()), ("gid_map", map.groups())] {
+        let line = |one: &Extent| format!("{} {} {}\n", one.inside, one.outside, one.count);
+        let lines: String = extents.iter().map(line).collect();
+        // The kernel takes a map in one write.
+        std::fs::write(format!("/proc/{}/{file}", child.pid()), lines)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    }
     let path = format!("/proc/{}/ns/user", child.pid());
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }

@@ -11,6 +11,7 @@ cfg_if::cfg_if! {
         mod info;
         mod options;
         mod overlay;
+        mod owners;
         mod part;
         mod perform;
         mod propagation;
@@ -27,6 +28,9 @@ cfg_if::cfg_if! {
     }
 }
 
+/// mount(8)'s word for a mount whose owners are mapped, with an [`crate::IdMap`].
+const OWNERS: &str = "X-mount.idmap=";
+
 /// A mount to be made. Paths may exceed what fits a page of options: `base` is entered first, so that the
 /// source and the options can name things relative to it (overlay's layers are given that way).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -36,8 +40,20 @@ pub struct Mount {
     pub source: PathBuf,
     /// Below the root that is being assembled; `/` is the root itself.
     pub target: PathBuf,
-    /// In mount(8)'s words: `ro`, `nosuid`, `lowerdir=a:b`, ...
+    /// In mount(8)'s words: `ro`, `nosuid`, `lowerdir=a:b`, `X-mount.idmap=...` (see [`crate::IdMap`]), ...
     pub options: Vec<String>,
     /// The working directory against which relative names in `source` and `options` are resolved.
     pub base: Option<PathBuf>,
+}
+
+impl Mount {
+    /// Has the owners of its files be those of `map`: of an overlay, by its layers.
+    pub fn map_owners(&mut self, map: &crate::IdMap) {
+        self.options.push(format!("{OWNERS}{map}"));
+    }
+
+    /// Whether the owners of its files are others than on the disk.
+    pub fn has_mapped_owners(&self) -> bool {
+        self.options.iter().any(|option| option.starts_with(OWNERS))
+    }
 }

@@ -2,7 +2,7 @@
 
 use rustix::mount::{MountFlags, MountPropagationFlags as Propagation};
 
-use super::Mount;
+use super::{Mount, OWNERS};
 
 /// What the words of one mount come to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(super) struct Parsed {
     pub(super) recursive_read_only: bool,
     /// In the order given.
     pub(super) propagation: Vec<Propagation>,
+    /// `X-mount.idmap=`: whom the owners of files are in the mount.
+    pub(super) owners: Option<String>,
     /// Joined by commas.
     pub(super) data: Vec<String>,
 }
@@ -98,6 +100,7 @@ pub(super) fn parse(mount: &Mount) -> Parsed {
                 "remount" => parsed.remount = true,
                 "move" => parsed.moves = true,
                 "rro" => parsed.recursive_read_only = true,
+                _ if word.starts_with(OWNERS) => parsed.owners = Some(word[OWNERS.len()..].to_owned()),
                 _ => parsed.data.push(word.to_owned()),
             }
         }

@@ -11,6 +11,7 @@ use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
+use super::owners::{Owners, Part};
 use super::{Mount, options, overlay};
 use crate::sys;
 
@@ -28,6 +29,7 @@ pub struct Prepared {
     kind: Kind,
     recursive_read_only: bool,
     propagation: Vec<MountPropagationFlags>,
+    owners: Option<(Owners, Part)>,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,10 @@ impl Prepared {
             let message = format!("mount option {word:?} means nothing for a bind mount");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
+        let owners = match parsed.owners {
+            Some(map) => Some((Owners::new(&map)?, mapped_part(mount, &kind)?)),
+            None => None,
+        };
         // REMOUNT together with BIND changes the mount point only, not the file system.
         let flags = match kind {
             Kind::Remount if parsed.bind => parsed.flags.0 | MountFlags::BIND,
@@ -85,27 +91,20 @@ impl Prepared {
             kind,
             recursive_read_only: parsed.recursive_read_only,
             propagation: parsed.propagation,
+            owners,
         })
     }
 
     /// Makes the mount at `target`. System calls only: safe between clone and exec. If the mount has a `base`,
-    /// that is the working directory afterwards, and `target` has to be absolute or hold below it. Not atomic: a
-    /// mount whose flags the kernel refuses stays for the caller to take off.
+    /// that is the working directory afterwards, and `target` has to be absolute or hold below it (absolute, for an overlay
+    /// whose owners are mapped). Not atomic: a mount whose flags the kernel refuses stays for the caller to take off.
     pub fn perform(&self, target: &CStr) -> Result<(), Errno> {
         if let Some(base) = &self.base {
             rustix::process::chdir(base.as_c_str())?;
         }
-        match &self.kind {
-            Kind::New => {
-                let data = (!self.data.is_empty()).then_some(self.data.as_c_str());
-                rustix::mount::mount(self.source.as_c_str(), target, self.fstype.as_c_str(), self.flags, data)?;
-            }
-            Kind::Long(long) => long.perform(&self.source, target)?,
-            Kind::Bind { recursive: true } => rustix::mount::mount_bind_recursive(self.source.as_c_str(), target)?,
-            Kind::Bind { recursive: false } => rustix::mount::mount_bind(self.source.as_c_str(), target)?,
-            Kind::Remount => remount(target, self.flags, &self.data)?,
-            Kind::Move => rustix::mount::mount_move(self.source.as_c_str(), target)?,
-            Kind::Change => {}
+        match &self.owners {
+            Some((owners, part)) => owners.perform(*part, &self.source, target, || self.make(target))?,
+            None => self.make(target)?,
         }
         if matches!(self.kind, Kind::Bind { .. }) && !self.flags.is_empty() {
             remount(target, self.flags | MountFlags::BIND, c"")?;
@@ -119,6 +118,22 @@ impl Prepared {
         Ok(())
     }
 
+    /// The mount itself, without what is changed of it afterwards.
+    fn make(&self, target: &CStr) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::New => {
+                let data = (!self.data.is_empty()).then_some(self.data.as_c_str());
+                rustix::mount::mount(self.source.as_c_str(), target, self.fstype.as_c_str(), self.flags, data)
+            }
+            Kind::Long(long) => long.perform(&self.source, target),
+            Kind::Bind { recursive: true } => rustix::mount::mount_bind_recursive(self.source.as_c_str(), target),
+            Kind::Bind { recursive: false } => rustix::mount::mount_bind(self.source.as_c_str(), target),
+            Kind::Remount => remount(target, self.flags, &self.data),
+            Kind::Move => rustix::mount::mount_move(self.source.as_c_str(), target),
+            Kind::Change => Ok(()),
+        }
+    }
+
     /// Whether [`Prepared::perform`] changes the working directory.
     pub fn enters_base(&self) -> bool {
         self.base.is_some()
@@ -126,6 +141,20 @@ impl Prepared {
 
     pub fn source(&self) -> &CStr {
         &self.source
+    }
+}
+
+/// What of `mount` the mapping of owners is for.
+fn mapped_part(mount: &Mount, kind: &Kind) -> io::Result<Part> {
+    match kind {
+        Kind::Bind { recursive: false } => Ok(Part::Source),
+        Kind::New | Kind::Long(_) if mount.fstype != "overlay" => Ok(Part::Whole),
+        Kind::New | Kind::Long(_) if mount.base.is_some() => Ok(Part::Layers),
+        _ => {
+            let message =
+                "owners are mapped of a plain bind mount, of a new file system, and of an overlay with a base";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -184,5 +185,57 @@ fn flags_locked_by_a_user_namespace_are_kept() {
             if flags.contains(wanted) { Ok(()) } else { Err(Errno::PROTO) }
         });
         assert_eq!(answer, Ok(()));
+    });
+}
+
+/// An image's layers belong to root on the disk, and to a container's root in the mount: what is changed there too.
+#[test]
+fn owners_are_mapped_of_binds_of_file_systems_and_of_an_overlays_layers() {
+    const MAP: &[&str] = &["X-mount.idmap=u:0:100000:10 g:0:200000:10"];
+    if !crate::kernel::idmap::probe().is_available() || !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: no idmapped mounts here");
+    }
+    alone("owners", |scratch| {
+        let owner = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+        let base = folder(scratch, "layers");
+        for name in ["lower", "upper", "work", "other"] {
+            folder(&base, name);
+        }
+        fs::write(base.join("lower/file"), "x").unwrap();
+        let target = folder(scratch, "t");
+        match make("bind", "lower", &target, MAP, Some(&base)) {
+            Err(error) => return eprintln!("skipped: this file system maps no owners: {error}"),
+            Ok(()) => assert_eq!(owner(&target.join("file")), (100_000, 200_000)),
+        }
+        assert_eq!(owner(&base.join("lower/file")), (0, 0));
+        super::umount_detach(&target).unwrap();
+
+        let options = ["lowerdir=lower,upperdir=upper,workdir=work", MAP[0]];
+        match make("overlay", "overlay", &target, &options, Some(&base)) {
+            Err(error) => eprintln!("skipped: no overlay of mapped layers: {error}"),
+            Ok(()) => {
+                let root = crate::FsOwner::new(100_000, 200_000).unwrap();
+                fs::write(target.join("new"), "").unwrap();
+                fs::write(target.join("file"), "y").unwrap();
+                drop(root);
+                for name in ["new", "file"] {
+                    assert_eq!(owner(&target.join(name)), (100_000, 200_000), "{name}");
+                    assert_eq!(owner(&base.join("upper").join(name)), (0, 0), "{name}");
+                }
+                // Nobody who is not mapped makes anything here.
+                assert!(fs::write(target.join("other"), "").is_err());
+                fs::remove_file(target.join("file")).unwrap();
+                assert!(!target.join("file").exists());
+            }
+        }
+        let target = folder(scratch, "memory");
+        match make("tmpfs", "none", &target, MAP, None) {
+            Err(error) => eprintln!("skipped: tmpfs maps no owners (6.3): {error}"),
+            Ok(()) => assert_eq!(owner(&target), (100_000, 200_000)),
+        }
+        for refused in [&["X-mount.idmap=u:0:1:1"][..], &["X-mount.idmap=u:1:1:1 g:1:1:1"], &["rec", MAP[0]]] {
+            let error = make("bind", "lower", &target, refused, Some(&base)).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{refused:?}: {error}");
+        }
     });
 }

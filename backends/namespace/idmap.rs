@@ -1,18 +1,18 @@
 //! Mounts whose owners are mapped (mount_setattr(2), 5.12): who owns a file below is somebody else above.
 
 use std::ffi::CStr;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
+use berth_arch::IdMap as Map;
+use berth_arch::id_map::Extent;
 use oci_spec::runtime::{LinuxIdMapping, Mount};
-use rustix::io::{Errno, Result};
+use rustix::io::Result;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use super::namespaces::map;
 use super::plan::Owners;
 use super::process::setup;
-use super::report::Channel;
-use super::{clone, stages, sys};
+use super::sys;
 use crate::Error;
 
 /// A bind mount's mapping.
@@ -50,7 +50,7 @@ impl IdMap {
             return refuse("it is no bind mount");
         }
         let whole = words.iter().any(|word| matches!(word.as_str(), "rbind" | "rec"));
-        Ok(Some(Self { namespace: namespace(users, groups)?, whole, below }))
+        Ok(Some(Self { namespace: namespace(users, groups, mount.destination())?, whole, below }))
     }
 
     /// Binds `source` at `place`. System calls only.
@@ -64,21 +64,14 @@ impl IdMap {
     }
 }
 
-/// Made by a process that does nothing else, and is gone when this returns.
-fn namespace(users: &Vec<LinuxIdMapping>, groups: &Vec<LinuxIdMapping>) -> crate::Result<OwnedFd> {
-    let step = "make a user namespace for a mount's owners";
-    let (ours, theirs) = Channel::pair().map_err(setup(step))?;
-    let pid = clone::spawn(libc::CLONE_NEWUSER, None, |_| {
-        ours.leave();
-        let _ = theirs.wait_for_go();
-    })
-    .map_err(setup(step))?;
-    let made = || {
-        stages::write_map(pid, b"/gid_map", &map(Some(groups)))?;
-        stages::write_map(pid, b"/uid_map", &map(Some(users)))?;
-        File::open(format!("/proc/{pid}/ns/user")).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOENT))
+fn namespace(users: &[LinuxIdMapping], groups: &[LinuxIdMapping], target: &Path) -> crate::Result<OwnedFd> {
+    let extents = |list: &[LinuxIdMapping]| {
+        let extent =
+            |one: &LinuxIdMapping| Extent { inside: one.container_id(), outside: one.host_id(), count: one.size() };
+        list.iter().map(extent).collect()
     };
-    let made = made();
-    clone::end(pid);
-    made.map(OwnedFd::from).map_err(setup(step))
+    let map = Map::new(extents(users), extents(groups)).map_err(|what| {
+        Error::InvalidArgument(format!("mount {}: owners cannot be mapped: {what}", target.display()))
+    })?;
+    berth_arch::kernel::idmap::namespace(&map).map_err(setup("make a user namespace for a mount's owners"))
 }

@@ -54,6 +54,9 @@ pub(super) struct RootPlan {
     pub(super) mounts: Vec<(Prepared, CString)>,
     /// See [`crate::Lent`]: closed by whoever has made the mounts, and by this process when somebody was cloned for that.
     pub(super) lent: Vec<OwnedFd>,
+    /// With a user namespace: user and group of its root outside, to whom what is made in the root from there belongs. Where the
+    /// owners of the root are mapped, nobody else makes anything.
+    pub(super) owner: Option<(u32, u32)>,
     pub(super) actions: Vec<Planned>,
     pub(super) read_only: bool,
     /// The host's mounts do not arrive in the container.
@@ -239,6 +242,7 @@ impl RootPlan {
             porch: porch.map(c_string).transpose()?,
             mounts: root_mounts(bundle, mount_point)?,
             lent: bundle.lent.take(),
+            owner: Some(Owners::new(spec)).filter(|owners| !owners.are_the_hosts()).map(|owners| owners.on_host(0, 0)),
             actions,
             read_only: root.and_then(|root| root.readonly()).unwrap_or(false),
             private: matches!(propagation, "private" | "rprivate"),

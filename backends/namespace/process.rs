@@ -9,10 +9,12 @@ use berth_arch::{Ids, Probe};
 use oci_spec::runtime::{
     IOPriorityClass, LinuxNamespaceType, LinuxPersonalityDomain, LinuxSeccomp, PosixRlimitType, Process, Spec, User,
 };
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 
 use super::capabilities::Sets;
+use super::plan::Owners;
 use super::report::above_stdio;
 use super::scheduling::Policy;
 use super::sys::Strings;
@@ -91,6 +93,22 @@ fn check_identity(user: &User, spec: &Spec) -> Result<()> {
     Err(Error::Unavailable(Ids::missing(&missing)))
 }
 
+/// As [`super::become_program::streams`] does it, which cannot where the streams' present owner is nobody inside.
+fn give_from_outside(io: &Stdio, user: &User, spec: &Spec) {
+    let owners = Owners::new(spec);
+    let Stdio::Pipes { stdin, stdout, stderr } = io else { return };
+    if owners.are_the_hosts() {
+        return;
+    }
+    let (user, _) = owners.on_host(user.uid(), user.gid());
+    for stream in [stdin, stdout, stderr] {
+        let is_pipe = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
+        if rustix::fs::fstat(stream).is_ok_and(is_pipe) {
+            let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(user)), None);
+        }
+    }
+}
+
 /// Whether the specification has users of its own.
 pub(super) fn has_own_users(spec: &Spec) -> bool {
     let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
@@ -107,6 +125,7 @@ impl ProcessPlan {
         let environment = process.env().clone().unwrap_or_default();
         let user = process.user();
         check_identity(user, spec)?;
+        give_from_outside(&io, user, spec);
         let linux = spec.linux().as_ref();
         let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(filter).transpose()?;
         Ok(Self {

@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use berth_arch::FsOwner;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result};
 use rustix::mount::UnmountFlags;
@@ -86,6 +87,8 @@ fn open_directory(path: &CStr) -> Result<OwnedFd> {
 
 pub(super) fn perform(plan: &RootPlan, root: BorrowedFd<'_>, side: Side, channel: &Channel) -> Done {
     let root = Root { directory: root, openat2: plan.openat2 };
+    let owner = plan.owner.filter(|_| side == Side::Outside);
+    let _owner = owner.map(|(user, group)| FsOwner::new(user, group)).transpose().at(Step::Rootfs)?;
     for (index, planned) in plan.actions.iter().enumerate() {
         if !side.includes(planned) {
             continue;

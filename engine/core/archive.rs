@@ -9,10 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use berth_api::models::{ChangeType, FilesystemChange};
+use berth_arch::FsOwner;
 use berth_arch::mount::{Mount, Prepared, make_rprivate};
 use berth_arch::process::Process;
 use berth_arch::root_dir::RootDir;
-use berth_fs_drivers::diff::{self, FilesOptions};
+use berth_fs_drivers::diff::{self, FilesOptions, Owners};
 use berth_fs_drivers::mount::{in_private_namespace, with_mounted};
 use berth_fs_drivers::{Access, ChangeKind};
 use berth_monitor::{State, Status};
@@ -90,7 +91,8 @@ impl Engine {
             told(&stat);
             let top = if stat.name == "/" { Path::new("") } else { Path::new(&stat.name) };
             // An entry named `.` for a directory's content.
-            diff::pack_path(&root, &target.itself(), top, None, &mut *out)?;
+            let owners = container.users.as_ref().map_or(Owners::AsTheyAre, Owners::Inside);
+            diff::pack_path(&root, &target.itself(), top, owners, &mut *out)?;
             out.flush().map_err(Error::io("send", path))
         })?;
         self.emit_container(&container, "archive-path", &[]);
@@ -122,6 +124,7 @@ impl Engine {
         let mut options = FilesOptions {
             keep_kinds: options.no_overwrite_dir_non_dir,
             owner: None,
+            map: container.users.clone(),
             in_user_namespace: self.host().user.in_user_namespace,
         };
         self.in_root(&container, Access::ReadWrite, |root| {
@@ -129,6 +132,9 @@ impl Engine {
             if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
                 return Err(Error::InvalidArgument("extraction point is not a directory".to_owned()));
             }
+            // Where owners are mapped, nobody else makes files.
+            let root_user = container.root_outside().map(|(user, group)| FsOwner::new(user, group)).transpose();
+            let _root_user = root_user.map_err(|error| Error::io("make files in", path)(error.into()))?;
             options.owner = user.map(|user| owner(&root, &user)).transpose()?;
             let archive = berth_image::decompress(archive).map_err(Error::io("read the archive for", path))?;
             diff::unpack_files(archive, root, &target.path, options).map_err(|error| match error {

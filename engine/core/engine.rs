@@ -152,7 +152,7 @@ impl Engine {
         let number = container
             .layer
             .ok_or_else(|| Error::Internal(format!("container {} has no layer; remove it", container.short_id())))?;
-        Ok(self.images.container_mounts(number, access)?)
+        Ok(self.images.container_mounts(number, container.users.as_ref(), access)?)
     }
 
     /// The sandbox of a running container; [`Error::Conflict`] if it does not run.

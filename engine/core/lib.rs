@@ -28,6 +28,7 @@ mod time;
 mod timestamps;
 mod top;
 mod user;
+mod users;
 mod volumes;
 
 pub use archive::{PathStat, PutOptions};

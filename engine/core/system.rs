@@ -15,7 +15,7 @@ use berth_image::{ImageUsage, LayerUsage};
 use serde_json::{Value, json};
 
 use crate::storage;
-use crate::{Engine, Error, ListOptions, RemoveOptions, Result, VolumeInfo};
+use crate::{Engine, EngineConfig, Error, ListOptions, RemoveOptions, Result, VolumeInfo};
 
 /// Docker's answer where there is nothing to say.
 const INDEX_SERVER: &str = "https://index.docker.io/v1/";
@@ -154,7 +154,7 @@ impl Engine {
             }),
             live_restore_enabled: Some(true),
             init_binary: Some("berth".to_owned()),
-            security_options: Some(security(&isolation)),
+            security_options: Some(security(&isolation, self.config())),
             warnings: Some(warnings),
             ..SystemInfo::default()
         };
@@ -316,11 +316,13 @@ pub(crate) fn single_user() -> Option<String> {
     Some(format!("containers have only one user, root, and files of others become root's: {reason}"))
 }
 
-fn security(isolation: &Isolation) -> Vec<String> {
+fn security(isolation: &Isolation, config: &EngineConfig) -> Vec<String> {
+    let rootless = berth_rootless::inside().is_some();
     let options = [
         (isolation.seccomp, "name=seccomp,profile=builtin"),
         (isolation.cgroup_namespace, "name=cgroupns"),
-        (berth_rootless::inside().is_some(), "name=rootless"),
+        (rootless, "name=rootless"),
+        (config.userns_remap.is_some() && !rootless, "name=userns"),
     ];
     options.iter().filter(|(set, _)| *set).map(|(_, name)| (*name).to_owned()).collect()
 }

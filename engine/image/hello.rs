@@ -95,7 +95,10 @@ impl ImageStore {
     fn forget_hello(&self, old: &Image) -> Result<()> {
         let layer = old.layer;
         let users = |connection: &Connection, _: &ImageId| {
-            let mut statement = connection.prepare_cached("SELECT number FROM layers WHERE parent = ?1")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT number FROM layers WHERE parent = ?1 AND number NOT IN (SELECT layer FROM given_layers)
+                 UNION ALL SELECT number FROM layers WHERE parent IN (SELECT layer FROM given_layers WHERE base = ?1)",
+            )?;
             let rows = statement.query_map([layer], |row| row.get::<_, i64>(0))?;
             let user = |number: Result<i64, _>| Ok(ImageUser { container: number?.to_string(), running: false });
             rows.map(user).collect::<Result<Vec<_>>>()

@@ -8,7 +8,7 @@ use berth_arch::root_dir::RootDir;
 
 use super::bed::{assert_same, scratch, shell, snapshot};
 use super::{Bed, each, layers::everything};
-use crate::diff::{UnpackOptions, assemble, pack_tree};
+use crate::diff::{Owners, UnpackOptions, assemble, pack_tree};
 
 /// Unpacks `archive` into a new layer and writes it again from there.
 fn again(bed: &Bed, name: &str, archive: &[u8]) -> Vec<u8> {
@@ -85,7 +85,7 @@ fn gnu_tar_reads_back_what_is_packed() {
     let tree = scratch();
     everything(tree.path());
     let outside = scratch();
-    pack_tree(tree.path(), fs::File::create(outside.path().join("a.tar")).unwrap()).unwrap();
+    pack_tree(tree.path(), Owners::AsTheyAre, fs::File::create(outside.path().join("a.tar")).unwrap()).unwrap();
     let target = outside.path().join("t");
     fs::create_dir(&target).unwrap();
     if shell(

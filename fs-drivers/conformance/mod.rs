@@ -15,6 +15,7 @@ mod ground;
 mod hostile;
 mod layers;
 mod one_file;
+mod owners;
 pub(crate) mod properties;
 mod removal;
 mod subvolumes;

@@ -75,7 +75,7 @@ fn a_subvolume_of_a_container_is_a_directory_in_archives() {
         bed.unpack("c", &["a"], &bed.pack("b", &["a"])).unwrap();
         assert_same(&bed.read("b", &["a"], snapshot), &bed.read("c", &["a"], snapshot));
         let mut whole = Vec::new();
-        bed.read("b", &["a"], |root| crate::diff::pack_tree(root, &mut whole)).unwrap();
+        bed.read("b", &["a"], |root| crate::diff::pack_tree(root, crate::diff::Owners::AsTheyAre, &mut whole)).unwrap();
         assert!(whole.windows(9).any(|name| name == b"sub/file\0"));
     });
 }

@@ -7,6 +7,7 @@
 
 mod changes;
 mod compare;
+mod owners;
 mod pack;
 mod split;
 mod tar;
@@ -17,6 +18,8 @@ pub(crate) use changes::compare_kin;
 #[cfg(test)]
 pub(crate) use changes::compare_whole;
 pub(crate) use compare::{Kinship, Touched, compare_open, same};
+pub use owners::Owners;
+pub(crate) use owners::renumber;
 pub use pack::{Packed, pack, pack_changes, pack_path, pack_tree};
 pub use split::assemble;
 pub use unpack::{FilesOptions, UnpackOptions, Unpacked, unpack, unpack_files};

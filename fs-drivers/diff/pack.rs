@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use berth_arch::root_dir::{Parent, RootDir};
 use rustix::fs::FileType;
 
+use super::Owners;
 use super::tar::{Entry, Kind, Sparse, Writer};
 use super::{WHITEOUT, changes};
 use crate::error::At;
@@ -35,7 +36,7 @@ pub struct Packed {
 /// Writes what `id` changes against `parents` as an OCI image layer: whiteouts, then what was added or modified.
 /// Sockets are left out, as in Docker. A file that changes meanwhile is an error.
 pub fn pack(driver: &dyn Driver, id: &LayerId, parents: &[LayerId], out: impl Write) -> Result<Packed> {
-    pack_changes(driver, id, parents, out, &mut |visit| changes(driver, id, parents, visit))
+    pack_changes(driver, id, parents, Owners::AsTheyAre, out, &mut |visit| changes(driver, id, parents, visit))
 }
 
 /// As [`pack`], with only those changes that `each` calls back with.
@@ -43,11 +44,12 @@ pub fn pack_changes(
     driver: &dyn Driver,
     id: &LayerId,
     parents: &[LayerId],
+    owners: Owners<'_>,
     out: impl Write,
     each: &mut dyn FnMut(Visit<'_>) -> Result<()>,
 ) -> Result<Packed> {
     let root = open_contents(driver, id, parents, Access::ReadOnly)?;
-    let mut packer = Packer::new(&root, out);
+    let mut packer = Packer::new(&root, owners, out);
     each(&mut |change| match change.kind {
         ChangeKind::Deleted => packer.whiteout(change.path),
         ChangeKind::Added | ChangeKind::Modified => {
@@ -64,9 +66,9 @@ pub fn pack_changes(
 }
 
 /// Writes the whole tree below `root`, with an entry for the root itself.
-pub fn pack_tree(root: &Path, out: impl Write) -> Result<Packed> {
+pub fn pack_tree(root: &Path, owners: Owners<'_>, out: impl Write) -> Result<Packed> {
     let root_dir = RootDir::open(root).at("open", root)?;
-    let mut packer = Packer::new(&root_dir, out);
+    let mut packer = Packer::new(&root_dir, owners, out);
     let mut pack = || {
         packer.path(Path::new(""))?;
         let mut walk = Walk::new(&root_dir)?;
@@ -79,23 +81,12 @@ pub fn pack_tree(root: &Path, out: impl Write) -> Result<Packed> {
 }
 
 /// Writes the file or tree at `path`, which is resolved inside `root` and not followed if it is a link itself, with
-/// `name` in its place in front of every entry. An empty `name` leaves the entry for the top out. All is `owner`'s in the
-/// archive, if there is one.
-pub fn pack_path(
-    root: &RootDir,
-    path: &Path,
-    name: &Path,
-    owner: Option<(u32, u32)>,
-    out: impl Write,
-) -> Result<Packed> {
-    let mut packer = Packer::new(root, out);
-    let owned = |meta: Meta| match owner {
-        Some((uid, gid)) => Meta { uid, gid, ..meta },
-        None => meta,
-    };
+/// `name` in its place in front of every entry. An empty `name` leaves the entry for the top out.
+pub fn pack_path(root: &RootDir, path: &Path, name: &Path, owners: Owners<'_>, out: impl Write) -> Result<Packed> {
+    let mut packer = Packer::new(root, owners, out);
     let mut pack = || {
         let Parent { directory, name: own } = root.parent(path)?;
-        let meta = owned(Meta::at(&directory, &own)?);
+        let meta = Meta::at(&directory, &own)?;
         if !name.as_os_str().is_empty() {
             packer.entry(name, directory.as_fd(), &own, &meta)?;
         }
@@ -103,8 +94,7 @@ pub fn pack_path(
             let top = RootDir::from_fd(tree::open_dir(&directory, &own)?);
             let mut walk = Walk::new(&top)?;
             while let Some(found) = walk.next()? {
-                let meta = owned(found.meta);
-                packer.entry(&name.join(&found.path), found.directory.as_fd(), &found.name, &meta)?;
+                packer.entry(&name.join(&found.path), found.directory.as_fd(), &found.name, &found.meta)?;
             }
         }
         packer.finish_in_place()
@@ -114,6 +104,7 @@ pub fn pack_path(
 
 struct Packer<'a, W: Write> {
     root: &'a RootDir,
+    owners: Owners<'a>,
     writer: Writer<BufWriter<W>>,
     /// The directory of the last entry.
     last: Option<(PathBuf, OwnedFd)>,
@@ -123,9 +114,9 @@ struct Packer<'a, W: Write> {
 }
 
 impl<'a, W: Write> Packer<'a, W> {
-    fn new(root: &'a RootDir, out: W) -> Self {
+    fn new(root: &'a RootDir, owners: Owners<'a>, out: W) -> Self {
         let writer = Writer::new(BufWriter::with_capacity(128 << 10, out));
-        Self { root, writer, last: None, linked: HashMap::new(), entries: 0, buffer: Vec::new() }
+        Self { root, owners, writer, last: None, linked: HashMap::new(), entries: 0, buffer: Vec::new() }
     }
 
     fn finish(mut self) -> io::Result<Packed> {
@@ -181,7 +172,7 @@ impl<'a, W: Write> Packer<'a, W> {
         if meta.kind() == FileType::Socket {
             return Ok(());
         }
-        self.try_entry(path, directory, name, meta).map_err(|error| about(path, error))
+        self.try_entry(path, directory, name, &self.owners.meta(meta)).map_err(|error| about(path, error))
     }
 
     fn try_entry(
@@ -198,7 +189,7 @@ impl<'a, W: Write> Packer<'a, W> {
             }
             self.linked.insert((meta.dev, meta.ino), written.clone());
         }
-        let xattrs = tree::list_xattrs(directory, name)?;
+        let xattrs = self.owners.xattrs(tree::list_xattrs(directory, name)?);
         match meta.kind() {
             FileType::RegularFile => self.file(&written, directory, name, meta, &xattrs),
             FileType::Directory => {

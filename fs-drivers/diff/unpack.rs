@@ -4,6 +4,7 @@ mod files;
 mod place;
 mod whiteout;
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -94,6 +95,8 @@ impl<R: Read> Unpacker<'_, R> {
                 if name.is_empty() {
                     continue;
                 }
+                // Before anything of it is there.
+                rules.owner(&member).map_err(|error| named(error, &name))?;
                 name = self.judge(&member, rules.below(name))?;
             }
             if let Err(error) = self.entry(&member, &name) {
@@ -285,11 +288,11 @@ impl<R: Read> Unpacker<'_, R> {
 
     /// Owner first, as it takes setuid bits and capabilities away; times last.
     fn file_attributes(&mut self, member: &Member, file: &OwnedFd) -> io::Result<()> {
-        let (uid, gid) = self.owner(member);
+        let (uid, gid) = self.owner(member)?;
         self.owned(rustix::fs::fchown(file, Some(uid), Some(gid)), uid, gid)?;
         rustix::fs::fchmod(file, Mode::from_raw_mode(member.mode as _))?;
         for (attribute, value) in member.xattrs.iter().filter(|(name, _)| is_kept(name)) {
-            self.tolerate(tree::set_open_xattr(file, attribute, value))?;
+            self.tolerate(tree::set_open_xattr(file, attribute, &self.value(attribute, value)))?;
         }
         Ok(rustix::fs::futimens(file, &modified(member.mtime))?)
     }
@@ -304,17 +307,27 @@ impl<R: Read> Unpacker<'_, R> {
         Ok(answer?)
     }
 
-    fn owner(&self, member: &Member) -> (Uid, Gid) {
-        let other = self.files.as_ref().and_then(|rules| rules.owner);
-        let (uid, gid) = other.unwrap_or((member.uid, member.gid));
-        (Uid::from_raw(uid), Gid::from_raw(gid))
+    fn owner(&self, member: &Member) -> io::Result<(Uid, Gid)> {
+        let (uid, gid) = match &self.files {
+            Some(rules) => rules.owner(member)?,
+            None => (member.uid, member.gid),
+        };
+        Ok((Uid::from_raw(uid), Gid::from_raw(gid)))
+    }
+
+    /// An attribute's value as it is to be set.
+    fn value<'v>(&self, attribute: &[u8], value: &'v [u8]) -> Cow<'v, [u8]> {
+        match &self.files {
+            Some(rules) => rules.value(attribute, value),
+            None => Cow::Borrowed(value),
+        }
     }
 
     /// As [`Self::file_attributes`] for what cannot be opened.
     fn attributes(&mut self, member: &Member, path: &[u8]) -> io::Result<()> {
         let (parent, name) = split(path);
         let name = OsStr::from_bytes(if name.is_empty() { b"." } else { name });
-        let (uid, gid) = self.owner(member);
+        let (uid, gid) = self.owner(member)?;
         let directory = self.places.directory(parent)?;
         let answer = rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
         self.owned(answer, uid, gid)?;
@@ -323,7 +336,8 @@ impl<R: Read> Unpacker<'_, R> {
             rustix::fs::chmodat(directory, name, Mode::from_raw_mode(member.mode as _), AtFlags::empty())?;
         }
         for (attribute, value) in member.xattrs.iter().filter(|(name, _)| is_kept(name)) {
-            let answer = tree::set_xattr(self.places.directory(parent)?, name, attribute, value);
+            let value = self.value(attribute, value);
+            let answer = tree::set_xattr(self.places.directory(parent)?, name, attribute, &value);
             self.tolerate(answer)?;
         }
         let directory = self.places.directory(parent)?;

@@ -56,7 +56,8 @@ pub fn activate(mount: &Mount) -> Result<Option<(Mount, Held)>> {
         fstype: kind.name().to_owned(),
         source: held.path().to_owned(),
         target: mount.target.clone(),
-        options: options.into_iter().map(str::to_owned).collect(),
+        // After the word: that owners are mapped.
+        options: options.into_iter().map(str::to_owned).chain(mount.options.iter().skip(1).cloned()).collect(),
         base: None,
     };
     Ok(Some((mount, held)))

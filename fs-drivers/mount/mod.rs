@@ -38,7 +38,9 @@ pub fn open_contents(driver: &dyn Driver, id: &LayerId, parents: &[LayerId], acc
 /// A single bind mount is shown by its own path, without any right to mount.
 fn plain(mounts: &[Mount]) -> Option<PathBuf> {
     match mounts {
-        [only] if only.fstype == "bind" => Some(only.base.as_deref().unwrap_or(Path::new("/")).join(&only.source)),
+        [only] if only.fstype == "bind" && !only.has_mapped_owners() => {
+            Some(only.base.as_deref().unwrap_or(Path::new("/")).join(&only.source))
+        }
         _ => None,
     }
 }

@@ -15,7 +15,7 @@ both! {
         world.run(&["--rm", "--restart", "no:3", "box", "true"]).ended(125);
         world.run(&["--rm", "-it", "box", "true"]).refused(125, &["not a TTY"]);
         world.run(&["--rm", "--isolation", "jail", "box", "true"]).refused(125, &["jail"]);
-        world.run(&["--rm", "--userns", "keep-id", "box", "true"]).refused(125, &["keep-id"]);
+        world.run(&["--rm", "--userns", "keep-id", "box", "true"]).refused(125, &["keep-id", "auto"]);
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
     }
 }

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setuid};
 
+use super::covers::Covers;
 use super::{find_program, program};
 
 pub(crate) const NAME: &str = "sailor";
@@ -77,21 +77,7 @@ impl User {
             let found = ["newuidmap", "newgidmap"].into_iter().filter_map(find_program);
             binds.extend(found.map(|path| (PathBuf::from("/dev/null"), path)));
         }
-        let made = std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).expect("a mount namespace");
-            let none = None::<&str>;
-            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
-            for (from, to) in binds {
-                if !to.exists() {
-                    panic!("{}: there is no such file to cover", to.display());
-                }
-                mount(Some(&from), &to, none, MsFlags::MS_BIND, none).unwrap_or_else(|error| {
-                    panic!("bind {} on {}: {error}", from.display(), to.display());
-                });
-            }
-            File::open("/proc/thread-self/ns/mnt").expect("the namespace's file")
-        });
-        let mounts = Arc::new(made.join().expect("make a mount namespace"));
+        let mounts = Covers::new(binds).namespace();
         Some(Self { mounts, groups: RefCell::default(), program: own })
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::call::{Background, Outcome, call};
+use super::covers::Covers;
 use super::host::Traces;
 use super::net::Net;
 use super::user::{Given, User};
@@ -44,6 +45,7 @@ pub(crate) struct World {
     environment: RefCell<Vec<(String, String)>>,
     net: Net,
     user: Option<User>,
+    covers: RefCell<Option<Covers>>,
     _share: Share,
 }
 
@@ -123,6 +125,7 @@ impl World {
             environment: RefCell::default(),
             net,
             user,
+            covers: RefCell::default(),
             _share: share,
         };
         if mode == Mode::Daemon {
@@ -172,6 +175,11 @@ impl World {
         self.environment.borrow_mut().push((name.to_owned(), value.to_owned()));
     }
 
+    /// From now on, files cover the host's for what is started here; a running daemon sees none of it.
+    pub(crate) fn cover(&self, binds: Vec<(PathBuf, PathBuf)>) {
+        *self.covers.borrow_mut() = Some(Covers::new(binds));
+    }
+
     /// The program with this world's root and a plain environment.
     pub(crate) fn command(&self) -> Command {
         let program = self.user.as_ref().map_or(program().as_path(), User::program);
@@ -193,6 +201,9 @@ impl World {
     /// Into the world's network namespace, and to its user.
     pub(crate) fn go_there(&self, command: &mut Command) {
         self.net.enter(command);
+        if let Some(covers) = &*self.covers.borrow() {
+            covers.enter(command);
+        }
         if let Some(user) = &self.user {
             user.enter(command);
         }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
 use berth_arch::root_dir::RootDir;
 use berth_client::{Client, Incoming, Method};
-use berth_fs_drivers::diff::{FilesOptions, pack_path, unpack_files};
+use berth_fs_drivers::diff::{FilesOptions, Owners, pack_path, unpack_files};
 use serde::Deserialize;
 
 use super::Act;
@@ -243,6 +243,7 @@ async fn receive(body: Incoming, to: Destination, keep_owners: bool) -> anyhow::
         let options = FilesOptions {
             keep_kinds: false,
             owner: (!keep_owners).then(|| (own.0.as_raw(), own.1.as_raw())),
+            map: None,
             // Devices and attributes that are not ours to make are left out.
             in_user_namespace: true,
         };
@@ -298,8 +299,8 @@ fn pack(source: &Path, base: &str, keep_owners: bool, follow: bool, out: &mut Bo
     let root = RootDir::open(path.parent().unwrap_or(Path::new("/"))).with_context(look)?;
     let own = Path::new(path.file_name().unwrap_or_default());
     let name = Path::new(if base == "." { "" } else { base });
-    let owner = (!keep_owners).then_some((0, 0));
-    pack_path(&root, own, name, owner, out).with_context(|| format!("send {}", source.display()))?;
+    let owners = if keep_owners { Owners::AsTheyAre } else { Owners::All((0, 0)) };
+    pack_path(&root, own, name, owners, out).with_context(|| format!("send {}", source.display()))?;
     Ok(())
 }
 

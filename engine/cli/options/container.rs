@@ -266,7 +266,7 @@ pub(crate) struct ContainerArgs {
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, value_name = "USER")]
     pub(super) user: Option<String>,
-    /// User namespace to use
+    /// User namespace to use (host, remap, auto[:size=N])
     #[arg(long, value_name = "MODE")]
     pub(super) userns: Option<String>,
     /// UTS namespace to use

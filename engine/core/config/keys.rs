@@ -191,6 +191,15 @@ pub const KEYS: &[Key] = &[
         ..PLAIN
     },
     Key {
+        name: "userns-remap",
+        kind: Kind::Text,
+        variable: "BERTH_USERNS_REMAP",
+        option: "userns-remap",
+        docker: &["userns-remap"],
+        about: "Whose ranges of subuid(5) and subgid(5) are the users of root's containers (default, USER or USER:GROUP)",
+        ..PLAIN
+    },
+    Key {
         name: "storage",
         kind: Kind::Choice,
         variable: "BERTH_STORAGE",

@@ -55,6 +55,9 @@ pub struct EngineConfig {
     pub criu: Option<PathBuf>,
     /// How packets get to and from containers' networks, or several ways; `None`: the best that works.
     pub packet_path: Option<String>,
+    /// Whose ranges of subuid(5) and subgid(5) are the users of root's containers: `default`, or USER or USER:GROUP by name or
+    /// number. `None`: those of the host.
+    pub userns_remap: Option<String>,
     /// Refuse what would otherwise be a warning about limits.
     pub strict: bool,
     pub log_driver: String,
@@ -170,6 +173,7 @@ impl EngineConfig {
             isolation: choice("isolation"),
             backends,
             criu: text("criu").map(PathBuf::from),
+            userns_remap: text("userns-remap"),
             packet_path: choice("network.packet-path"),
             strict: matches!(settings.get("strict"), Some((Value::Flag(true), _))),
             // They are json-file's.

@@ -7,7 +7,9 @@ use rusqlite::{OptionalExtension, Transaction};
 use super::record::{self, Phase};
 use crate::emulation;
 use crate::networks::endpoints::{self, Asked};
+use crate::settings::users::Users;
 use crate::settings::{self, Checked, names, storage};
+use crate::users::Mapping;
 use crate::volumes::Making;
 use crate::{Container, Engine, Error, Result, time};
 
@@ -32,7 +34,7 @@ impl Engine {
             check_platform(platform, &image, &wanted)?;
         }
         let id = random_id()?;
-        let Checked { mut config, mut host, mut warnings, network, networking, network_was_left_open } =
+        let Checked { mut config, mut host, mut warnings, network, networking, network_was_left_open, users } =
             settings::check(body, &image.config.config, &id, &self.config(), self.host())?;
         config.image = Some(wanted);
         let image_platform = image.config.platform();
@@ -58,6 +60,12 @@ impl Engine {
         let options = storage::layer_options(host.storage_opt.as_ref(), &self.config().storage_options)?;
         let mounts = self.settle_points(&config, &host).map_err(beside_the_image)?;
 
+        let mapping = self.mapping(&users)?;
+        let given = match &mapping {
+            Some(mapping) => self.give_image(&image.id, mapping, &users)?,
+            None => false,
+        };
+
         let _lock = self.lock(&id)?;
         let container = Container {
             id: id.clone(),
@@ -70,11 +78,13 @@ impl Engine {
             platform: Some(image_platform),
             phase: Phase::Creating,
             mounts,
+            users: mapping.as_ref().map(|mapping| mapping.map.clone()),
         };
         if let Some(name) = name {
             self.free_left_over_name(name)?;
         }
-        let (container, layer, mut making) = self.record(container, &image.id, &networks)?;
+        let (container, layer, mut making) = self.record(container, &image.id, given, &networks)?;
+        drop(mapping);
         let made = self
             .images()
             .prepare_container_layer(&layer, &options)
@@ -99,6 +109,7 @@ impl Engine {
         &self,
         container: Container,
         image: &ImageId,
+        given: bool,
         networks: &[Asked],
     ) -> Result<(Container, berth_image::ContainerLayer, Making)> {
         let mut sources_made = false;
@@ -110,7 +121,8 @@ impl Engine {
             }
             let mut again = false;
             let inserted = self.store().write(|transaction| {
-                let (container, layer) = self.insert(transaction, container.clone(), image, networks, &making)?;
+                let (container, layer) =
+                    self.insert(transaction, container.clone(), image, given, networks, &making)?;
                 again = layer.is_none();
                 let changed = || Error::Conflict("its volumes were changed by somebody else".to_owned());
                 Ok((container, layer.ok_or_else(changed)?))
@@ -128,6 +140,7 @@ impl Engine {
         transaction: &Transaction<'_>,
         mut container: Container,
         image: &ImageId,
+        given: bool,
         networks: &[Asked],
         making: &Making,
     ) -> Result<(Container, Option<berth_image::ContainerLayer>)> {
@@ -136,14 +149,15 @@ impl Engine {
         } else if let Some(owner) = owner(transaction, &container.name)? {
             return Err(name_taken(&container.name, &owner));
         }
-        let layer = self.images().insert_container_layer(transaction, image)?;
+        let users = container.users.as_ref();
+        let layer = self.images().insert_container_layer(transaction, image, users.filter(|_| given))?;
         container.layer = Some(layer.number);
         let json = |error: serde_json::Error| Error::Internal(format!("encode a container's configuration: {error}"));
         let mut points = container.mounts.take();
         transaction
             .prepare_cached(
-                "INSERT INTO containers (id, name, phase, created, image, layer, config, host_config, platform)
-                 VALUES (?1, ?2, 'creating', ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO containers (id, name, phase, created, image, layer, config, host_config, platform, users)
+                 VALUES (?1, ?2, 'creating', ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute((
                 &container.id,
@@ -154,6 +168,7 @@ impl Engine {
                 serde_json::to_string(&container.config).map_err(json)?,
                 serde_json::to_string(&container.host_config).map_err(json)?,
                 &container.platform,
+                container.users.as_ref().map(ToString::to_string),
             ))?;
         for (position, asked) in (0..).zip(networks) {
             endpoints::insert(transaction, &container.id, position, &random_id()?, asked)?;
@@ -168,6 +183,21 @@ impl Engine {
         }
         container.mounts = points;
         Ok((container, Some(layer)))
+    }
+
+    /// Where mounts cannot map owners, makes the layer that gives the image to the container's users, and says so: true.
+    fn give_image(&self, image: &ImageId, mapping: &Mapping, users: &Users) -> Result<bool> {
+        let Some(why) = self.images().maps_no_owners(&mapping.map)? else { return Ok(false) };
+        if let Users::Auto(_) = users {
+            // A copy of the image for each container.
+            return Err(Error::Unavailable(format!(
+                "--userns auto: the storage driver {} cannot map the owners of files here: {why}; use --userns remap, whose \
+                 containers share a copy of each image",
+                self.driver().name()
+            )));
+        }
+        self.images().give(image, &mapping.map)?;
+        Ok(true)
     }
 
     /// An ended container of `--rm` that nobody lived to remove does not keep its name.

@@ -100,6 +100,9 @@ impl Engine {
                 data.insert("UpperDir".to_owned(), absolute(&mount.source.to_string_lossy()));
             }
         }
+        if let Some(map) = &container.users {
+            data.insert("Owners".to_owned(), map.to_string());
+        }
         if let Some(layer) = container.layer {
             data.insert("ID".to_owned(), layer.to_string());
         }

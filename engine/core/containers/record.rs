@@ -1,6 +1,7 @@
 //! A container's row, and how names find it.
 
 use berth_api::models::{ContainerConfig, HostConfig};
+use berth_arch::IdMap;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::settings::mounts::{self, Point};
@@ -23,6 +24,8 @@ pub struct Container {
     pub(crate) phase: Phase,
     /// What is mounted, of a container whose `host_config` alone does not say it (volumes).
     pub(crate) mounts: Option<Vec<Point>>,
+    /// Who its users are on the host; `None`: the host's own.
+    pub(crate) users: Option<IdMap>,
 }
 
 /// See the `schema/` of the store.
@@ -33,7 +36,7 @@ pub(crate) enum Phase {
     Removing,
 }
 
-pub(crate) const COLUMNS: &str = "id, name, created, image, layer, config, host_config, phase, mounts, platform";
+pub(crate) const COLUMNS: &str = "id, name, created, image, layer, config, host_config, phase, mounts, platform, users";
 
 impl Container {
     pub(crate) fn from_row(row: &Row<'_>) -> Result<Self> {
@@ -57,6 +60,13 @@ impl Container {
                 None => None,
             },
             platform: row.get(9)?,
+            users: match row.get_ref(10)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+                Some(text) => Some(
+                    text.parse()
+                        .map_err(|error| Error::Internal(format!("read whose users a container has: {error}")))?,
+                ),
+                None => None,
+            },
         })
     }
 
@@ -70,6 +80,11 @@ impl Container {
 
     pub fn auto_remove(&self) -> bool {
         self.host_config.auto_remove == Some(true)
+    }
+
+    /// User and group of its root user on the host, if that is not the host's.
+    pub(crate) fn root_outside(&self) -> Option<(u32, u32)> {
+        self.users.as_ref().and_then(IdMap::root)
     }
 
     /// What is mounted into it beside what every container has, shallow places first.
@@ -181,6 +196,7 @@ pub(crate) mod tests {
             phase: Phase::Ready,
             mounts: None,
             platform: None,
+            users: None,
         }
     }
 
@@ -193,7 +209,7 @@ pub(crate) mod tests {
             .write(|transaction| {
                 for (id, name) in ids.iter().zip(["one", "two", "abab"]) {
                     transaction.execute(
-                        "INSERT INTO containers VALUES (?1, ?2, 'ready', 1, 'sha256:0', NULL, '{}', '{}', NULL)",
+                        "INSERT INTO containers VALUES (?1, ?2, 'ready', 1, 'sha256:0', NULL, '{}', '{}', NULL, NULL)",
                         [id.as_str(), name],
                     )?;
                 }

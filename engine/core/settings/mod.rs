@@ -20,6 +20,7 @@ pub(crate) mod security;
 pub(crate) mod signals;
 pub(crate) mod storage;
 pub(crate) mod sysctls;
+pub(crate) mod users;
 pub(crate) mod volumes;
 
 use berth_api::models::{ContainerConfig, ContainerCreateBody, HostConfig, NetworkingConfig};
@@ -40,6 +41,7 @@ pub(crate) struct Checked {
     pub networking: Option<NetworkingConfig>,
     /// Nobody named one: the default.
     pub network_was_left_open: bool,
+    pub users: users::Users,
 }
 
 /// `id` gives the host name where none is asked for.
@@ -83,7 +85,7 @@ pub(crate) fn check(
     modes::pid(host.pid_mode.as_deref().unwrap_or_default())?;
     let ipc = modes::ipc(host.ipc_mode.as_deref().unwrap_or_default())?;
     let uts_host = modes::uts_is_host(host.uts_mode.as_deref().unwrap_or_default())?;
-    modes::check_userns(host.userns_mode.as_deref().unwrap_or_default())?;
+    let users = users::check(&host, engine, machine, &backend)?;
     if uts_host && config.hostname.as_ref().is_some_and(|name| !name.is_empty()) {
         return Err(Error::invalid("conflicting options: hostname and the UTS mode"));
     }
@@ -191,7 +193,7 @@ pub(crate) fn check(
     let subject = log::Subject { id, name: "", image: "", image_id: "", labels: &empty, env: &[] };
     log::resolve(host.log_config.as_ref().unwrap_or(&Default::default()), std::path::Path::new(""), &subject)?;
     limits_in_force(&host, engine, &backend.isolation, &mut warnings)?;
-    Ok(Checked { config, host, warnings, network, networking, network_was_left_open })
+    Ok(Checked { config, host, warnings, network, networking, network_was_left_open, users })
 }
 
 fn program(config: &ContainerConfig) -> Result<()> {

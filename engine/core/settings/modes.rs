@@ -80,10 +80,30 @@ pub(crate) fn uts_is_host(text: &str) -> Result<bool> {
     }
 }
 
-pub(crate) fn check_userns(text: &str) -> Result<()> {
+/// Whose users a container has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Userns {
+    /// As the configuration says.
+    Default,
+    Host,
+    Remap,
+    /// How many numbers, if that was said.
+    Auto(Option<u32>),
+}
+
+/// Docker's `host`, and `remap`, `auto` and `auto:size=N`.
+pub(crate) fn userns(text: &str) -> Result<Userns> {
     match text {
-        "" | "host" => Ok(()),
-        _ => Err(Error::invalid(format!("invalid user namespace mode: {text}"))),
+        "" => Ok(Userns::Default),
+        "host" => Ok(Userns::Host),
+        "remap" => Ok(Userns::Remap),
+        "auto" => Ok(Userns::Auto(None)),
+        _ => {
+            let size = text.strip_prefix("auto:size=").and_then(|size| size.parse().ok()).filter(|size| *size > 0);
+            size.map(|size| Userns::Auto(Some(size))).ok_or_else(|| {
+                Error::invalid(format!("invalid user namespace mode: {text}: use host, remap, auto or auto:size=N"))
+            })
+        }
     }
 }
 
@@ -103,7 +123,10 @@ mod tests {
     #[test]
     fn unknown_modes_are_invalid() {
         assert!(pid("web").is_err() && ipc("foo").is_err() && uts_is_host("private").is_err());
-        assert!(check_userns("keep-id").is_err());
+        for text in ["keep-id", "auto:", "auto:size=0", "auto:size=x", "auto:uidmapping=0:1:1", "Remap"] {
+            assert!(userns(text).is_err(), "{text}");
+        }
+        assert_eq!(userns("auto:size=4096").unwrap(), Userns::Auto(Some(4096)));
         assert_eq!(ipc("container:a").unwrap(), Ipc::Container("a".to_owned()));
     }
 }

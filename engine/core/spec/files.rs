@@ -42,8 +42,12 @@ pub(super) fn write(container: &Container, modes: &Modes, networks: &Prepared, f
     let paths = FILES.map(|(name, _)| folder.join(name));
     for (path, text) in paths.iter().zip(contents) {
         // Everybody in the container reads them, whatever the umask of who starts it.
-        let written =
-            std::fs::write(path, text).and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o644)));
+        let written = std::fs::write(path, text)
+            .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o644)))
+            .and_then(|()| match container.root_outside() {
+                Some((user, group)) => std::os::unix::fs::chown(path, Some(user), Some(group)),
+                None => Ok(()),
+            });
         written.map_err(Error::io("write", path))?;
     }
     Ok(paths)

@@ -17,10 +17,11 @@ use std::path::{Path, PathBuf};
 
 use berth_api::models::HostConfigCgroupnsModeEnum;
 use berth_arch::Ids;
+use berth_arch::id_map::Extent;
 use berth_backends::Isolation;
 use oci_spec::runtime::{
-    LinuxBuilder, LinuxDevice, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, RootBuilder, Spec,
-    SpecBuilder,
+    LinuxBuilder, LinuxDevice, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, RootBuilder, Spec, SpecBuilder,
 };
 
 use crate::networks::Prepared;
@@ -57,6 +58,23 @@ impl Modes {
 
     pub(crate) fn ipc_target(&self) -> Option<&Target> {
         self.ipc_of.as_ref()
+    }
+
+    /// Namespaces of another container are for who has its users, too: that container.
+    fn user_of(&self, container: &Container) -> Result<Option<&Target>> {
+        let mut found: Option<&Target> = None;
+        for target in [&self.network_of, &self.pid_of, &self.ipc_of].into_iter().flatten() {
+            let same_users = target.container.users == container.users;
+            if !same_users || found.is_some_and(|found| found.container.id != target.container.id) {
+                return Err(Error::Conflict(format!(
+                    "cannot join the namespaces of container {}: {}; use --userns host for all of them",
+                    target.container.short_id(),
+                    if same_users { "those of another container are joined, too" } else { "it has other users" }
+                )));
+            }
+            found = Some(target);
+        }
+        Ok(found)
     }
 }
 
@@ -128,6 +146,9 @@ impl Engine {
             .masked_paths(host.masked_paths.clone().unwrap_or_else(defaults::masked_paths))
             .readonly_paths(host.readonly_paths.clone().unwrap_or_else(|| owned(defaults::READONLY_PATHS)))
             .sysctl(sysctls(container, modes));
+        if let Some(map) = &container.users {
+            linux = linux.uid_mappings(mappings(map.users())?).gid_mappings(mappings(map.groups())?);
+        }
         if let Some(word) = propagation {
             linux = linux.rootfs_propagation(word);
         }
@@ -187,6 +208,14 @@ impl Engine {
     }
 }
 
+fn mappings(extents: &[Extent]) -> Result<Vec<LinuxIdMapping>> {
+    let mapping = |one: &Extent| {
+        let mapping = LinuxIdMappingBuilder::default().container_id(one.inside).host_id(one.outside).size(one.count);
+        mapping.build().map_err(|error| Error::Internal(format!("make the OCI spec: {error}")))
+    };
+    extents.iter().map(mapping).collect()
+}
+
 fn owned(list: &[&str]) -> Vec<String> {
     list.iter().map(|&text| text.to_owned()).collect()
 }
@@ -216,6 +245,9 @@ fn namespaces(container: &Container, modes: &Modes) -> Result<Vec<LinuxNamespace
         (Network::Host, _) => {}
         (_, Some(target)) => list.push((N::Network, joined(target, "net"))),
         _ => list.push((N::Network, None)),
+    }
+    if container.users.is_some() {
+        list.push((N::User, modes.user_of(container)?.and_then(|target| joined(target, "user"))));
     }
     if !modes.uts_host {
         list.push((N::Uts, None));
@@ -251,7 +283,11 @@ fn sysctls(container: &Container, modes: &Modes) -> HashMap<String, String> {
     let mut list = container.host_config.sysctls.clone().unwrap_or_default();
     if matches!(modes.network, Network::None | Network::Named(_)) {
         // Numbers of this user namespace; the highest that the kernel takes is i32's.
-        let groups = format!("0 {}", Ids::here().last_group().min(i32::MAX as u32));
+        let last = match &container.users {
+            Some(map) => map.groups().iter().map(|one| one.count).sum::<u32>() - 1,
+            None => Ids::here().last_group(),
+        };
+        let groups = format!("0 {}", last.min(i32::MAX as u32));
         for (name, file, value) in [
             ("net.ipv4.ip_unprivileged_port_start", "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
             ("net.ipv4.ping_group_range", "/proc/sys/net/ipv4/ping_group_range", groups.as_str()),

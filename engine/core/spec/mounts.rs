@@ -114,8 +114,8 @@ impl Engine {
         }
         match (&modes.ipc, modes.ipc_target()) {
             (Ipc::None, _) => {}
-            (Ipc::Shareable, _) => list.push(self.shared_memory(&container.id)?),
-            (_, Some(target)) => list.push(self.shared_memory(&target.container.id)?),
+            (Ipc::Shareable, _) => list.push(self.shared_memory(container)?),
+            (_, Some(target)) => list.push(self.shared_memory(&target.container)?),
             _ => {
                 let size = format!("size={}", host.shm_size.unwrap_or(64 << 20));
                 list.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])?);
@@ -126,11 +126,15 @@ impl Engine {
 
     /// /dev/shm of a container that shares it: a folder of its run folder, for a mount that its own namespace holds
     /// cannot be bound into another.
-    fn shared_memory(&self, id: &str) -> Result<Mount> {
+    fn shared_memory(&self, container: &Container) -> Result<Mount> {
         use std::os::unix::fs::PermissionsExt;
-        let folder = self.paths().container_run(id).join("shm");
+        let folder = self.paths().container_run(&container.id).join("shm");
         berth_store::create_private(&folder)
             .and_then(|()| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o1777)))
+            .and_then(|()| match container.root_outside() {
+                Some((user, group)) => std::os::unix::fs::chown(&folder, Some(user), Some(group)),
+                None => Ok(()),
+            })
             .map_err(Error::io("create", &folder))?;
         mount("/dev/shm", "bind", folder, &["bind", "rprivate", "nosuid", "noexec", "nodev"])
     }

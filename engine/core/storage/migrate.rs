@@ -48,6 +48,7 @@ impl Engine {
         here.usable_storage()?;
         here.nothing_runs()?;
         here.finish_leaving()?;
+        here.images().discard_given()?;
         let from = here.storage().name;
         let copy = copying(here.store())?;
         if let Some(other) = copy.as_ref().filter(|copy| copy.to != to) {

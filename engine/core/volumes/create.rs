@@ -57,7 +57,8 @@ impl Engine {
         }
         let volume = self.new_volume(&wanted)?;
         self.store().write(|transaction| volume.insert(transaction))?;
-        if let Err(error) = self.make_volume(&volume) {
+        let made = self.usual_root().and_then(|root| self.make_volume(&volume, root));
+        if let Err(error) = made {
             self.discard_row(&volume);
             return Err(error);
         }
@@ -91,9 +92,9 @@ impl Engine {
     }
 
     /// Behind a row in phase `creating`, with the lock. True if a plugin was asked to make it, and did.
-    fn make_volume(&self, volume: &Volume) -> Result<bool> {
+    fn make_volume(&self, volume: &Volume, root: Option<(u32, u32)>) -> Result<bool> {
         if volume.is_local() {
-            return self.make_volume_folder(volume).map(|()| false);
+            return self.make_volume_folder(volume, root).map(|()| false);
         }
         let plugin = self.plugin(&volume.driver)?;
         if plugin.get(&volume.name).is_ok() {
@@ -163,7 +164,7 @@ impl Engine {
     /// Makes the new volumes and fills those that are to be filled from the container's image.
     pub(crate) fn make_volumes(&self, container: &Container, making: &mut Making) -> Result<()> {
         for volume in &making.volumes {
-            if self.make_volume(volume)? {
+            if self.make_volume(volume, container.root_outside())? {
                 making.by_plugin.push(volume.name.clone());
             }
         }

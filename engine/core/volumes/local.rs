@@ -112,14 +112,19 @@ impl Engine {
         self.volume_folder(name).join("_data")
     }
 
-    /// Idempotent. What lies there already is kept: a power cut may have taken the row and left the content.
-    pub(crate) fn make_volume_folder(&self, volume: &Volume) -> Result<()> {
+    /// Idempotent. What lies there already is kept: a power cut may have taken the row and left the content. New content is
+    /// `root`'s, the root user of the containers that it is for.
+    pub(crate) fn make_volume_folder(&self, volume: &Volume, root: Option<(u32, u32)>) -> Result<()> {
         let all = self.volumes_folder();
         berth_store::create_private(&all).map_err(Error::io("create", &all))?;
-        for (path, mode) in [(self.volume_folder(&volume.name), 0o711), (self.data_folder(&volume.name), 0o755)] {
+        let folders = [(self.volume_folder(&volume.name), 0o711, None), (self.data_folder(&volume.name), 0o755, root)];
+        for (path, mode, owner) in folders {
             match std::fs::DirBuilder::new().mode(mode).create(&path) {
                 // Whatever the umask is.
-                Ok(()) => std::fs::set_permissions(&path, Permissions::from_mode(mode)),
+                Ok(()) => std::fs::set_permissions(&path, Permissions::from_mode(mode)).and_then(|()| match owner {
+                    Some((user, group)) => std::os::unix::fs::chown(&path, Some(user), Some(group)),
+                    None => Ok(()),
+                }),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
                 Err(error) => Err(error),
             }

@@ -110,7 +110,7 @@ impl Engine {
                 self.finish_filling(volume)?;
                 let path = self.data_folder(&volume.name);
                 if !path.is_dir() {
-                    self.make_volume_folder(volume)?;
+                    self.make_volume_folder(volume, container.root_outside())?;
                 }
                 Ok(here(path))
             }

@@ -63,7 +63,10 @@ impl ImageStore {
                 Ok(users)
             };
             let images = users("SELECT layer FROM images WHERE layer IS NOT NULL")?;
-            let containers = users("SELECT number FROM layers WHERE state = 'valid' AND diff_id IS NULL")?;
+            let containers = users(
+                "SELECT number FROM layers WHERE state = 'valid' AND diff_id IS NULL
+                 AND number NOT IN (SELECT layer FROM given_layers)",
+            )?;
             Ok::<_, crate::Error>((rows, images, containers))
         })?;
         let mut usage = Vec::with_capacity(rows.len());

@@ -42,7 +42,7 @@ struct Content {
 }
 
 /// A layer's row that is ours while we hold its lock.
-struct OpenLayer<'a> {
+pub(super) struct OpenLayer<'a> {
     images: &'a ImageStore,
     number: i64,
     lock: Lock,
@@ -60,7 +60,7 @@ impl Drop for OpenLayer<'_> {
 }
 
 /// Inserts a row on top of `parent`. Its lock is taken before anybody can see it.
-fn insert(
+pub(super) fn insert(
     images: &ImageStore,
     transaction: &Transaction<'_>,
     parent: Option<i64>,
@@ -75,8 +75,17 @@ fn insert(
 
 impl<'a> OpenLayer<'a> {
     /// Not inside a transaction: dropping it takes one.
-    fn new(images: &'a ImageStore, (number, lock): (i64, Lock)) -> Self {
+    pub(super) fn new(images: &'a ImageStore, (number, lock): (i64, Lock)) -> Self {
         Self { images, number, lock, settled: false }
+    }
+
+    pub(super) fn number(&self) -> i64 {
+        self.number
+    }
+
+    /// It stays.
+    pub(super) fn settle(&mut self) {
+        self.settled = true;
     }
 }
 
@@ -171,7 +180,7 @@ impl<'a> Chain<'a> {
             f(transaction, self.top, size)
         })?;
         for layer in self.made.iter_mut().map(|made| &mut made.layer).chain(&mut self.pin) {
-            layer.settled = true;
+            layer.settle();
         }
         self.images.store.sync()?;
         Ok(value)

@@ -2,11 +2,13 @@
 
 use std::io::Write;
 
+use berth_arch::IdMap;
 use berth_arch::mount::Mount;
-use berth_fs_drivers::diff;
-use berth_fs_drivers::{Access, Change, LayerId, LayerOptions, Usage, mount};
+use berth_fs_drivers::diff::{self, Owners};
+use berth_fs_drivers::{Access, Change, LayerId, LayerOptions, Usage, mount, owners};
 use berth_store::rusqlite::{Connection, OptionalExtension, Transaction};
 
+use super::given;
 use super::graph::{chain_ids, layer_id, release_unneeded};
 use super::mount_points::MountPoints;
 use crate::{Error, ImageId, ImageStore, Result};
@@ -19,6 +21,15 @@ pub struct ContainerLayer {
     pub id: LayerId,
     /// Nearest first.
     pub parents: Vec<LayerId>,
+    /// Whose its files are on the disk, if the nearest of the parents gives the image to others.
+    pub given: Option<IdMap>,
+}
+
+impl ContainerLayer {
+    /// Whose the files are in archives: the container's users by its own numbers.
+    fn owners(&self) -> Owners<'_> {
+        self.given.as_ref().map_or(Owners::AsTheyAre, Owners::Inside)
+    }
 }
 
 /// Called with each change.
@@ -27,16 +38,25 @@ pub type Visit<'a> = dyn FnMut(Change<'_>) -> std::io::Result<()> + Send + 'a;
 impl ImageStore {
     /// Records a writable layer on top of `image`, in the transaction that records its container: whoever owns the
     /// container's record owns the layer from then on. [`ImageStore::prepare_container_layer`] makes it after the
-    /// transaction.
-    pub fn insert_container_layer(&self, transaction: &Transaction<'_>, image: &ImageId) -> Result<ContainerLayer> {
-        let top: Option<Option<i64>> = transaction
-            .prepare_cached("SELECT layer FROM images WHERE id = ?1")?
-            .query_row([image.as_str()], |row| row.get(0))
-            .optional()?;
-        let Some(top) = top else { return Err(Error::NotFound(format!("No such image: {image}"))) };
+    /// transaction. `given`: on the layer that [`ImageStore::give`] has made.
+    pub fn insert_container_layer(
+        &self,
+        transaction: &Transaction<'_>,
+        image: &ImageId,
+        given: Option<&IdMap>,
+    ) -> Result<ContainerLayer> {
+        let mut top = given::top(transaction, image)?;
+        if let Some(map) = given {
+            top = Some(given::ready(transaction, top, map)?);
+        }
         transaction.prepare_cached("INSERT INTO layers (parent, state) VALUES (?1, 'valid')")?.execute([top])?;
         let number = transaction.last_insert_rowid();
-        Ok(ContainerLayer { number, id: layer_id(number)?, parents: chain_ids(transaction, top)? })
+        Ok(ContainerLayer {
+            number,
+            id: layer_id(number)?,
+            parents: chain_ids(transaction, top)?,
+            given: given.cloned(),
+        })
     }
 
     /// Makes the recorded layer on disk. On an error nothing of it is left but the record.
@@ -53,10 +73,17 @@ impl ImageStore {
         Ok(layer.parents.iter().cloned().chain(self.mount_points()?).collect())
     }
 
-    /// The mounts that show the container's files; the first one's target is `/`.
-    pub fn container_mounts(&self, number: i64, access: Access) -> Result<Vec<Mount>> {
+    /// The mounts that show the container's files as the host sees them, with the container's users as owners if it has `users`
+    /// of its own; the first one's target is `/`.
+    pub fn container_mounts(&self, number: i64, users: Option<&IdMap>, access: Access) -> Result<Vec<Mount>> {
         let layer = self.container_layer(number)?;
-        Ok(self.driver.mounts(&layer.id, &self.all_parents(&layer)?, access)?)
+        let mut mounts = self.driver.mounts(&layer.id, &self.all_parents(&layer)?, access)?;
+        if let Some(map) = users
+            && layer.given.is_none()
+        {
+            owners::map(&mut mounts, map);
+        }
+        Ok(mounts)
     }
 
     /// Removes the layer's data, for the owner of the container's record, who calls [`Self::forget_container_layer`]
@@ -90,7 +117,7 @@ impl ImageStore {
     pub fn pack_changes(&self, number: i64, out: impl Write + Send) -> Result<()> {
         let layer = self.container_layer(number)?;
         let parents = self.all_parents(&layer)?;
-        diff::pack_changes(&*self.driver, &layer.id, &parents, out, &mut |visit| {
+        diff::pack_changes(&*self.driver, &layer.id, &parents, layer.owners(), out, &mut |visit| {
             self.own_changes(&layer.id, &parents, visit)
         })?;
         Ok(())
@@ -116,7 +143,7 @@ impl ImageStore {
     pub fn export(&self, number: i64, out: impl Write + Send) -> Result<()> {
         let layer = self.container_layer(number)?;
         let mounts = self.driver.mounts(&layer.id, &layer.parents, Access::ReadOnly)?;
-        mount::with_mounted(&mounts, |root| diff::pack_tree(root, out))??;
+        mount::with_mounted(&mounts, |root| diff::pack_tree(root, layer.owners(), out))??;
         Ok(())
     }
 
@@ -138,5 +165,9 @@ fn container_layer(connection: &Connection, number: i64) -> Result<ContainerLaye
         return Err(Error::NotFound(format!("layer {number} does not exist")));
     }
     let id = ids.remove(0);
-    Ok(ContainerLayer { number, id, parents: ids })
+    let parent: Option<i64> = connection
+        .prepare_cached("SELECT parent FROM layers WHERE number = ?1")?
+        .query_row([number], |row| row.get(0))?;
+    let given = given::given(connection, parent)?.map(|(map, _)| map);
+    Ok(ContainerLayer { number, id, parents: ids, given })
 }

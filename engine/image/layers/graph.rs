@@ -3,6 +3,7 @@
 use berth_fs_drivers::LayerId;
 use berth_store::rusqlite::{Connection, OptionalExtension, Row};
 
+use super::given;
 use crate::{Digest, Error, Result};
 
 /// A row of an image's layer.
@@ -97,13 +98,18 @@ pub(super) fn owner(connection: &Connection, chain_id: &Digest) -> Result<Owner>
 /// Marks `start` and the image layers below it that nothing needs as going. Returns their numbers, topmost first.
 pub(crate) fn release_unneeded(connection: &Connection, start: Option<i64>) -> Result<Vec<(i64, Option<Digest>)>> {
     let mut released = Vec::new();
-    let mut next = start;
+    // Containers may stand on a layer upon the image's.
+    let mut next = given::given(connection, start)?.map_or(start, |(_, base)| base);
     let mut above = None;
     while let Some(number) = next {
+        released.extend(given::release(connection, number, false)?.into_iter().map(|number| (number, None)));
         let freed: Option<(Option<i64>, Option<String>)> = connection
             .prepare_cached(
                 "SELECT parent, chain_id FROM layers WHERE number = ?1 AND state = 'valid' AND chain_id IS NOT NULL
-                 AND NOT EXISTS (SELECT 1 FROM layers AS child WHERE child.parent = ?1 AND child.number IS NOT ?2)
+                 AND NOT EXISTS (
+                     SELECT 1 FROM layers AS child WHERE child.parent = ?1 AND child.number IS NOT ?2
+                     AND NOT (child.state = 'removing' AND child.number IN (SELECT layer FROM given_layers))
+                 )
                  AND NOT EXISTS (SELECT 1 FROM images WHERE layer = ?1)",
             )?
             .query_row((number, above), |row| Ok((row.get(0)?, row.get(1)?)))

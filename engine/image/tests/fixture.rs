@@ -50,7 +50,8 @@ impl Fixture {
     }
 
     pub(crate) fn container(&self, image: &ImageId) -> ContainerLayer {
-        let layer = self.store.write(|transaction| self.images.insert_container_layer(transaction, image)).unwrap();
+        let layer =
+            self.store.write(|transaction| self.images.insert_container_layer(transaction, image, None)).unwrap();
         self.images.prepare_container_layer(&layer, &Default::default()).unwrap();
         layer
     }

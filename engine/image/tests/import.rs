@@ -17,7 +17,7 @@ fn an_imported_archive_is_seen_in_a_container_and_goes_with_its_last_name() {
         }
         assert_eq!(images.resolve("demo").unwrap_err().to_string(), "No such image: demo:latest");
         let layer = fixture.container(&id);
-        let mounts = images.container_mounts(layer.number, Access::ReadWrite).unwrap();
+        let mounts = images.container_mounts(layer.number, None, Access::ReadWrite).unwrap();
         let seen = mount::with_mounted(&mounts, |root| {
             let seen = std::fs::read_to_string(root.join("etc/hostname")).unwrap();
             std::fs::write(root.join("new"), "x").unwrap();

@@ -95,7 +95,7 @@ fn every_attribute_survives_import_commit_save_load_and_export() {
         unpack(&exported, &out);
         assert_eq!(describe(&out), expected, "import and export");
 
-        let mounts = fixture.images.container_mounts(layer.number, Access::ReadWrite).unwrap();
+        let mounts = fixture.images.container_mounts(layer.number, None, Access::ReadWrite).unwrap();
         mount::with_mounted(&mounts, |root| {
             std::fs::create_dir(root.join("more")).unwrap();
             populate(&root.join("more"));
@@ -148,7 +148,7 @@ fn an_image_of_130_layers_works() {
         let mut id = fixture.import("deep", &archive(&[("base", b"0")]));
         for number in 1..130 {
             let layer = fixture.container(&id);
-            let mounts = fixture.images.container_mounts(layer.number, Access::ReadWrite).unwrap();
+            let mounts = fixture.images.container_mounts(layer.number, None, Access::ReadWrite).unwrap();
             mount::with_mounted(&mounts, |root| {
                 std::fs::write(root.join(format!("file-{number}")), number.to_string()).unwrap();
                 std::fs::write(root.join("base"), number.to_string()).unwrap();
@@ -166,7 +166,7 @@ fn an_image_of_130_layers_works() {
         load(fixture, &saved);
         assert_eq!(fixture.count("layers"), 130);
         let layer = fixture.container(&id);
-        let mounts = fixture.images.container_mounts(layer.number, Access::ReadOnly).unwrap();
+        let mounts = fixture.images.container_mounts(layer.number, None, Access::ReadOnly).unwrap();
         let (files, base) = mount::with_mounted(&mounts, |root| {
             let base = std::fs::read_to_string(root.join("base")).unwrap();
             (std::fs::read_dir(root).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count(), base)
@@ -229,7 +229,7 @@ fn the_embedded_image_is_made_once_and_a_foreign_one_is_left_alone() {
     assert!(fixture.images.ensure_hello("docker.io/berth/hello:latest").unwrap());
     assert_eq!(fixture.images.resolve("berth/hello").unwrap().id, id);
     let layer = fixture.container(&id);
-    let mounts = fixture.images.container_mounts(layer.number, Access::ReadOnly).unwrap();
+    let mounts = fixture.images.container_mounts(layer.number, None, Access::ReadOnly).unwrap();
     let program = mount::with_mounted(&mounts, |root| std::fs::read(root.join("berth")).unwrap()).unwrap();
     assert_eq!(program, std::fs::read("/proc/self/exe").unwrap());
     fixture.discard(&layer);
@@ -249,7 +249,7 @@ fn skopeo_reads_what_is_saved_and_writes_what_is_loaded() {
     }
     let base = fixture.import("demo:1", &archive(&[("a", &[1; 10_000])]));
     let layer = fixture.container(&base);
-    let mounts = fixture.images.container_mounts(layer.number, Access::ReadWrite).unwrap();
+    let mounts = fixture.images.container_mounts(layer.number, None, Access::ReadWrite).unwrap();
     mount::with_mounted(&mounts, |root| std::fs::write(root.join("b"), "2").unwrap()).unwrap();
     let options =
         CommitOptions { reference: Some("example.com/x/demo:2".parse().unwrap()), ..CommitOptions::default() };

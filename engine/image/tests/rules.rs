@@ -16,7 +16,7 @@ fn used_by(running: bool) -> impl Fn(&Connection, &ImageId) -> Result<Vec<ImageU
 
 fn commit(fixture: &Fixture, base: &ImageId, name: Option<&str>, content: &str) -> ImageId {
     let layer = fixture.container(base);
-    let mounts = fixture.images.container_mounts(layer.number, Access::ReadWrite).unwrap();
+    let mounts = fixture.images.container_mounts(layer.number, None, Access::ReadWrite).unwrap();
     mount::with_mounted(&mounts, |root| std::fs::write(root.join("content"), content).unwrap()).unwrap();
     let options = CommitOptions {
         reference: name.map(|name| name.parse().unwrap()),

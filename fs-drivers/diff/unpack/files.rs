@@ -1,23 +1,28 @@
 //! Files put into a tree that somebody uses: an archive without a layer's conventions (no whiteouts), below a
 //! directory of the tree. Links are followed inside the tree's root, never out of it.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use berth_arch::IdMap;
 use berth_arch::root_dir::RootDir;
 
+use super::super::renumber;
 use super::{Kind, Member, Meta, Places, Reader, Unpacked, Unpacker, split};
 use crate::{Error, Result};
 
 /// How files are put into a tree.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct FilesOptions {
     /// A directory does not replace something else, nor the other way round.
     pub keep_kinds: bool,
     /// Instead of the archive's: user and group.
     pub owner: Option<(u32, u32)>,
+    /// Of the container that the tree is: owners are by its numbers.
+    pub map: Option<IdMap>,
     /// See [`super::UnpackOptions::in_user_namespace`].
     pub in_user_namespace: bool,
 }
@@ -26,10 +31,30 @@ pub(super) struct Rules {
     /// Where names begin, without slashes at its ends.
     prefix: Vec<u8>,
     keep_kinds: bool,
-    pub(super) owner: Option<(u32, u32)>,
+    owner: Option<(u32, u32)>,
+    map: Option<IdMap>,
 }
 
 impl Rules {
+    /// User and group outside.
+    pub(super) fn owner(&self, member: &Member) -> io::Result<(u32, u32)> {
+        let (user, group) = self.owner.unwrap_or((member.uid, member.gid));
+        let Some(map) = &self.map else { return Ok((user, group)) };
+        let outside = map.user_outside(user).zip(map.group_outside(group));
+        outside.ok_or_else(|| {
+            io::Error::other(format!(
+                "the owner {user}:{group} is not among the users and groups of the container ({map}); give it a larger range"
+            ))
+        })
+    }
+
+    pub(super) fn value<'v>(&self, attribute: &[u8], value: &'v [u8]) -> Cow<'v, [u8]> {
+        let Some(map) = &self.map else { return Cow::Borrowed(value) };
+        let mut value = value.to_vec();
+        renumber(attribute, &mut value, |id| map.user_outside(id), |id| map.group_outside(id));
+        Cow::Owned(value)
+    }
+
     pub(super) fn below(&self, name: Vec<u8>) -> Vec<u8> {
         match (self.prefix.is_empty(), name.is_empty()) {
             (true, _) => name,
@@ -47,6 +72,7 @@ pub fn unpack_files(archive: impl Read, root: RootDir, into: &Path, options: Fil
         prefix: trim(into.as_os_str().as_bytes()).to_vec(),
         keep_kinds: options.keep_kinds,
         owner: options.owner,
+        map: options.map,
     };
     let unpacker = Unpacker {
         reader: Reader::new(archive, None),
@@ -95,7 +121,7 @@ impl<R: Read> Unpacker<'_, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diff::{pack_path, pack_tree};
+    use crate::diff::{Owners, pack_path, pack_tree};
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
@@ -129,7 +155,7 @@ mod tests {
         fs::create_dir(source.join("sub")).unwrap();
         fs::write(source.join("sub/new"), "new").unwrap();
         let mut archive = Vec::new();
-        pack_tree(&source, &mut archive).unwrap();
+        pack_tree(&source, Owners::AsTheyAre, &mut archive).unwrap();
         let into = scratch.0.join("root/into");
         fs::write(into.join("kept"), "old").unwrap();
         fs::create_dir(into.join("sub")).unwrap();
@@ -149,7 +175,7 @@ mod tests {
         fs::create_dir(source.join("link")).unwrap();
         fs::write(source.join("link/file"), "x").unwrap();
         let mut archive = Vec::new();
-        pack_tree(&source, &mut archive).unwrap();
+        pack_tree(&source, Owners::AsTheyAre, &mut archive).unwrap();
         let root = scratch.0.join("root");
         symlink(scratch.0.join("outside"), root.join("into/link")).unwrap();
         scratch.unpack(&archive, "into", FilesOptions::default()).unwrap();
@@ -168,7 +194,7 @@ mod tests {
         let source = scratch.0.join("source");
         fs::write(source.join("name"), "x").unwrap();
         let mut archive = Vec::new();
-        pack_tree(&source, &mut archive).unwrap();
+        pack_tree(&source, Owners::AsTheyAre, &mut archive).unwrap();
         fs::create_dir(scratch.0.join("root/into/name")).unwrap();
         let options = FilesOptions { keep_kinds: true, ..FilesOptions::default() };
         let refused = scratch.unpack(&archive, "into", options).unwrap_err();
@@ -183,7 +209,7 @@ mod tests {
         fs::write(scratch.0.join("root/into/file"), "x").unwrap();
         let root = RootDir::open(&scratch.0.join("root")).unwrap();
         let mut archive = Vec::new();
-        pack_path(&root, Path::new("/into"), Path::new("other"), None, &mut archive).unwrap();
+        pack_path(&root, Path::new("/into"), Path::new("other"), Owners::AsTheyAre, &mut archive).unwrap();
         scratch.unpack(&archive, "", FilesOptions { owner: Some((7, 8)), ..FilesOptions::default() }).unwrap();
         let copy = fs::metadata(scratch.0.join("root/other/file")).unwrap();
         assert_eq!((copy.uid(), copy.gid(), copy.len()), (7, 8, 1));
