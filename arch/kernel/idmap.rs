@@ -2,24 +2,22 @@
 //! one that holds `/`. Forks.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::refused;
-use crate::{Probe, child, pretend, sys};
+use crate::{Probe, answers, child, pretend, sys};
 
 const HINT: &str = "needs Linux 5.12 (6.3 for tmpfs), root and user namespaces";
 
 /// The file systems that took a mapping.
 pub fn probe() -> Probe<Vec<String>> {
-    static ANSWER: OnceLock<Probe<Vec<String>>> = OnceLock::new();
     if pretend::without("mount-api") {
         return Probe::pretended("mount-api");
     }
-    ANSWER.get_or_init(look).clone()
+    answers::remembered_list("idmap", &super::root_device(), look)
 }
 
 fn look() -> Probe<Vec<String>> {
