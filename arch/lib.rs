@@ -20,6 +20,7 @@ pub mod terminal;
 
 cfg_if::cfg_if! {
     if #[cfg(target_os = "linux")] {
+        pub mod answers;
         mod child;
         pub mod emulation;
         pub mod fd;

@@ -69,6 +69,11 @@ pub fn without(facility: &str) -> bool {
     list().iter().any(|name| name == facility)
 }
 
+/// Whether anything is.
+pub fn anything() -> bool {
+    !list().is_empty()
+}
+
 /// Names in `BERTH_PRETEND_WITHOUT` that mean nothing; the program refuses to start with any.
 pub fn unknown() -> Vec<&'static str> {
     list().iter().map(String::as_str).filter(|name| !FACILITIES.contains(name)).collect()

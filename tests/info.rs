@@ -270,18 +270,6 @@ fn a_root_with_a_long_or_odd_path_works() {
 }
 
 #[test]
-fn configuration_files_are_read_and_mistakes_named() {
-    let world = World::new(Mode::Embedded);
-    let config = world.at("berth.toml");
-    std::fs::write(&config, "strict = true\n[log]\noptions = { max-size = \"1k\", max-file = \"2\" }\n").unwrap();
-    world.berth(&["--config", &config, "run", "--name", "one", "box", "seq", "1000"]).ok();
-    assert!(world.berth(&["logs", "one"]).ok().lines().len() < 900);
-    std::fs::write(&config, "strict = true\nnonsense = 1\n").unwrap();
-    world.berth(&["--config", &config, "ps"]).refused(1, &["berth.toml:2: nonsense: there is no such key"]);
-    world.berth(&["--config", "/no/such/file", "ps"]).refused(1, &["/no/such/file"]);
-}
-
-#[test]
 fn hosts_are_named_by_flag_and_environment() {
     let world = World::new(Mode::Daemon);
     let id = world.berth(&["create", "--name", "one", "box", "true"]).ok().text();

@@ -13,6 +13,8 @@ mod backends;
 mod checkpoint;
 /// What Docker's own clients (the `docker` command, docker-py, docker-compose) make of the daemon.
 mod clients;
+/// What is configured, by whom, and what the engine remembers of the host.
+mod configuration;
 /// Many engines at once over one state, and a thousand runs that leave nothing.
 mod crowd;
 /// Storage drivers: the same images on each, sizes, and what is particular to one.

@@ -14,6 +14,9 @@ cfg_if::cfg_if! {
     }
 }
 
+use std::ops::Deref;
+use std::sync::OnceLock;
+
 use serde::Serialize;
 
 pub use platform::Platform;
@@ -24,10 +27,10 @@ pub struct Host {
     pub platform: Platform,
     pub user: User,
     /// `systemd`, `openrc`, `sysvinit`, `runit`, `s6`, `busybox`, else the name of process 1, or `none`.
-    pub init: String,
+    pub init: Late,
     pub hostname: String,
     /// PRETTY_NAME of os-release(5).
-    pub operating_system: String,
+    pub operating_system: Late,
     /// Processors that this process may run on.
     pub cpus: usize,
     /// Bytes.
@@ -51,6 +54,33 @@ pub struct User {
     pub effective_capabilities: u64,
 }
 
+/// A text that is looked for when it is asked for: not in the path of `berth run`.
+#[derive(Debug, Clone)]
+pub struct Late {
+    text: OnceLock<String>,
+    find: fn() -> String,
+}
+
+impl Late {
+    fn new(find: fn() -> String) -> Self {
+        Self { text: OnceLock::new(), find }
+    }
+}
+
+impl Deref for Late {
+    type Target = String;
+
+    fn deref(&self) -> &String {
+        self.text.get_or_init(self.find)
+    }
+}
+
+impl Serialize for Late {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
 impl Host {
     pub fn detect() -> Self {
         let name = rustix::system::uname();
@@ -59,9 +89,9 @@ impl Host {
             kernel: Kernel::parse(&name.release().to_string_lossy()),
             platform: Platform::of(&machine),
             user: User::detect(),
-            init: system::init(),
+            init: Late::new(system::init),
             hostname: name.nodename().to_string_lossy().into_owned(),
-            operating_system: operating_system(),
+            operating_system: Late::new(operating_system),
             cpus: system::cpus(),
             memory: memory(),
         }

@@ -16,13 +16,18 @@ pub fn presence(name: &str, module: &str) -> Option<Presence> {
     if fs::read_to_string("/proc/filesystems").is_ok_and(|list| registered(&list, name)) {
         return Some(Presence::Registered);
     }
+    module_is_installed(module).then_some(Presence::Loadable)
+}
+
+/// Whether the running kernel's modules have it, or it is built in.
+pub(super) fn module_is_installed(module: &str) -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let listed = |file: &str| {
         ["/lib/modules", "/usr/lib/modules"]
             .iter()
             .any(|folder| fs::read_to_string(format!("{folder}/{release}/{file}")).is_ok_and(|list| has(&list, module)))
     };
-    (listed("modules.dep") || listed("modules.builtin")).then_some(Presence::Loadable)
+    listed("modules.dep") || listed("modules.builtin")
 }
 
 /// Lines are `nodev\tNAME` or `\tNAME`.
@@ -34,8 +39,13 @@ fn registered(list: &str, name: &str) -> bool {
 fn has(list: &str, module: &str) -> bool {
     list.lines().any(|line| {
         let path = line.split(':').next().unwrap_or_default();
-        path.rsplit('/').next().and_then(|file| file.split_once(".ko")).is_some_and(|(name, _)| name == module)
+        path.rsplit('/').next().and_then(|file| file.split_once(".ko")).is_some_and(|(name, _)| same(name, module))
     })
+}
+
+/// Files may have dashes where the module's name has underscores.
+fn same(file: &str, module: &str) -> bool {
+    file.len() == module.len() && file.bytes().zip(module.bytes()).all(|(a, b)| a == b || (a == b'-' && b == b'_'))
 }
 
 #[cfg(test)]
@@ -51,8 +61,9 @@ mod tests {
 
     #[test]
     fn a_module_is_found_compressed_or_not() {
-        let list = "kernel/fs/overlayfs/overlay.ko.xz: kernel/x.ko\nkernel/fs/fuse/fuse.ko:\n";
-        assert!(has(list, "overlay") && has(list, "fuse") && !has(list, "x"));
+        let list =
+            "kernel/fs/overlayfs/overlay.ko.xz: kernel/x.ko\nkernel/fs/fuse/fuse.ko:\nkernel/md/dm-thin-pool.ko\n";
+        assert!(has(list, "dm_thin_pool") && has(list, "overlay") && has(list, "fuse") && !has(list, "x"));
     }
 
     #[test]

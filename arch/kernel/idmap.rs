@@ -2,7 +2,6 @@
 //! one that holds `/`. Forks.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -10,17 +9,16 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::refused;
 use crate::id_map::Extent;
-use crate::{IdMap, Probe, child, pretend, sys};
+use crate::{IdMap, Probe, answers, child, pretend, sys};
 
 const HINT: &str = "needs Linux 5.12 (6.3 for tmpfs), root and user namespaces";
 
 /// The file systems that took a mapping.
 pub fn probe() -> Probe<Vec<String>> {
-    static ANSWER: OnceLock<Probe<Vec<String>>> = OnceLock::new();
     if let Some(pretended) = ["idmap", "mount-api"].into_iter().find(|facility| pretend::without(facility)) {
         return Probe::pretended(pretended);
     }
-    ANSWER.get_or_init(look).clone()
+    answers::remembered_list("idmap", &super::root_device(), look)
 }
 
 fn look() -> Probe<Vec<String>> {

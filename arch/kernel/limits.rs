@@ -1,23 +1,20 @@
 //! Whether resource limits can be raised again (CAP_SYS_RESOURCE), tried on a child's core size. Forks.
 
-use std::sync::OnceLock;
-
 use rustix::process::{Resource, Rlimit};
 
 use super::refused;
-use crate::{Probe, child};
+use crate::{Probe, answers, child};
 
 pub fn probe() -> Probe {
-    static ANSWER: OnceLock<Probe> = OnceLock::new();
     let trial = || match child::in_child(0, raise) {
-        Ok(()) => Probe::available(()),
+        Ok(()) => Probe::available(String::new()),
         Err(error) => refused(
             "raise a limit",
             error,
             "run berth as root with CAP_SYS_RESOURCE; containers keep the engine's limits",
         ),
     };
-    ANSWER.get_or_init(trial).clone()
+    answers::remembered("limits", "", trial).map(|_| ())
 }
 
 fn raise() -> rustix::io::Result<()> {

@@ -1,7 +1,7 @@
 //! The kernel's facilities, one probe a file, each found by doing and not by version.
 //!
-//! A probe that costs more than some microseconds is remembered for the process. Those marked as forking start a
-//! child that ends at once; only `berth doctor` and `berth info` call them, never the path of `berth run`. What
+//! Those marked as forking start a child that ends at once; `answers` keeps what they found until the next boot. Only `berth
+//! doctor` and `berth info` call them, and what is in the path of `berth run` on hosts without root or namespaces. What
 //! wraps a facility with its fallback lives elsewhere (`fd`, `process`, `root_dir`, `mount`).
 
 pub mod cgroup;
@@ -14,8 +14,10 @@ pub mod idmap;
 pub mod limits;
 pub mod mount_api;
 pub mod namespace;
+pub mod needs;
 pub mod netlink;
 pub mod openat2;
+pub mod options;
 pub mod overlay;
 pub mod packet_socket;
 pub mod pidfd;
@@ -58,6 +60,11 @@ pub const PROBES: &[Entry] = &[
 
 fn none(_: ()) -> String {
     String::new()
+}
+
+/// What tells this root from another one, for answers that depend on it.
+fn root_device() -> String {
+    rustix::fs::stat("/").map_or_else(|_| String::new(), |found| format!("{}:{}", found.st_dev, found.st_ino))
 }
 
 /// By its version: where trying costs too much, or for facilities that leave nothing to try.

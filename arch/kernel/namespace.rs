@@ -1,13 +1,12 @@
 //! Which namespaces the kernel has, and which this process may make.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::refused;
-use crate::{Probe, child, pretend};
+use super::{needs, refused};
+use crate::{Probe, answers, child, pretend};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,6 +81,13 @@ impl Kind {
 
     /// Makes one in a child, inside a new user namespace if need be. Forks.
     pub fn trial(self) -> Probe<How> {
+        let name = format!("namespace {}", self.name());
+        let found =
+            answers::remembered(&name, &needs::userns_switches(), || self.look().map(|how| how.name().to_owned()));
+        found.map(|how| if how == How::Directly.name() { How::Directly } else { How::InUserNamespace })
+    }
+
+    fn look(self) -> Probe<How> {
         if !self.exists() {
             let config = match self {
                 Self::Mount => "CONFIG_NAMESPACES (and not in BERTH_PRETEND_WITHOUT)",
@@ -121,16 +127,24 @@ pub enum How {
     InUserNamespace,
 }
 
-/// Every kind with its trial, once a process. Forks.
-pub fn trials() -> &'static [(Kind, Probe<How>)] {
-    static ANSWER: OnceLock<Vec<(Kind, Probe<How>)>> = OnceLock::new();
-    ANSWER.get_or_init(|| KINDS.iter().map(|kind| (*kind, kind.trial())).collect())
+impl How {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Directly => "directly",
+            Self::InUserNamespace => "in-user-namespace",
+        }
+    }
+}
+
+/// Every kind with its trial. Forks.
+pub fn trials() -> Vec<(Kind, Probe<How>)> {
+    KINDS.iter().map(|kind| (*kind, kind.trial())).collect()
 }
 
 /// The kinds that can be made. Unavailable without the mount namespace, which every container needs. Forks.
 pub fn probe() -> Probe<Vec<String>> {
     let trials = trials();
-    if let (_, Probe::Unavailable { reason, hint }) = &trials[0] {
+    if let Some((_, Probe::Unavailable { reason, hint })) = trials.first() {
         return Probe::Unavailable { reason: reason.clone(), hint: hint.clone() };
     }
     let made = trials.iter().filter_map(|(kind, trial)| {

@@ -1,20 +1,17 @@
 //! pivot_root(2), tried in a child with a mount namespace of its own. It cannot work while the root is the
 //! initramfs (pivot_root(2), EINVAL): the root is moved over instead. Forks.
 
-use std::sync::OnceLock;
-
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use super::refused;
-use crate::{Probe, child, mount, pretend};
+use crate::{Probe, answers, child, mount, pretend};
 
 pub fn probe() -> Probe {
-    static ANSWER: OnceLock<Probe> = OnceLock::new();
     if pretend::without("pivot_root") {
         return Probe::pretended("pivot_root");
     }
-    ANSWER.get_or_init(look).clone()
+    answers::remembered("pivot_root", &super::root_device(), || look().map(|()| String::new())).map(|_| ())
 }
 
 fn look() -> Probe {

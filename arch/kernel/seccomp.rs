@@ -25,16 +25,17 @@ const OLDEST: &[&str] = &["kill_thread", "trap", "errno", "trace", "allow"];
 /// The actions that a filter may return here. A few system calls, once a process.
 pub fn probe() -> Probe<Vec<&'static str>> {
     static FOUND: OnceLock<Probe<Vec<&'static str>>> = OnceLock::new();
+    FOUND.get_or_init(|| filters().map(|()| actions())).clone()
+}
+
+/// Whether there are filters at all: one system call.
+pub fn filters() -> Probe {
     if pretend::without("seccomp") {
         return Probe::pretended("seccomp");
     }
-    FOUND.get_or_init(look).clone()
-}
-
-fn look() -> Probe<Vec<&'static str>> {
     match sys::seccomp_filter_from_nowhere() {
         // It has tried to read the filter.
-        Errno::FAULT => Probe::available(actions()),
+        Errno::FAULT => Probe::available(()),
         error => refused(
             "set a seccomp filter",
             error,

@@ -1,7 +1,5 @@
 //! What this host lets us do, by trial.
 
-use std::sync::OnceLock;
-
 use berth_arch::kernel::namespace::{How, Kind};
 use berth_arch::{Host, Probe};
 use rustix::io::Errno;
@@ -30,8 +28,7 @@ pub(super) fn find(host: &Host) -> Probe<Level> {
             "run as root, and with CAP_SYS_ADMIN if that is inside of a container (docker run --cap-add SYS_ADMIN)",
         );
     }
-    static LEVEL: OnceLock<Probe<Level>> = OnceLock::new();
-    LEVEL.get_or_init(try_both).clone()
+    try_both()
 }
 
 fn try_both() -> Probe<Level> {

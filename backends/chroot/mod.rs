@@ -64,7 +64,7 @@ impl Backend for Chroot {
             controllers,
             capabilities: true,
             no_new_privileges: host.kernel.version >= (3, 5),
-            seccomp: berth_arch::kernel::seccomp::probe().is_available(),
+            seccomp: berth_arch::kernel::seccomp::filters().is_available(),
             ..Isolation::default()
         })
     }

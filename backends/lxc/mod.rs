@@ -87,7 +87,7 @@ impl Backend for Lxc {
             controllers,
             capabilities: true,
             no_new_privileges: host.kernel.version >= (3, 5),
-            seccomp: berth_arch::kernel::seccomp::probe().is_available(),
+            seccomp: berth_arch::kernel::seccomp::filters().is_available(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use berth_arch::Probe;
+use berth_arch::{Probe, answers};
 
 use super::config::Version;
 use crate::ExitStatus;
@@ -28,16 +28,21 @@ impl Tools {
             (Ok(start), Ok(attach)) => (start, attach),
             (Err(missing), _) | (_, Err(missing)) => return missing,
         };
-        let said = Command::new(&start).arg("--version").stdin(std::process::Stdio::null()).output();
-        let said = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        match said.as_deref().map(Version::parse) {
-            Ok(Some(version)) if version >= Version(1, 0) => Probe::available(Self { version, start, attach }),
-            Ok(_) => Probe::unavailable(
-                format!("{} --version says {:?}", start.display(), said.unwrap_or_default()),
-                "use LXC 1.0 or newer",
-            ),
-            Err(error) => Probe::unavailable(format!("{}: {error}", start.display()), "install LXC's tools again"),
-        }
+        let said = answers::remembered("lxc", &answers::identity(&start), || version(&start));
+        said.map(|said| Self { version: Version::parse(&said).unwrap_or(OLDEST), start, attach })
+    }
+}
+
+const OLDEST: Version = Version(1, 0);
+
+/// What the program says, if it is one that can be used.
+fn version(start: &Path) -> Probe<String> {
+    let said = Command::new(start).arg("--version").stdin(std::process::Stdio::null()).output();
+    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    match said {
+        Ok(said) if Version::parse(&said).is_some_and(|version| version >= OLDEST) => Probe::available(said),
+        Ok(said) => Probe::unavailable(format!("{} --version says {said:?}", start.display()), "use LXC 1.0 or newer"),
+        Err(error) => Probe::unavailable(format!("{}: {error}", start.display()), "install LXC's tools again"),
     }
 }
 

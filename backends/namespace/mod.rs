@@ -104,7 +104,7 @@ impl Backend for Namespace {
             controllers,
             capabilities: true,
             no_new_privileges: host.kernel.version >= (3, 5),
-            seccomp: berth_arch::kernel::seccomp::probe().is_available(),
+            seccomp: berth_arch::kernel::seccomp::filters().is_available(),
         })
     }
 

@@ -187,7 +187,7 @@ impl ProcessPlan {
 }
 
 fn filter(policy: &LinuxSeccomp) -> Result<Filter> {
-    if let Probe::Unavailable { reason, hint } = berth_arch::kernel::seccomp::probe() {
+    if let Probe::Unavailable { reason, hint } = berth_arch::kernel::seccomp::filters() {
         let hint = hint.map(|hint| format!("{hint}, or ")).unwrap_or_default();
         return Err(Error::Unavailable(format!(
             "the namespace backend cannot filter system calls: {reason}; {hint}run it with --security-opt seccomp=unconfined"

@@ -2,7 +2,8 @@
 //! that have no `features` are known by their name and version.
 
 use berth_arch::kernel::cgroup::{Cgroups, Layout, Version};
-use berth_arch::{Host, Probe};
+use berth_arch::{Host, Probe, answers};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Runtime;
@@ -19,7 +20,7 @@ const MACHINES: &[(&str, &str)] = &[
 ];
 
 /// What it knows of the specification.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Features {
     /// `None`: it does not say.
     said: Option<Value>,
@@ -28,8 +29,24 @@ pub(super) struct Features {
 }
 
 impl Features {
-    /// The reason why it is no runtime to use, or what it knows.
+    /// The reason why it is no runtime to use, or what it knows. The program is asked once a boot, until it changes.
     pub(super) fn ask(name: &str, runtime: &Runtime) -> Result<Self, (String, String)> {
+        let Some(program) = runtime.program() else { return Self::ask_now(name, runtime) };
+        let called = format!("runtime {} {}", program.display(), runtime.args.join(" "));
+        let found = answers::remembered(&called, &answers::identity(&program), || match Self::ask_now(name, runtime) {
+            Ok(features) => Probe::available(serde_json::to_string(&features).unwrap_or_default()),
+            Err((reason, hint)) => Probe::unavailable(reason, hint),
+        });
+        match found {
+            Probe::Available { detail } => match serde_json::from_str(&detail) {
+                Ok(features) => Ok(features),
+                Err(_) => Self::ask_now(name, runtime),
+            },
+            Probe::Unavailable { reason, hint } => Err((reason, hint.unwrap_or_default())),
+        }
+    }
+
+    fn ask_now(name: &str, runtime: &Runtime) -> Result<Self, (String, String)> {
         let path = runtime.path.display();
         let Ok(call) = Call::new(name, runtime) else {
             return Err((
@@ -148,7 +165,7 @@ pub(super) fn probe(name: &str, runtime: &Runtime, host: &Host) -> Probe<Isolati
         controllers,
         capabilities: true,
         no_new_privileges: host.kernel.version >= (3, 5),
-        seccomp: berth_arch::kernel::seccomp::probe().is_available() && features.has_seccomp(),
+        seccomp: berth_arch::kernel::seccomp::filters().is_available() && features.has_seccomp(),
     })
 }
 

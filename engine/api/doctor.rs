@@ -43,6 +43,22 @@ pub struct Finding {
     /// What the user can do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// What of the kernel and the system would change the answer, if it is not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<Lack>,
+}
+
+/// Something of the host that is not as it would have to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lack {
+    /// `option` of the kernel's configuration, `module`, `sysctl` or `package`.
+    pub kind: String,
+    pub name: String,
+    /// Of an option `off` or `unknown`, of a module `not loaded` or `not installed`, of a switch its value, of a package empty.
+    pub state: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 /// Which one of several was picked.

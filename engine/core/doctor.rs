@@ -1,5 +1,7 @@
 //! What this host offers, what was picked and why, and each refusal with its reason and its remedy.
 
+mod lacks;
+
 use berth_api::doctor::{Choice, Finding, Report};
 use berth_arch::{Probe, kernel};
 use berth_backends::{Isolation, criu};
@@ -10,8 +12,11 @@ use serde_json::Value;
 use crate::{Engine, Result};
 
 impl Engine {
-    /// Tries everything for real; some probes start processes, so this takes a while.
-    pub fn doctor(&self) -> Result<Report> {
+    /// Tries everything for real, what takes processes once a boot; `refresh` tries that again too.
+    pub fn doctor(&self, refresh: bool) -> Result<Report> {
+        if refresh {
+            berth_arch::answers::forget();
+        }
         let mut facilities = Vec::new();
         for (name, purpose, probe) in kernel::PROBES {
             let found = namespace::at_home(probe)?;
@@ -49,7 +54,7 @@ impl Engine {
         if !pretended.is_empty() {
             warnings.push(format!("BERTH_PRETEND_WITHOUT hides {pretended:?}"));
         }
-        Ok(Report {
+        let mut report = Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: json(self.host()),
             facilities,
@@ -60,7 +65,9 @@ impl Engine {
             run_root: self.paths().run.display().to_string(),
             missing: self.missing(),
             warnings,
-        })
+        };
+        lacks::find(&mut report);
+        Ok(report)
     }
 
     /// Of what the configuration names. A storage driver that does not work keeps the engine from opening.
@@ -168,5 +175,5 @@ fn finding(name: &str, purpose: &str, probe: Probe<Value>) -> Finding {
         Probe::Available { detail } => (true, detail, None, None),
         Probe::Unavailable { reason, hint } => (false, Value::Null, Some(reason), hint),
     };
-    Finding { name: name.to_owned(), purpose: purpose.to_owned(), available, detail, reason, remedy }
+    Finding { name: name.to_owned(), purpose: purpose.to_owned(), available, detail, reason, remedy, lacks: Vec::new() }
 }

@@ -36,6 +36,7 @@ impl Engine {
     /// millisecond on a state that exists and is in order.
     pub fn open(config: EngineConfig) -> Result<Self> {
         let store = Arc::new(Store::open(config.paths.clone())?);
+        berth_arch::answers::keep_in(&config.paths.run);
         match Hold::shared(&config.paths.state)? {
             Some(hold) => Self::with(config, store, Some(hold)),
             None => {

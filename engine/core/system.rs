@@ -126,7 +126,7 @@ impl Engine {
                 _ => SystemInfoCgroupVersionEnum::_1,
             }),
             kernel_version: Some(host.kernel.release.clone()),
-            operating_system: Some(host.operating_system.clone()),
+            operating_system: Some(host.operating_system.to_string()),
             os_version: Some(String::new()),
             os_type: Some("linux".to_owned()),
             architecture: Some(rustix::system::uname().machine().to_string_lossy().into_owned()),

@@ -1,6 +1,7 @@
 //! What the monitor knows about its container: `state.json`, replaced atomically.
 
 use std::io::Read;
+use std::sync::OnceLock;
 
 use berth_backends::SavedSandbox;
 use serde::{Deserialize, Serialize};
@@ -55,11 +56,15 @@ pub struct State {
     pub lost: bool,
 }
 
-/// What tells one boot of the host from another (random(4)).
+/// What tells one boot of the host from another (random(4)). It stays as long as a process does.
 pub fn boot_id() -> String {
-    let mut text = [0; 36];
-    let read = std::fs::File::open("/proc/sys/kernel/random/boot_id").and_then(|mut file| file.read(&mut text));
-    String::from_utf8_lossy(&text[..read.unwrap_or(0)]).trim_end().to_owned()
+    static BOOT: OnceLock<String> = OnceLock::new();
+    let look = || {
+        let mut text = [0; 36];
+        let read = std::fs::File::open("/proc/sys/kernel/random/boot_id").and_then(|mut file| file.read(&mut text));
+        String::from_utf8_lossy(&text[..read.unwrap_or(0)]).trim_end().to_owned()
+    };
+    BOOT.get_or_init(look).clone()
 }
 
 /// One execution inside, `exec/ID.json` in the run folder. The engine writes it without `pid`, the monitor after.

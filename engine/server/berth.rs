@@ -9,8 +9,10 @@ use crate::reply::{self, Reply};
 use crate::status::Failure;
 use crate::told::told;
 
+/// `refresh`: what was remembered of earlier trials is tried again.
 pub(crate) async fn doctor(call: Call) -> Result<Reply, Failure> {
-    Ok(reply::ok(&run(move || call.engine.doctor()).await?))
+    let refresh = call.query.flag("refresh");
+    Ok(reply::ok(&run(move || call.engine.doctor(refresh)).await?))
 }
 
 /// `repair`: what is missing is brought back, what is left over is removed.

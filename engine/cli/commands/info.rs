@@ -19,9 +19,17 @@ pub(crate) struct Info {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
+    /// Try again what was tried since the last boot
+    #[arg(long)]
+    refresh: bool,
     /// Format output: 'json' or a Go template
     #[arg(short, long, value_name = "FORMAT")]
     format: Option<String>,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct Ask {
+    refresh: bool,
 }
 
 impl Act for Info {
@@ -110,7 +118,7 @@ fn print_info(info: &Value, in_process: bool) {
 
 impl Act for Doctor {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
-        let report: Report = session.client.get("/berth/doctor", &()).await?;
+        let report: Report = session.client.get("/berth/doctor", &Ask { refresh: self.refresh }).await?;
         match &self.format {
             Some(format) => output::print_formatted(format, &serde_json::to_value(&report)?)?,
             None => print_report(&report),
@@ -207,6 +215,10 @@ fn findings(findings: &[Finding], picked: Option<&str>) {
         println!("  {} {:width$}  {detail}", paint(code, mark), finding.name);
         if let Some(remedy) = &finding.remedy {
             println!("    {:width$}  {}", "", paint("33", &format!("remedy: {remedy}")));
+        }
+        for lack in &finding.lacks {
+            let state = if lack.state.is_empty() { String::new() } else { format!(" is {}", lack.state) };
+            println!("    {:width$}  {} {}{state}: {}", "", lack.kind, lack.name, lack.remedy);
         }
     }
 }

@@ -333,7 +333,7 @@ fn seccomp_in_force(
     if matches!(wanted, security::Seccomp::Unconfined) || host.privileged == Some(true) && !is_profile(wanted) {
         return Ok(());
     }
-    let Probe::Unavailable { reason, .. } = berth_arch::kernel::seccomp::probe() else { return Ok(()) };
+    let Probe::Unavailable { reason, .. } = berth_arch::kernel::seccomp::filters() else { return Ok(()) };
     if is_profile(wanted) {
         return Err(Error::Unavailable(format!(
             "--security-opt seccomp: {reason}; leave the profile out, or use a kernel with seccomp filters"

@@ -142,7 +142,7 @@ pub(super) fn seccomp(
         Seccomp::Profile(json) => Ok(Some(berth_backends::seccomp::parse_profile(json, capabilities)?)),
         Seccomp::Default if privileged => Ok(None),
         // Without CONFIG_SECCOMP_FILTER Docker runs without one as well; `doctor` says so.
-        Seccomp::Default if !berth_arch::kernel::seccomp::probe().is_available() => Ok(None),
+        Seccomp::Default if !berth_arch::kernel::seccomp::filters().is_available() => Ok(None),
         Seccomp::Default => Ok(Some(berth_backends::seccomp::docker_default(capabilities))),
     }
 }

@@ -109,6 +109,9 @@ fn bear(folder: &Path, report: &UnixStream, connections: usize, find: Find) -> R
         berth_network::namespace::set_home(inside.network());
     }
     let config: MonitorConfig = files::read_json(&folder.join("monitor.json")).map_err(refuse)?;
+    if let Some(run) = config.events.parent() {
+        berth_arch::answers::keep_in(run);
+    }
     let backend = find(&config.backend, config.runtime.as_ref())
         .ok_or_else(|| refuse(format!("unknown isolation backend {:?}", config.backend)))?;
     enter(&config.run_folder).map_err(|error| refuse(format!("enter {}: {error}", config.run_folder.display())))?;
