@@ -87,14 +87,13 @@ fn open_directory(path: &CStr) -> Result<OwnedFd> {
 
 pub(super) fn perform(plan: &RootPlan, root: BorrowedFd<'_>, side: Side, channel: &Channel) -> Done {
     let root = Root { directory: root, openat2: plan.openat2 };
-    let owner = plan.owner.filter(|_| side == Side::Outside);
-    let _owner = owner.map(|(user, group)| FsOwner::new(user, group)).transpose().at(Step::Rootfs)?;
+    let maker = plan.owner.filter(|_| side == Side::Outside);
     for (index, planned) in plan.actions.iter().enumerate() {
         if !side.includes(planned) {
             continue;
         }
         let action = &planned.action;
-        match one(&root, action) {
+        match one(&root, action, maker) {
             Ok(()) => {}
             Err(errno) => {
                 let failure = Failure { step: Step::Action, index: index as u16, errno };
@@ -112,18 +111,33 @@ fn tolerable(action: &Action, errno: Errno) -> bool {
     matches!(action, Action::Mount(mount) if mount.optional && matches!(errno, Errno::NODEV | Errno::PERM | Errno::NOSYS))
 }
 
-fn one(root: &Root<'_>, action: &Action) -> Result<()> {
+/// User and group that what is made belongs to, if they are not this process's.
+type Maker = Option<(u32, u32)>;
+
+fn make_as(maker: Maker) -> Result<Option<FsOwner>> {
+    maker.map(|(user, group)| FsOwner::new(user, group)).transpose()
+}
+
+fn one(root: &Root<'_>, action: &Action, maker: Maker) -> Result<()> {
     match action {
-        Action::Mount(mount) => perform_mount(root, mount),
-        Action::Device { path, host, mode, device, owner } => make_device(root, path, host, *mode, *device, *owner),
-        Action::Link { path, text } => make_link(root, path, text),
+        Action::Mount(mount) => perform_mount(root, mount, maker),
+        Action::Device { path, host, mode, device, owner } => {
+            let _maker = make_as(maker)?;
+            make_device(root, path, host, *mode, *device, *owner)
+        }
+        Action::Link { path, text } => {
+            let _maker = make_as(maker)?;
+            make_link(root, path, text)
+        }
         Action::Mask(path) => mask(root, path),
         Action::ReadOnly(path) => make_read_only(root, path),
     }
 }
 
-fn perform_mount(root: &Root<'_>, action: &MountAction) -> Result<()> {
+fn perform_mount(root: &Root<'_>, action: &MountAction, maker: Maker) -> Result<()> {
+    let as_maker = make_as(maker)?;
     let target = root.open(&action.target, action.links, action.missing)?;
+    drop(as_maker);
     if !action.in_proc && file_system(&rustix::fs::fstatfs(&target)?) == PROC_MAGIC {
         return Err(Errno::PERM);
     }

@@ -123,10 +123,10 @@ both_ways! {
         assert_eq!(changes, ["A /d", "A /d/f", "A /d/g", "A /d/l", "C /etc", "D /etc/group"]);
         world.berth(&["commit", "one", "made"]).ok();
         // The image is as any other: the host's root sees the numbers of the container's.
-        let look = "stat -c %u:%g:%a /d/f /d/kept-false; stat -c %h /d/f; ls /etc/group 2>&1 | wc -l; stat -c %u /bin/busybox";
+        let look = "stat -c %u:%g:%a /d/f /d/kept-false; ls /etc/group 2>&1 | wc -l; stat -c %u /bin/busybox";
         for flags in [&["--userns", "host"][..], &[]] {
             let said = world.run(&[&["--rm"], flags, &["made", "sh", "-c", look]].concat()).ok().text();
-            assert_eq!(said, "5:6:6755\n1000:29:640\n2\n1\n0", "{flags:?}");
+            assert_eq!(said, "5:6:6755\n1000:29:640\n1\n0", "{flags:?}");
         }
         world.shell("berth save made | berth load").ok();
         assert!(world.berth(&["inspect", &id]).ok().text().contains(&format!("u:0:{FIRST}:65536")));

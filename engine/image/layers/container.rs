@@ -81,6 +81,14 @@ impl ImageStore {
         if let Some(map) = users
             && layer.given.is_none()
         {
+            // The kernel is not always the one that it was made on.
+            if let Some(why) = self.maps_no_owners(map)? {
+                return Err(Error::Unsupported(format!(
+                    "the container has users of its own, and the storage driver {} cannot map the owners of its files here: \
+                     {why}; make the container again",
+                    self.driver.name()
+                )));
+            }
             owners::map(&mut mounts, map);
         }
         Ok(mounts)

@@ -10,7 +10,7 @@ use super::chain::{OpenLayer, insert};
 use super::graph::{LOCK_PREFIX, chain_ids, layer_id, lock_name};
 use crate::{Error, ImageId, ImageStore, Result};
 
-/// In `meta`: driver and kernel, and in a second line why its mounts do not map owners there, if they do not.
+/// In `meta`: driver, file system and kernel, and in a second line why its mounts do not map owners there, if they do not.
 const KEY: &str = "mapped-owners";
 
 impl ImageStore {
@@ -21,7 +21,9 @@ impl ImageStore {
         }
         let uname = rustix::system::uname();
         let (release, version) = (uname.release().to_string_lossy(), uname.version().to_string_lossy());
-        let here = format!("{} {release} {version}", self.driver.name());
+        // A state folder may be moved to another file system.
+        let ground = rustix::fs::statfs(&self.store.paths().state).map(|found| found.f_type).ok();
+        let here = format!("{} {ground:?} {release} {version}", self.driver.name());
         let known = |text: String| text.split_once('\n').filter(|(of, _)| *of == here).map(|(_, why)| why.to_owned());
         let read = || self.store.read(get);
         let why = match read()?.and_then(known) {
