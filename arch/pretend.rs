@@ -41,6 +41,7 @@ pub const FACILITIES: &[&str] = &[
     "splice",
     "statx",
     "userns",
+    "veth",
     "wal",
     "zfs",
 ];

@@ -17,6 +17,8 @@ impl Engine {
             let text = |text: String| if text.is_empty() { Value::Null } else { Value::from(text) };
             facilities.push(finding(name, purpose, found.map(text)));
         }
+        let found = berth_network::veth::probe().map(|()| Value::Null);
+        facilities.push(finding("veth", "leads containers into networks", found));
         let storage = self.storage_choice();
         let isolation = self.isolation_choice();
         let mut warnings: Vec<String> = self.storage().caution.iter().map(|caution| (*caution).to_owned()).collect();
