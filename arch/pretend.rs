@@ -46,6 +46,7 @@ pub const FACILITIES: &[&str] = &[
     "splice",
     "statx",
     "userns",
+    "veth",
     "wal",
     "zfs",
 ];

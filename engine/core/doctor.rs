@@ -26,6 +26,8 @@ impl Engine {
         let criu = criu::probe(self.config().criu.as_deref());
         let has_criu = criu.is_available();
         facilities.push(finding("criu", "checkpoint and restore of containers", criu.map(Value::from)));
+        let found = berth_network::veth::probe().map(|()| Value::Null);
+        facilities.push(finding("veth", "leads containers into networks", found));
         let storage = self.storage_choice();
         let isolation = self.isolation_choice(has_criu);
         let mut warnings: Vec<String> = self.storage().caution.iter().map(|caution| (*caution).to_owned()).collect();

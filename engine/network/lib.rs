@@ -21,6 +21,7 @@ pub mod relay;
 pub mod resolver;
 pub mod route;
 pub mod sysctl;
+pub mod veth;
 
 pub use error::{Error, Result};
 pub use plan::{Endpoint, Plan, Protocol, Published};

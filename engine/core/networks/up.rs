@@ -6,7 +6,7 @@ use berth_network::bridge::{self, Bridge};
 use berth_network::firewall::{self, NetworkRules, Owner, PacketPath};
 use berth_network::plan::Link;
 use berth_network::route::Route;
-use berth_network::{attach, namespace, sysctl};
+use berth_network::{attach, namespace, sysctl, veth};
 use ipnet::IpNet;
 
 use super::create::{GATEWAY_MODE_IPV4, GATEWAY_MODE_IPV6};
@@ -154,6 +154,9 @@ impl Engine {
             addresses,
         };
         tracing::debug!("bring up {} ({})", bridge.name, mac_text(bridge.mac));
+        if bridge::find(route, &bridge.name)?.is_none() {
+            veth::require()?;
+        }
         let made = bridge::ensure(route, &bridge)?;
         if made {
             self.take_ends_back(route, &network, &bridge.name)?;
