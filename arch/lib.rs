@@ -24,6 +24,7 @@ cfg_if::cfg_if! {
         pub mod kernel;
         pub mod kernel_file;
         pub mod process;
+        pub mod random;
         mod sys;
     } else if #[cfg(target_os = "freebsd")] {
         mod freebsd;
