@@ -8,16 +8,16 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
-use super::refused;
-use crate::{Probe, child, pretend, sys};
+use super::{absent, refused};
+use crate::{Probe, child, sys};
 
 const HINT: &str = "needs Linux 5.12 (6.3 for tmpfs), root and user namespaces";
 
 /// The file systems that took a mapping.
 pub fn probe() -> Probe<Vec<String>> {
     static ANSWER: OnceLock<Probe<Vec<String>>> = OnceLock::new();
-    if pretend::without("mount-api") {
-        return Probe::pretended("mount-api");
+    if let Some(absent) = absent("mount-api", HINT) {
+        return absent;
     }
     ANSWER.get_or_init(look).clone()
 }
