@@ -12,6 +12,7 @@ mod become_program;
 mod capabilities;
 pub(crate) mod clone;
 mod copy_up;
+mod doorman;
 mod exec;
 mod explain;
 pub(crate) mod foreign;
@@ -31,6 +32,7 @@ pub(crate) mod sandbox;
 mod scheduling;
 mod stages;
 pub(crate) mod sys;
+pub(crate) mod task;
 mod terminal;
 pub(crate) mod tree;
 
@@ -182,6 +184,7 @@ struct Made {
     plan: Plan,
     channel: Channel,
     terminal: Option<std::os::fd::OwnedFd>,
+    doorman: Option<std::os::fd::OwnedFd>,
     warnings: Vec<String>,
 }
 
@@ -204,7 +207,7 @@ impl Made {
             gate: standalone.map(|standalone| standalone.gate.clone()),
             bundle: standalone.map(|standalone| standalone.folder.clone()),
             keep_keyring: standalone.is_some_and(|standalone| standalone.keep_keyring),
-            creator: Some(Creator { waiting: Some((self.channel, self.plan)) }),
+            creator: Some(Creator { waiting: Some((self.channel, self.plan)), doorman: self.doorman }),
         }
     }
 }
@@ -219,6 +222,12 @@ fn create(
 ) -> Result<Made> {
     let mut warnings = Vec::new();
     let mut plan = Plan { becomes_root, ..Plan::new(id, bundle, cgroup, io, own_mounts, &mut warnings)? };
+    let entered = plan.root.own_mounts || plan.namespaces.has(libc::CLONE_NEWPID);
+    let mut doorman = None;
+    if entered && bundle.standalone.is_none() && doorman::is_needed() {
+        let (ours, theirs) = doorman::pair()?;
+        (doorman, plan.doorman) = (Some(ours), Some(theirs));
+    }
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
     let group = sandbox::borrow(&plan.group);
     let first = if plan.namespaces.in_two_steps() {
@@ -255,6 +264,7 @@ fn create(
             plan,
             channel: ours,
             terminal: heard.terminal,
+            doorman,
             warnings: [warnings, heard.warnings].concat(),
         }),
         Err(error) => {
