@@ -39,6 +39,7 @@ pub(crate) struct User {
     /// By which the user's processes enter control groups.
     groups: RefCell<Vec<Arc<File>>>,
     program: PathBuf,
+    launcher: Option<PathBuf>,
 }
 
 impl User {
@@ -92,7 +93,8 @@ impl User {
             File::open("/proc/thread-self/ns/mnt").expect("the namespace's file")
         });
         let mounts = Arc::new(made.join().expect("make a mount namespace"));
-        Some(Self { mounts, groups: RefCell::default(), program: own })
+        let launcher = super::kernel::launcher_for_users(folder);
+        Some(Self { mounts, groups: RefCell::default(), program: own, launcher })
     }
 
     /// What the user runs from now on is in these control groups.
@@ -104,6 +106,11 @@ impl User {
     /// The program under test, where the user can reach it.
     pub(crate) fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// What puts it on an older kernel.
+    pub(crate) fn launcher(&self) -> Option<&Path> {
+        self.launcher.as_deref()
     }
 
     /// What `command` starts is run by the user. After everything that takes root.
