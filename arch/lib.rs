@@ -28,6 +28,7 @@ cfg_if::cfg_if! {
         pub mod kernel;
         pub mod kernel_file;
         pub mod process;
+        pub mod random;
         mod sys;
 
         pub use fs_owner::FsOwner;

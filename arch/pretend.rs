@@ -43,6 +43,7 @@ pub const FACILITIES: &[&str] = &[
     "qemu",
     "reflink",
     "seccomp",
+    "setns",
     "splice",
     "statx",
     "userns",
@@ -50,6 +51,10 @@ pub const FACILITIES: &[&str] = &[
     "wal",
     "zfs",
 ];
+
+/// System calls whose numbers (from 424 on) no kernel before 5.1 had given out. Vendors have put calls of their own there,
+/// which answer anything, success included: on older kernels these are not tried.
+const NUMBERED_SINCE_5_1: &[&str] = &["clone3", "close_range", "mount-api", "openat2", "pidfd"];
 
 static WITHOUT: OnceLock<Vec<String>> = OnceLock::new();
 
@@ -67,12 +72,28 @@ fn list() -> &'static [String] {
 /// Whether `facility` is to be treated as absent.
 pub fn without(facility: &str) -> bool {
     debug_assert!(FACILITIES.contains(&facility), "{facility} is missing from FACILITIES");
+    is_named(facility) || NUMBERED_SINCE_5_1.contains(&facility) && is_older_than_5_1()
+}
+
+/// Whether the user has named it.
+pub fn is_named(facility: &str) -> bool {
     list().iter().any(|name| name == facility)
 }
 
 /// Whether anything is.
 pub fn anything() -> bool {
     !list().is_empty()
+}
+
+#[cfg(target_os = "linux")]
+fn is_older_than_5_1() -> bool {
+    static OLDER: OnceLock<bool> = OnceLock::new();
+    *OLDER.get_or_init(|| !crate::kernel::is_at_least(5, 1))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_older_than_5_1() -> bool {
+    false
 }
 
 /// Names in `BERTH_PRETEND_WITHOUT` that mean nothing; the program refuses to start with any.

@@ -9,8 +9,9 @@ use rustix::io::Errno;
 
 /// The kernel's numbers above 423 are the same on every architecture that berth is made for.
 const SYS_PIDFD_SEND_SIGNAL: libc::c_long = 424;
-const SYS_CLONE3: libc::c_long = 435;
+pub(crate) const CLONE3: u32 = 435;
 const SYS_CLOSE_RANGE: libc::c_long = 436;
+pub(crate) const FACCESSAT2: u32 = 439;
 const SYS_MOUNT_SETATTR: libc::c_long = 442;
 
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
@@ -122,7 +123,41 @@ pub(crate) fn mount_setattr_with_nothing() -> Errno {
 pub(crate) fn clone3_with_nothing() -> Errno {
     let none = std::ptr::null::<u8>();
     // SAFETY: a size below the first version's is refused before the pointer is looked at.
-    check(unsafe { libc::syscall(SYS_CLONE3, none, 0usize) } < 0).err().unwrap_or(Errno::INVAL)
+    check(unsafe { libc::syscall(CLONE3 as libc::c_long, none, 0usize) } < 0).err().unwrap_or(Errno::PERM)
+}
+
+/// How the kernel refuses faccessat2(2) with flags that do not exist: EINVAL if it has the call (5.8).
+pub(crate) fn faccessat2_with_nothing() -> Errno {
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: unknown flags are refused before the pointer is looked at, which the kernel would check besides.
+    let answer = unsafe { libc::syscall(FACCESSAT2 as libc::c_long, -1, none, 0, libc::c_int::MAX) };
+    check(answer < 0).err().unwrap_or(Errno::PERM)
+}
+
+/// A seccomp filter that answers ENOSYS to these calls of this ABI, for this process and what it starts; EACCES without
+/// CAP_SYS_ADMIN, as no promise is made about new privileges.
+pub(crate) fn answer_nosys_to([first, second]: [u32; 2]) -> Result<(), Errno> {
+    const LOAD: u16 = 0x20; // LD | W | ABS
+    const JUMP_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    // linux/seccomp.h: offsets in struct seccomp_data.
+    const NUMBER: u32 = 0;
+    const ARCHITECTURE: u32 = 4;
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        step(LOAD, ARCHITECTURE, 0, 0),
+        step(JUMP_EQUAL, crate::cpu::native_abis()[0].audit_arch, 0, 4),
+        step(LOAD, NUMBER, 0, 0),
+        step(JUMP_EQUAL, first, 1, 0),
+        step(JUMP_EQUAL, second, 0, 1),
+        step(RETURN, refuse, 0, 0),
+        step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr() };
+    let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
+    // SAFETY: the kernel copies the instructions, which outlive the call.
+    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) } < 0)
 }
 
 /// setfsuid(2): what it was before. A number that is not taken changes nothing, and is not told.

@@ -171,6 +171,7 @@ without! {
     no_pidfd: "pidfd"
     no_pivot_root: "pivot_root"
     no_reflink: "reflink"
+    no_way_into_namespaces: "setns"
     no_splice: "splice"
     no_statx: "statx"
     no_userns: "userns"

@@ -2,16 +2,18 @@
 
 use rustix::io::Errno;
 
-use super::refused;
-use crate::{Probe, pretend, sys};
+use super::{absent, refused};
+use crate::{Probe, sys};
+
+const HINT: &str = "needs Linux 5.3; clone is used instead";
 
 pub fn probe() -> Probe {
-    if pretend::without("clone3") {
-        return Probe::pretended("clone3");
+    if let Some(absent) = absent("clone3", HINT) {
+        return absent;
     }
     match sys::clone3_with_nothing() {
         // The kernel has looked at the (too small) arguments: the call is there.
         Errno::INVAL => Probe::available(()),
-        error => refused("clone3", error, "needs Linux 5.3; clone is used instead"),
+        error => refused("clone3", error, HINT),
     }
 }

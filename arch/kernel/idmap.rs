@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
-use super::refused;
+use super::{absent, refused};
 use crate::id_map::Extent;
 use crate::{IdMap, Probe, answers, child, pretend, sys};
 
@@ -15,8 +15,11 @@ const HINT: &str = "needs Linux 5.12 (6.3 for tmpfs), root and user namespaces";
 
 /// The file systems that took a mapping.
 pub fn probe() -> Probe<Vec<String>> {
-    if let Some(pretended) = ["idmap", "mount-api"].into_iter().find(|facility| pretend::without(facility)) {
-        return Probe::pretended(pretended);
+    if pretend::without("idmap") {
+        return Probe::pretended("idmap");
+    }
+    if let Some(absent) = absent("mount-api", HINT) {
+        return absent;
     }
     answers::remembered_list("idmap", &super::root_device(), look)
 }

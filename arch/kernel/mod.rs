@@ -12,6 +12,7 @@ pub mod filesystem;
 pub mod fuse;
 pub mod idmap;
 pub mod limits;
+pub mod misleading;
 pub mod mount_api;
 pub mod namespace;
 pub mod needs;
@@ -23,12 +24,13 @@ pub mod packet_socket;
 pub mod pidfd;
 pub mod pivot_root;
 pub mod seccomp;
+pub mod setns;
 pub mod statx;
 pub mod userns;
 
 use rustix::io::Errno;
 
-use crate::Probe;
+use crate::{Probe, pretend};
 
 /// Name, what it is good for, and the probe with its detail as text.
 pub type Entry = (&'static str, &'static str, fn() -> Probe<String>);
@@ -39,6 +41,7 @@ pub const PROBES: &[Entry] = &[
     ("userns", "containers without root, and root in them that is nobody outside", || userns::probe().map(none)),
     ("cgroup", "limits and measures containers", || cgroup::probe().map(|found| found.to_string())),
     ("seccomp", "filters system calls", || seccomp::probe().map(|actions| actions.join(", "))),
+    ("setns", "enters containers to start programs there", || setns::probe().map(none)),
     ("pivot_root", "leaves nothing of the host in a container's root", || pivot_root::probe().map(none)),
     ("overlay", "stacks layers without copying", || overlay::probe().map(|found| found.join(", "))),
     ("fuse", "storage drivers outside the kernel", || fuse::probe().map(none)),
@@ -73,6 +76,15 @@ pub fn is_at_least(major: u32, minor: u32) -> bool {
     let release = name.release().to_string_lossy();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
+/// The answer for a facility that is not even tried: it is pretended away, or a call that this kernel is too old for.
+fn absent<T>(facility: &str, hint: &str) -> Option<Probe<T>> {
+    match pretend::without(facility) {
+        false => None,
+        true if pretend::is_named(facility) => Some(Probe::pretended(facility)),
+        true => Some(refused(facility, Errno::NOSYS, hint)),
+    }
 }
 
 /// The answer for a call that the kernel refused.

@@ -4,17 +4,19 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, OpenTreeFlags};
 
-use super::refused;
-use crate::{Probe, pretend, sys};
+use super::{absent, refused};
+use crate::{Probe, sys};
+
+const HINT: &str = "needs Linux 5.2 and root; mount is used instead";
 
 /// The calls that work here.
 pub fn probe() -> Probe<Vec<&'static str>> {
-    if pretend::without("mount-api") {
-        return Probe::pretended("mount-api");
+    if let Some(absent) = absent("mount-api", HINT) {
+        return absent;
     }
     let opened = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC);
     if let Err(error) = opened {
-        return refused("fsopen", error, "needs Linux 5.2 and root; mount is used instead");
+        return refused("fsopen", error, HINT);
     }
     let mut calls = vec!["fsopen"];
     let tree = rustix::mount::open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC);

@@ -2,16 +2,18 @@
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
-use super::refused;
-use crate::{Probe, pretend};
+use super::{absent, refused};
+use crate::Probe;
+
+const HINT: &str = "needs Linux 5.6; names are walked one by one instead";
 
 pub fn probe() -> Probe {
-    if pretend::without("openat2") {
-        return Probe::pretended("openat2");
+    if let Some(absent) = absent("openat2", HINT) {
+        return absent;
     }
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     match rustix::fs::openat2(CWD, "/..", flags, Mode::empty(), ResolveFlags::IN_ROOT) {
         Ok(_) => Probe::available(()),
-        Err(error) => refused("openat2", error, "needs Linux 5.6; names are walked one by one instead"),
+        Err(error) => refused("openat2", error, HINT),
     }
 }

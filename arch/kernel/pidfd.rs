@@ -3,16 +3,18 @@
 use rustix::process::PidfdFlags;
 use std::os::fd::AsFd;
 
-use super::refused;
-use crate::{Probe, pretend, sys};
+use super::{absent, refused};
+use crate::{Probe, sys};
+
+const HINT: &str = "needs Linux 5.3; process numbers with start times are used instead";
 
 pub fn probe() -> Probe {
-    if pretend::without("pidfd") {
-        return Probe::pretended("pidfd");
+    if let Some(absent) = absent("pidfd", HINT) {
+        return absent;
     }
     let opened = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
     match opened.and_then(|fd| sys::pidfd_send_signal(fd.as_fd(), 0)) {
         Ok(()) => Probe::available(()),
-        Err(error) => refused("pidfd", error, "needs Linux 5.3; process numbers with start times are used instead"),
+        Err(error) => refused("pidfd", error, HINT),
     }
 }

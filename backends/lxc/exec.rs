@@ -13,11 +13,11 @@ use oci_spec::runtime::{Capability, Spec};
 
 use super::role::{FURTHER, ROLE};
 use super::sandbox::Container;
-use super::task::{self, Streams, Task};
 use super::tools::Tools;
 use super::{PROGRAM_INSIDE, own_program};
 use crate::namespace::foreign::{Further, Line};
 use crate::namespace::setup;
+use crate::namespace::task::{self, Streams, Task};
 use crate::{Error, ExecChild, Result, Stdio};
 
 pub(super) fn run(

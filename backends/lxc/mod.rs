@@ -11,7 +11,6 @@ mod exec;
 mod leftovers;
 mod role;
 mod sandbox;
-mod task;
 mod tools;
 
 use std::fs::File;
@@ -27,10 +26,10 @@ use oci_spec::runtime::Spec;
 use self::config::{Configuration, Surroundings};
 pub use self::role::{ROLE, main};
 use self::sandbox::{Container, Creator, LOG};
-use self::task::{Streams, Task};
 use self::tools::Tools;
 use crate::cgroup::{self, Cgroup};
 use crate::namespace::foreign::{Foreign, Line, Tool};
+use crate::namespace::task::{self, Streams, Task};
 use crate::namespace::{controllers, namespaces, setup};
 use crate::{
     Backend, Bundle, ContainerId, Error, Isolation, Result, Sandbox, SavedSandbox, Stdio, protected_program,

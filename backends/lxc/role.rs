@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-use super::task::{self, Task};
 use crate::namespace::foreign;
+use crate::namespace::task::{self, Task};
 
 /// The role's name: the first argument.
 pub const ROLE: &str = "berth-lxc";
@@ -22,7 +22,7 @@ pub fn main() -> ExitCode {
         foreign::outlive_the_tool();
     }
     let mut stream = UnixStream::from(stream);
-    if task::say_hello(&mut stream).is_err() {
+    if task::say_hello(&stream).is_err() {
         return ExitCode::from(NOBODY_HAS_A_TASK);
     }
     let Ok((task, descriptors)) = task::take(&mut stream) else { return ExitCode::from(NOBODY_HAS_A_TASK) };

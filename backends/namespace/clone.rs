@@ -51,10 +51,23 @@ pub(crate) fn spawn(flags: c_int, group: Option<BorrowedFd<'_>>, child: impl FnO
             }
         }
     }
-    match clone(flags) {
+    match clone(flags, exit_signal(flags)) {
         Ok(0) => run(child, Entered::No),
         answer => answer,
     }
+}
+
+/// As [`spawn`], of a child that sends no signal when it ends: wait(2) does not know it unless it is told to (__WCLONE).
+pub(super) fn spawn_unseen(child: impl FnOnce()) -> Result<i32> {
+    match clone(0, 0) {
+        Ok(0) => run(|_| child(), Entered::No),
+        answer => answer,
+    }
+}
+
+/// With CLONE_PARENT the copy has the exit signal of the caller.
+fn exit_signal(flags: c_int) -> c_int {
+    if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD } else { 0 }
 }
 
 fn run(child: impl FnOnce(Entered), entered: Entered) -> ! {
@@ -63,12 +76,8 @@ fn run(child: impl FnOnce(Entered), entered: Entered) -> ! {
 }
 
 fn clone3(flags: c_int, group: Option<BorrowedFd<'_>>) -> Result<i32> {
-    let mut arguments = CloneArgs {
-        flags: u64::from(flags as u32),
-        // With CLONE_PARENT the copy has the exit signal of the caller.
-        exit_signal: if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD as u64 } else { 0 },
-        ..CloneArgs::default()
-    };
+    let mut arguments =
+        CloneArgs { flags: u64::from(flags as u32), exit_signal: exit_signal(flags) as u64, ..CloneArgs::default() };
     if let Some(group) = group {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = group.as_raw_fd() as u64;
@@ -79,8 +88,7 @@ fn clone3(flags: c_int, group: Option<BorrowedFd<'_>>) -> Result<i32> {
     number(result)
 }
 
-fn clone(flags: c_int) -> Result<i32> {
-    let signal = if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD } else { 0 };
+fn clone(flags: c_int, signal: c_int) -> Result<i32> {
     let none = std::ptr::null_mut::<c_int>();
     // SAFETY: as above, a fork. A null stack means the same stack in a copy; the three pointers are not looked at
     // without their flags, so their order, which differs between architectures, does not matter.

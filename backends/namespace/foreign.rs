@@ -233,7 +233,7 @@ impl Further {
 }
 
 /// Who makes the container is told too late which process it is that an agent would watch.
-fn refuse_agents(spec: &Spec) -> Result<()> {
+pub(super) fn refuse_agents(spec: &Spec) -> Result<()> {
     let policy = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     if policy.is_some_and(|policy| policy.listener_path().is_some()) {
         return Err(Error::Unavailable(

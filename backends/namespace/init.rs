@@ -10,6 +10,7 @@ use super::become_program::{
     surroundings, write_file,
 };
 use super::clone::Entered;
+use super::doorman;
 use super::gate;
 use super::plan::Plan;
 use super::process::Streams;
@@ -91,7 +92,11 @@ fn prepare(plan: &Plan, channel: &Channel, root: OwnedFd) -> Done<Kept<OwnedFd>>
     let terminal = open_terminal(plan, inside, channel)?;
     make_directory(plan, &inside);
     let listed = list_descriptors(rustix::fs::CWD, c"/proc/self/fd");
+    let proc = plan.doorman.as_ref().and_then(|_| doorman::open_proc());
     rootfs::pivot(&plan.root, root.as_fd())?;
+    if let Some(line) = &plan.doorman {
+        doorman::leave_behind(line.as_fd(), proc.as_ref())?;
+    }
     streams(&plan.process, terminal.as_ref())?;
     limits(&plan.process, channel)?;
     surroundings(&plan.process)?;
@@ -99,7 +104,7 @@ fn prepare(plan: &Plan, channel: &Channel, root: OwnedFd) -> Done<Kept<OwnedFd>>
         let _ = sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _, 0);
     }
     // Closed by the next step, all at once.
-    std::mem::forget((root, terminal));
+    std::mem::forget((root, terminal, proc));
     let gate = plan.gate.as_ref().map(AsFd::as_fd);
     let null = plan.hooks.as_ref().map(|hooks| hooks.null().as_fd());
     close_rest(&plan.process, [Some(channel.as_fd()), gate, null], listed)

@@ -13,6 +13,7 @@ mod capabilities;
 mod checkpoint;
 pub(crate) mod clone;
 mod copy_up;
+mod doorman;
 mod exec;
 mod explain;
 mod externals;
@@ -34,6 +35,7 @@ pub(crate) mod sandbox;
 mod scheduling;
 mod stages;
 pub(crate) mod sys;
+pub(crate) mod task;
 mod terminal;
 pub(crate) mod tree;
 
@@ -190,6 +192,7 @@ struct Made {
     plan: Plan,
     channel: Channel,
     terminal: Option<std::os::fd::OwnedFd>,
+    doorman: Option<std::os::fd::OwnedFd>,
     warnings: Vec<String>,
 }
 
@@ -212,7 +215,11 @@ impl Made {
             gate: standalone.map(|standalone| standalone.gate.clone()),
             bundle: standalone.map(|standalone| standalone.folder.clone()),
             keep_keyring: standalone.is_some_and(|standalone| standalone.keep_keyring),
-            creator: Some(Creator { waiting: Some((self.channel, self.plan)), restore: None }),
+            creator: Some(Creator {
+                waiting: Some((self.channel, self.plan)),
+                restore: None,
+                doorman: self.doorman,
+            }),
         }
     }
 }
@@ -227,6 +234,12 @@ fn create(
 ) -> Result<Made> {
     let mut warnings = Vec::new();
     let mut plan = Plan { becomes_root, ..Plan::new(id, bundle, cgroup, io, own_mounts, &mut warnings)? };
+    let entered = plan.root.own_mounts || plan.namespaces.has(libc::CLONE_NEWPID);
+    let mut doorman = None;
+    if entered && bundle.standalone.is_none() && doorman::is_needed() {
+        let (ours, theirs) = doorman::pair()?;
+        (doorman, plan.doorman) = (Some(ours), Some(theirs));
+    }
     let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
     let group = sandbox::borrow(&plan.group);
     let first = if plan.namespaces.in_two_steps() {
@@ -263,6 +276,7 @@ fn create(
             plan,
             channel: ours,
             terminal: heard.terminal,
+            doorman,
             warnings: [warnings, heard.warnings].concat(),
         }),
         Err(error) => {

@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub(super) hooks: Option<Hooks>,
     /// Where a standalone container waits for its start.
     pub(super) gate: Option<OwnedFd>,
+    /// Where the doorman listens, of a container that nobody can enter.
+    pub(super) doorman: Option<OwnedFd>,
     /// The creator is in the container's user namespace, as who he was.
     pub(super) becomes_root: bool,
 }
@@ -106,6 +108,7 @@ impl Plan {
             domainname: name(spec.domainname()),
             sysctls: sysctls(spec)?,
             becomes_root: false,
+            doorman: None,
             gate: match &bundle.standalone {
                 Some(Standalone { gate, .. }) => {
                     Some(gate::listen(gate).map_err(setup(format!("listen on {}", gate.display())))?)
@@ -134,6 +137,7 @@ impl Plan {
             sysctls: sysctls(spec)?,
             becomes_root: false,
             hooks: None,
+            doorman: None,
             gate: None,
         })
     }
@@ -144,6 +148,7 @@ impl Plan {
         self.process.preserved.clear();
         self.hooks = None;
         self.gate = None;
+        self.doorman = None;
         self.groups.clear();
         self.group = None;
         self.namespaces = Namespaces::default();

@@ -8,6 +8,7 @@ use oci_spec::runtime::{ContainerState, Spec};
 use rustix::io::Errno;
 
 use super::agent::{self, Of};
+use super::doorman;
 use super::exec;
 use super::explain::{explain, explain_process};
 use super::plan::Plan;
@@ -46,6 +47,8 @@ pub(super) struct Creator {
     pub(super) waiting: Option<(Channel, Plan)>,
     /// What the start goes on with instead of the specification's program.
     pub(super) restore: Option<checkpoint::Waiting>,
+    /// By which further programs are run, of a container that nobody can enter.
+    pub(super) doorman: Option<OwnedFd>,
 }
 
 impl Sandbox for Container {
@@ -111,7 +114,10 @@ impl Sandbox for Container {
         if !self.init.is_alive() {
             return Err(Error::NotFound(format!("container {}: it is not running", self.name)));
         }
-        exec::run(self, spec, process, io, preserved)
+        match self.creator.as_ref().and_then(|creator| creator.doorman.as_ref()) {
+            Some(line) => doorman::run(self, line, spec, process, io, preserved),
+            None => exec::run(self, spec, process, io, preserved),
+        }
     }
 
     fn pid(&self) -> i32 {

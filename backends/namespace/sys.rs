@@ -128,6 +128,12 @@ impl Strings {
     }
 }
 
+/// Children go when they end; nobody waits for them (SIGCHLD of sigaction(2)).
+pub(super) fn ignore_children() {
+    // SAFETY: the action runs no code of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
 /// Returns only if the program could not be executed.
 pub(crate) fn execve(path: &CStr, arguments: &Strings, environment: &Strings) -> Errno {
     // SAFETY: both arrays end in null and point to C strings that `Strings` owns.

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     sys::share_the_heap();
+    berth_arch::kernel::misleading::hide();
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     match Path::new(&name).file_name().and_then(OsStr::to_str) {

@@ -52,7 +52,7 @@ impl Engine {
             });
         }
         let pretended: Vec<_> =
-            berth_arch::pretend::FACILITIES.iter().filter(|name| berth_arch::pretend::without(name)).collect();
+            berth_arch::pretend::FACILITIES.iter().filter(|name| berth_arch::pretend::is_named(name)).collect();
         if !pretended.is_empty() {
             warnings.push(format!("BERTH_PRETEND_WITHOUT hides {pretended:?}"));
         }

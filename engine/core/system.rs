@@ -217,8 +217,7 @@ impl Engine {
     /// A name for this state that stays: made on the first call.
     fn state_id(&self) -> Result<String> {
         let mut random = [0u8; 16];
-        let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-        filled.map_err(|error| Error::Internal(format!("read random bytes: {error}")))?;
+        berth_arch::random::fill(&mut random).map_err(Error::io("read", "/dev/urandom"))?;
         let number = u128::from_ne_bytes(random);
         let text = format!("{number:032x}");
         let parts = [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]];

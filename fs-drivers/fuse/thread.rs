@@ -29,6 +29,8 @@ pub(super) fn set_umask(mask: u32) {
 /// Parts the calling thread from the descriptors of the process, and leaves it the standard ones and a copy of `device` alone: what
 /// it had of pipes and locks would keep them open.
 pub(super) fn own_descriptors(device: &OwnedFd) -> io::Result<OwnedFd> {
+    // Before getrandom(2) (3.17) the library opens /dev/urandom at the first map, and reads from that number ever after.
+    let _ = std::hash::RandomState::new();
     // SAFETY: the thread was started for this and has nothing of the process's descriptors but `device`, which is the same file
     // in both tables.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FILES) }?;
@@ -37,11 +39,19 @@ pub(super) fn own_descriptors(device: &OwnedFd) -> io::Result<OwnedFd> {
         Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
         Err(_) => (3..MOST).collect(),
     };
-    for fd in listed.into_iter().filter(|&fd| fd > 2 && fd != device.as_raw_fd()) {
+    for fd in listed.into_iter().filter(|&fd| fd > 2 && fd != device.as_raw_fd() && !is_urandom(fd)) {
         // SAFETY: of this thread's table, in which nobody owns it.
         unsafe { libc::close(fd) };
     }
     Ok(device)
+}
+
+fn is_urandom(fd: RawFd) -> bool {
+    // SAFETY: all zeros is a valid stat.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills a structure of ours; a number that is not open is refused.
+    let looked = unsafe { libc::fstat(fd, &raw mut found) } == 0;
+    looked && found.st_mode & libc::S_IFMT == libc::S_IFCHR && found.st_rdev == libc::makedev(1, 9)
 }
 
 /// Large pieces of memory are the kernel's again as soon as they are free, and zero without being touched. glibc stops doing so

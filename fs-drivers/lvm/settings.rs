@@ -45,8 +45,7 @@ pub(super) enum Source {
 impl Settings {
     pub(super) fn new() -> Result<Self> {
         let mut random = [0_u8; 6];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .at("read random bytes for", NAME)?;
+        berth_arch::random::fill(&mut random).at("read random bytes for", NAME)?;
         let tag = random.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { tag, pool: Source::Files, filesystem: FileSystem::Ext4, size: LAYER_SIZE, min_free: MIN_FREE })
     }

@@ -22,7 +22,7 @@ const NUMBERS: u32 = 0x80_0000;
 /// A number for a new device, that is in use by chance only.
 pub(super) fn any_number() -> Result<u32> {
     let mut random = [0_u8; 4];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).at("read random bytes for", THIN)?;
+    berth_arch::random::fill(&mut random).at("read random bytes for", THIN)?;
     Ok(NUMBERS | (u32::from_ne_bytes(random) & (NUMBERS - 1)))
 }
 

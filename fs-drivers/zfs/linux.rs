@@ -47,10 +47,7 @@ pub(super) fn version() -> Option<String> {
     std::fs::read_to_string("/sys/module/zfs/version").ok().map(|text| text.trim().to_owned())
 }
 
-pub(super) fn random(bytes: &mut [u8]) -> io::Result<()> {
-    rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(())
-}
+pub(super) use berth_arch::random::fill as random;
 
 pub(super) fn sync(folder: &OwnedFd) -> io::Result<()> {
     Ok(rustix::fs::syncfs(folder)?)

@@ -12,8 +12,14 @@ both! {
         assert_eq!(world.feed(&["exec", "-i", "one", "wc", "-c"], &[7; 300_000]).ok().text(), "300000");
         assert_eq!(world.berth(&["exec", "one", "sh", "-c", "echo $FROM"]).ok().text(), "run");
         for kind in ["pid", "mnt", "uts", "ipc", "net", "cgroup"] {
-            let own = world.berth(&["exec", "one", "readlink", &format!("/proc/self/ns/{kind}")]).ok().text();
-            assert_eq!(own, world.berth(&["exec", "one", "readlink", &format!("/proc/1/ns/{kind}")]).ok().text());
+            // Kernels before 3.8 show no links, and none those of namespaces that came later.
+            let of = |pid: &str| {
+                let link = format!("/proc/{pid}/ns/{kind}");
+                let line = format!("[ ! -h {link} ] || readlink {link}");
+                world.berth(&["exec", "one", "sh", "-c", &line]).ok().text()
+            };
+            assert_eq!(of("self"), of("1"));
+            assert!(kind == "cgroup" || !of("self").is_empty() || !world.facility("setns"), "{kind}");
         }
         assert_eq!(
             world.berth(&["exec", "one", "sh", "-c", "cat /proc/self/cgroup"]).ok().text(),
@@ -56,7 +62,8 @@ both! {
         let fields = "grep -E 'CapEff|CapBnd|Seccomp:|NoNewPrivs' /proc/PID/status";
         assert_eq!(own(&[], &fields.replace("PID", "self")), own(&[], &fields.replace("PID", "1")));
         world.berth(&["exec", "one", "touch", "/x"]).refused(1, &["Read-only"]);
-        assert!(own(&["--privileged"], "grep CapEff /proc/self/status").contains("1"), "privileged has capabilities");
+        let privileged = own(&["--privileged"], "grep CapEff /proc/self/status | cut -f2");
+        assert!(privileged.trim_matches('0') != "", "privileged has capabilities");
         assert_eq!(own(&[], "ls /proc/self/fd | xargs"), "0 1 2 3");
     }
 

@@ -12,7 +12,7 @@ use crate::support::call::{Background, call};
 use crate::support::criu::criu;
 use crate::support::screen::Screen;
 use crate::support::world::LIMIT;
-use crate::support::{Outcome, eventually, find_program, program, skip};
+use crate::support::{Outcome, eventually, find_program, kernel, skip};
 
 /// A peer's command line, and what it makes a container of.
 struct Peer<'a> {
@@ -98,7 +98,7 @@ fn works(peer: &Peer<'_>) {
 /// The program by its runtime's name.
 fn runtime(oci: &Oci) -> String {
     let link = oci.world.path("berth-oci");
-    std::os::unix::fs::symlink(program(), &link).unwrap();
+    kernel::install(None, &link);
     link.to_str().unwrap().to_owned()
 }
 

@@ -53,13 +53,13 @@ fn a_program_has_the_three_streams_and_what_is_preserved() {
     write(&oci.world.path("four"), "the fourth");
     // More is open than is preserved.
     let line = format!(
-        "exec 3</dev/null 4<{} 5</etc/passwd 6</etc/passwd; exec \"$BERTH_PROGRAM\" oci --root {} run --preserve-fds 2 --bundle {bundle} fds",
+        "exec 3</dev/null 4<{} 5</etc/passwd 6</etc/passwd; exec berth oci --root {} run --preserve-fds 2 --bundle {bundle} fds",
         oci.world.at("four"),
         oci.root().display()
     );
     let mut command = Command::new("bash");
     oci.world.surround(&mut command);
-    command.env("BERTH_PROGRAM", crate::support::program()).args(["-c", &line]);
+    command.env("PATH", oci.world.path_with_berth()).args(["-c", &line]);
     call(command, &[], LIMIT).ok();
     assert_eq!(oci.shared("four").as_deref(), Some("the fourth"));
     let listed = oci.shared("fds").unwrap();

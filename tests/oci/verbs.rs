@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Oci, write};
 use crate::support::call::call;
 use crate::support::world::LIMIT;
-use crate::support::{eventually, program};
+use crate::support::{eventually, kernel};
 
 #[test]
 fn a_container_lives_from_create_to_delete() {
@@ -55,7 +55,7 @@ fn a_container_lives_from_create_to_delete() {
 fn the_program_is_a_runtime_by_its_name() {
     let oci = Oci::new();
     let link = oci.world.path("berth-oci");
-    std::os::unix::fs::symlink(program(), &link).unwrap();
+    kernel::install(None, &link);
     let by_name = |arguments: &[&str]| {
         let mut command = Command::new(&link);
         oci.world.surround(&mut command);

@@ -3,7 +3,7 @@
 //! It starts the program under test and nothing else of berth; every process is kept by its id and ended by it.
 //! The environment may say: `BERTH` (the program), `BERTH_TEST_DIR` (where state roots lie; on a disk),
 //! `BERTH_TEST_CACHE` (Debian's root file system), `BERTH_TEST_SEED` (what a test drew), `BERTH_TEST_KEEP` (keep the
-//! folder of a test that failed), `BERTH_TEST_FULL` (the million entries too).
+//! folder of a test that failed), `BERTH_TEST_FULL` (the million entries too), `BERTH_TEST_KERNEL` (which older kernel the program sees).
 
 pub(crate) mod call;
 pub(crate) mod covers;
@@ -12,6 +12,7 @@ pub(crate) mod debian;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod image;
+pub(crate) mod kernel;
 pub(crate) mod lan;
 pub(crate) mod net;
 pub(crate) mod random;

@@ -39,6 +39,7 @@ pub(crate) struct User {
     /// By which the user's processes enter control groups.
     groups: RefCell<Vec<Arc<File>>>,
     program: PathBuf,
+    launcher: Option<PathBuf>,
 }
 
 impl User {
@@ -78,7 +79,8 @@ impl User {
             binds.extend(found.map(|path| (PathBuf::from("/dev/null"), path)));
         }
         let mounts = Covers::new(binds).namespace();
-        Some(Self { mounts, groups: RefCell::default(), program: own })
+        let launcher = super::kernel::launcher_for_users(folder);
+        Some(Self { mounts, groups: RefCell::default(), program: own, launcher })
     }
 
     /// What the user runs from now on is in these control groups.
@@ -90,6 +92,11 @@ impl User {
     /// The program under test, where the user can reach it.
     pub(crate) fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// What puts it on an older kernel.
+    pub(crate) fn launcher(&self) -> Option<&Path> {
+        self.launcher.as_deref()
     }
 
     /// What `command` starts is run by the user. After everything that takes root.

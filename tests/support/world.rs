@@ -16,7 +16,7 @@ use super::covers::Covers;
 use super::host::Traces;
 use super::net::Net;
 use super::user::{Given, User};
-use super::{eventually, image, program};
+use super::{eventually, image, kernel, program};
 
 /// Long enough for a slow machine that is busy; short enough that a hang is not waited for.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -183,7 +183,7 @@ impl World {
     /// The program with this world's root and a plain environment.
     pub(crate) fn command(&self) -> Command {
         let program = self.user.as_ref().map_or(program().as_path(), User::program);
-        let mut command = Command::new(program);
+        let mut command = kernel::command(self.user.as_ref().and_then(User::launcher), program);
         self.surround(&mut command);
         command
     }
@@ -261,6 +261,31 @@ impl World {
         self.berth(&["inspect", "--format", template, name]).ok().text()
     }
 
+    /// Whether `berth doctor` finds this facility of the host.
+    #[track_caller]
+    pub(crate) fn facility(&self, name: &str) -> bool {
+        let report = self.berth(&["doctor", "--format", "json"]).ok().json();
+        let found = report["facilities"].as_array().and_then(|all| all.iter().find(|one| one["name"] == name));
+        found.unwrap_or_else(|| panic!("{name} is no facility"))["available"] == true
+    }
+
+    /// Whether the backend that is picked keeps this apart (a field of `isolation` in `berth doctor`'s report); if not, that is
+    /// said as why the test does less.
+    #[track_caller]
+    pub(crate) fn isolates(&self, what: &str) -> bool {
+        let report = self.berth(&["doctor", "--format", "json"]).ok().json();
+        let isolation = &report["isolation"];
+        let picked = isolation["candidates"]
+            .as_array()
+            .and_then(|all| all.iter().find(|one| one["name"] == isolation["picked"]));
+        let has = &picked.unwrap_or_else(|| panic!("no backend is picked: {isolation}"))["detail"][what];
+        assert!(has.is_boolean(), "{what} is nothing that is isolated");
+        if has == false {
+            super::skip(&format!("by doctor, {} has no {what} here", isolation["picked"]));
+        }
+        has == true
+    }
+
     #[track_caller]
     pub(crate) fn until_status(&self, name: &str, status: &str) {
         eventually(&format!("container {name} is {status}"), Duration::from_secs(20), || {
@@ -280,7 +305,7 @@ impl World {
     pub(crate) fn path_with_berth(&self) -> OsString {
         let own = self.path("bin");
         if fs::create_dir(&own).is_ok() {
-            std::os::unix::fs::symlink(program(), own.join("berth")).expect("link the program");
+            kernel::install(self.user.as_ref().and_then(User::launcher), &own.join("berth"));
         }
         let others = std::env::var_os("PATH").unwrap_or_default();
         std::env::join_paths(std::iter::once(own).chain(std::env::split_paths(&others))).expect("a PATH")

@@ -285,20 +285,11 @@ fn free_name(transaction: &Transaction<'_>, id: &str) -> Result<String> {
 pub(crate) fn random_id() -> Result<String> {
     use std::fmt::Write;
     let mut bytes = [0u8; 32];
-    random(&mut bytes).map_err(Error::io("read", "/dev/urandom"))?;
+    berth_arch::random::fill(&mut bytes).map_err(Error::io("read", "/dev/urandom"))?;
     Ok(bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     }))
-}
-
-/// getrandom(2) came with 3.17.
-fn random(bytes: &mut [u8]) -> std::io::Result<()> {
-    use std::io::Read;
-    match rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()) {
-        Ok(length) if length == bytes.len() => Ok(()),
-        _ => std::fs::File::open("/dev/urandom")?.read_exact(bytes),
-    }
 }
 
 fn check_platform(wanted: &str, image: &Image, name: &str) -> Result<()> {

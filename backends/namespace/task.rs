@@ -1,5 +1,5 @@
-//! How a process of ours in a container learns what it has to become: over the socket that is its standard input, which
-//! LXC's tools pass on as they got it.
+//! How a process of ours in a container learns what it has to become: over a socket. For one that LXC's tools start it is
+//! standard input, which they pass on as they got it.
 //!
 //! The process says hello, and the kernel tells its creator which one it is. Then the task comes: its length, JSON, and
 //! descriptors with the first byte: the channel of `namespace/report.rs`, the program's three streams unless it gets a
@@ -23,7 +23,7 @@ use crate::Stdio;
 
 /// What to become.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Task {
+pub(crate) enum Task {
     First {
         spec: Box<Spec>,
         cgroups: Vec<PathBuf>,
@@ -41,13 +41,13 @@ pub(super) enum Task {
 
 /// Where the streams go: descriptors that come along, or a terminal of this size.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) enum Streams {
+pub(crate) enum Streams {
     Three,
     Terminal { size: Option<(u16, u16)> },
 }
 
 impl Streams {
-    pub(super) fn of(io: &Stdio) -> Self {
+    pub(crate) fn of(io: &Stdio) -> Self {
         match io {
             Stdio::Pipes { .. } => Self::Three,
             Stdio::Terminal { size } => Self::Terminal { size: *size },
@@ -55,7 +55,7 @@ impl Streams {
     }
 
     /// Takes what it needs of `descriptors`. `None`: too few have come.
-    pub(super) fn io(self, descriptors: &mut impl Iterator<Item = OwnedFd>) -> Option<Stdio> {
+    pub(crate) fn io(self, descriptors: &mut impl Iterator<Item = OwnedFd>) -> Option<Stdio> {
         Some(match self {
             Self::Terminal { size } => Stdio::Terminal { size },
             Self::Three => {
@@ -71,7 +71,7 @@ const DESCRIPTORS: usize = 253;
 const LONGEST: u32 = 64 << 20;
 
 /// The creator's end, and the one for the process inside.
-pub(super) fn pair() -> io::Result<(UnixStream, UnixStream)> {
+pub(crate) fn pair() -> io::Result<(UnixStream, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     rustix::net::sockopt::set_socket_passcred(&ours, true)?;
     Ok((ours, theirs))
@@ -79,7 +79,7 @@ pub(super) fn pair() -> io::Result<(UnixStream, UnixStream)> {
 
 /// The process that says hello, as the caller's pid namespace numbers it. UnexpectedEof: nobody is left who could, or
 /// `in_vain` says so, which is asked now and then.
-pub(super) fn meet(stream: &UnixStream, mut in_vain: impl FnMut() -> bool) -> io::Result<i32> {
+pub(crate) fn meet(stream: &UnixStream, mut in_vain: impl FnMut() -> bool) -> io::Result<i32> {
     const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
     loop {
         let mut fds = [PollFd::new(stream, PollFlags::IN)];
@@ -107,11 +107,16 @@ pub(super) fn meet(stream: &UnixStream, mut in_vain: impl FnMut() -> bool) -> io
 }
 
 /// Said by the process inside.
-pub(super) fn say_hello(stream: &mut UnixStream) -> io::Result<()> {
+pub(crate) fn say_hello(mut stream: &UnixStream) -> io::Result<()> {
     stream.write_all(b"h")
 }
 
-pub(super) fn give(stream: &mut UnixStream, task: &Task, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// The status, as of wait(2), of the program that came of the task: the last that comes.
+pub(super) fn tell_end(stream: &mut UnixStream, status: i32) -> io::Result<()> {
+    stream.write_all(&status.to_ne_bytes())
+}
+
+pub(crate) fn give(stream: &mut UnixStream, task: &Task, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let text = serde_json::to_vec(task)?;
     let length = u32::try_from(text.len()).map_err(io::Error::other)?.to_ne_bytes();
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
@@ -126,7 +131,7 @@ pub(super) fn give(stream: &mut UnixStream, task: &Task, descriptors: &[Borrowed
     stream.write_all(&text)
 }
 
-pub(super) fn take(stream: &mut UnixStream) -> io::Result<(Task, Vec<OwnedFd>)> {
+pub(crate) fn take(stream: &mut UnixStream) -> io::Result<(Task, Vec<OwnedFd>)> {
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut length = [0; 4];
@@ -159,7 +164,7 @@ mod tests {
     #[test]
     fn a_task_arrives_whole_with_its_descriptors() {
         let (mut ours, mut theirs) = pair().unwrap();
-        say_hello(&mut theirs).unwrap();
+        say_hello(&theirs).unwrap();
         assert_eq!(meet(&ours, || false).unwrap(), std::process::id() as i32);
         let mut spec = Spec::default();
         spec.set_hostname(Some("x".repeat(300_000)));

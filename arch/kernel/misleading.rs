@@ -1,0 +1,37 @@
+//! System calls that the C library tries and gives up only if the answer is that there is no such call (ENOSYS).
+//!
+//! Filters that do not know them answer that they are not permitted (Docker's before 20.10.10), and some vendors' kernels have
+//! calls of their own at these numbers. Then no thread and no program can be started (clone3), and names cannot be resolved
+//! (faccessat2, by realpath). There this process, and what it starts, gets a filter that says what the library understands.
+
+use rustix::io::Errno;
+
+use super::is_at_least;
+use crate::sys;
+
+/// A call with the kernel that brought it.
+struct Call {
+    number: u32,
+    since: (u32, u32),
+    /// How nonsense is refused: EINVAL if the kernel has the call.
+    ask: fn() -> Errno,
+}
+
+const CALLS: [Call; 2] = [
+    Call { number: sys::CLONE3, since: (5, 3), ask: sys::clone3_with_nothing },
+    Call { number: sys::FACCESSAT2, since: (5, 8), ask: sys::faccessat2_with_nothing },
+];
+
+/// Called before anything else is, and costs two system calls where all is well. Where a filter may not be set (before
+/// Linux 3.5, and without CAP_SYS_ADMIN), nothing changes.
+pub fn hide() {
+    let misleads = |call: &Call| match (call.ask)() {
+        Errno::NOSYS => false,
+        Errno::INVAL => !is_at_least(call.since.0, call.since.1),
+        _ => true,
+    };
+    let [clone3, faccessat2] = CALLS.map(|call| misleads(&call).then_some(call.number));
+    if let Some(first) = clone3.or(faccessat2) {
+        let _ = sys::answer_nosys_to([first, faccessat2.unwrap_or(first)]);
+    }
+}

@@ -1,0 +1,249 @@
+//! Further programs on kernels that have no way into a container: before Linux 3.8 nobody can enter the mount and pid
+//! namespaces of others. There the first process, with its root in place, leaves a copy of itself behind before it becomes
+//! the program: the doorman, who makes those programs for the container's creator. Nobody else can run any.
+//!
+//! Each request is a socket with a task on it (`task.rs`). The doorman clones a waiter for it, the waiter the program, and its
+//! end is the last that comes over the socket. All of them are as little of the container's as what enters it elsewhere: not
+//! dumpable, every descriptor close-on-exec, nothing of berth's executed inside. The program does not see that it has a child:
+//! one that sends no signal when it ends is waited for by none of the usual calls. It can kill it, as root and by a number; then
+//! no program can be added any more.
+
+use std::io::{IoSlice, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use berth_arch::process::{self, Process};
+use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+
+use super::become_program::{clean_slate, list_descriptors};
+use super::exec::second;
+use super::explain::explain_process;
+use super::foreign::refuse_agents;
+use super::plan::forbid_nodes;
+use super::process::{ProcessPlan, Streams as PlannedStreams, setup};
+use super::report::{At, Channel, Done, Failure, Packet, Step, above_stdio};
+use super::sandbox::Container;
+use super::scheduling::Affinity;
+use super::task::{self, Streams, Task};
+use super::{clone, sys};
+use crate::children::{exit_status, send};
+use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
+
+pub(super) fn is_needed() -> bool {
+    !berth_arch::kernel::setns::probe().is_available()
+}
+
+/// The creator's end, and the doorman's.
+pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    let made = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .and_then(|(ours, theirs)| Ok((above_stdio(ours)?, above_stdio(theirs)?)));
+    made.map_err(setup("make a socket pair"))
+}
+
+/// Called by the first process while it still finds the host's /proc.
+pub(super) fn open_proc() -> Option<OwnedFd> {
+    rustix::fs::open(c"/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Called by the first process when it has its root. `proc` is the host's.
+pub(super) fn leave_behind(line: BorrowedFd<'_>, proc: Option<&OwnedFd>) -> Done {
+    let Some(proc) = proc else { return Err(Errno::NOENT).at(Step::Clone) };
+    clone::spawn_unseen(|| {
+        if let Ok((line, proc)) = settle(line, proc.as_fd()) {
+            serve(&line, &proc);
+        }
+    })
+    .map(drop)
+    .at(Step::Clone)
+}
+
+/// With nothing open but what it needs: the program's streams would never end.
+fn settle(line: BorrowedFd<'_>, proc: BorrowedFd<'_>) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _, 0)?;
+    let _ = rustix::thread::set_name(c"berth-doorman");
+    let listed = list_descriptors(proc, c"self/fd");
+    let listed = listed.and_then(|list| rustix::io::fcntl_dupfd_cloexec(list, 5).ok());
+    let line = rustix::io::fcntl_dupfd_cloexec(line, 5)?;
+    let proc = rustix::io::fcntl_dupfd_cloexec(proc, 5)?;
+    let kept = (sys::install_cloexec(line.as_fd(), 3)?, sys::install_cloexec(proc.as_fd(), 4)?);
+    // Closed by the next step, all at once.
+    std::mem::forget((line, proc));
+    sys::close_from(5, listed)?;
+    let null = rustix::fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    (0..3).try_for_each(|number| sys::install(null.as_fd(), number))?;
+    Ok(kept)
+}
+
+/// Until the creator has ended.
+fn serve(line: &OwnedFd, proc: &OwnedFd) {
+    sys::ignore_children();
+    while let Ok(Some(request)) = receive(line) {
+        // Without a copy there is no program, which the end of the socket says.
+        let _ = clone::spawn(0, None, |_| wait_for_one(UnixStream::from(request), proc));
+    }
+}
+
+/// The waiter. What it makes of the task needs memory: this process, as the creator, has had one thread.
+fn wait_for_one(mut stream: UnixStream, proc: &OwnedFd) {
+    sys::reset_signals();
+    let Ok((Task::Further { process, spec, devices_enforced, streams }, descriptors)) = task::take(&mut stream) else {
+        return;
+    };
+    let mut descriptors = descriptors.into_iter();
+    let Some(channel) = descriptors.next().map(Channel::from_fd) else { return };
+    let Some(io) = streams.io(&mut descriptors) else { return };
+    let plan =
+        ProcessPlan::new(&process, &spec, io).and_then(|mut plan| plan.preserve(descriptors.collect()).map(|()| plan));
+    let Ok(mut plan) = plan else {
+        return channel.fail(Failure { step: Step::Clone, index: 0, errno: Errno::INVAL });
+    };
+    forbid_nodes(&mut plan, &spec, devices_enforced, &mut Vec::new());
+    let made = clone::spawn(0, None, |_| {
+        let ready = clean_slate(false).and_then(|()| task::say_hello(&stream).map_err(errno).at(Step::Clone));
+        match ready {
+            Ok(()) => second(&plan, proc.as_fd(), &channel),
+            Err(failure) => channel.fail(failure),
+        }
+    });
+    let made = made.at(Step::Clone);
+    if let Err(failure) = made {
+        channel.fail(failure);
+    }
+    // The program has its own copies.
+    drop((plan, channel));
+    if let Ok(status) = made.map(process::wait) {
+        let _ = task::tell_end(&mut stream, status.unwrap_or(libc::SIGKILL));
+    }
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+fn ask(line: &OwnedFd, request: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [request];
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    rustix::net::sendmsg(line, &[IoSlice::new(b"r")], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
+}
+
+fn receive(line: &OwnedFd) -> rustix::io::Result<Option<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0_u8; 1];
+    rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(line, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    Ok(ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    }))
+}
+
+/// As `exec.rs` does it elsewhere, by the doorman at the other end of `line`.
+pub(super) fn run(
+    container: &Container,
+    line: &OwnedFd,
+    spec: &Spec,
+    process: &oci_spec::runtime::Process,
+    io: Stdio,
+    preserved: Vec<OwnedFd>,
+) -> Result<Box<dyn ExecChild>> {
+    refuse_agents(spec)?;
+    let Affinity { initial: None, last: None } = Affinity::new(process)? else {
+        return Err(Error::Unavailable("execCPUAffinity: it takes Linux 3.8; leave it out".into()));
+    };
+    let streams = Streams::of(&io);
+    let mut plan = ProcessPlan::new(process, spec, io)?;
+    plan.preserve(preserved)?;
+    let (mut ours, theirs) = task::pair().map_err(setup("make a socket pair"))?;
+    ask(line, theirs.as_fd()).map_err(|_| gone(container))?;
+    drop(theirs);
+    let (channel, end) = Channel::pair().map_err(setup("make a socket pair"))?;
+    let devices_enforced = container.devices_enforced;
+    let (process, spec) = (Box::new(process.clone()), Box::new(spec.clone()));
+    let task = Task::Further { process, spec, devices_enforced, streams };
+    let mut given = vec![end.as_fd()];
+    if let PlannedStreams::Pipes(three) = &plan.streams {
+        given.extend(three.iter().map(AsFd::as_fd));
+    }
+    given.extend(plan.preserved.iter().map(AsFd::as_fd));
+    let met = task::give(&mut ours, &task, &given).and_then(|()| task::meet(&ours, || !container.init.is_alive()));
+    drop(given);
+    drop(end);
+    plan.streams = PlannedStreams::Terminal { size: None };
+    plan.preserved.clear();
+    let process = match met.map(|pid| Process::open(pid, None)) {
+        Ok(Ok(process)) => Some(process),
+        // It has ended already, and says why, or nobody has made it.
+        Ok(Err(_)) | Err(_) => None,
+    };
+    let mut terminal = None;
+    while let Some(packet) = channel.receive().map_err(setup("read what the container says"))? {
+        match packet {
+            Packet::Terminal(fd) => terminal = Some(fd),
+            Packet::Failed(failure) => return Err(explain_process(&plan, failure)),
+            Packet::Child(_) | Packet::Ready | Packet::Hooks | Packet::Warning(_) | Packet::Listener(_) => {}
+        }
+    }
+    let process = process.ok_or_else(|| gone(container))?;
+    Ok(Box::new(Told { process, stream: ours, terminal, status: None }))
+}
+
+fn gone(container: &Container) -> Error {
+    Error::Unavailable(format!(
+        "exec in container {}: what makes programs inside has been killed there; restart the container",
+        container.name
+    ))
+}
+
+/// A program whose end is told by its waiter.
+struct Told {
+    process: Process,
+    stream: UnixStream,
+    terminal: Option<OwnedFd>,
+    status: Option<ExitStatus>,
+}
+
+impl ExecChild for Told {
+    fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
+    fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.stream.as_fd())
+    }
+
+    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            let mut status = [0; 4];
+            self.stream.set_nonblocking(true).map_err(setup("wait for a program"))?;
+            self.status = match self.stream.read_exact(&mut status) {
+                Ok(()) => Some(exit_status(i32::from_ne_bytes(status))),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+                // The waiter was killed, with the container or by it, and the program with the waiter.
+                Err(_) => Some(exit_status(libc::SIGKILL)),
+            };
+        }
+        Ok(self.status)
+    }
+
+    fn signal(&self, signal: i32) -> Result<()> {
+        if self.status.is_some() {
+            return Err(Error::NotFound(format!("process {}: it has ended", self.process.pid())));
+        }
+        send(&self.process, signal)
+    }
+
+    fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
+    }
+}
