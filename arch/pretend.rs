@@ -15,6 +15,7 @@ pub const FACILITIES: &[&str] = &[
     "cgroup-kill",
     "clone3",
     "close_range",
+    "compat",
     "copy_file_range",
     "deferred-remove",
     "devtmpfs",

@@ -16,7 +16,7 @@ cfg_if::cfg_if! {
 
 use serde::Serialize;
 
-pub use platform::Platform;
+pub use platform::{Platform, runnable};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Host {

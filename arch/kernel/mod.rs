@@ -4,6 +4,7 @@
 //! child that ends at once; only `berth doctor` and `berth info` call them, never the path of `berth run`. What
 //! wraps a facility with its fallback lives elsewhere (`fd`, `process`, `root_dir`, `mount`).
 
+pub mod binfmt;
 pub mod cgroup;
 pub mod clone3;
 pub mod close_range;

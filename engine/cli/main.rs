@@ -11,6 +11,7 @@ mod hello;
 mod init;
 mod options;
 mod output;
+mod registry;
 mod session;
 mod streams;
 mod sys;

@@ -14,7 +14,12 @@ use rustix::io::Errno;
 use crate::{Error, Paths, Result};
 
 /// What leads from each version of the schema to the next; a new state goes through all.
-const SCHEMAS: [&str; 3] = [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const SCHEMAS: [&str; 4] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 const VERSION: i64 = SCHEMAS.len() as i64;
 /// Bytes. Of a page that changes, all is written to the log and read again by the next engine that opens the store alone;
 /// most changes are a few words, and a container's row still fits.

@@ -1,9 +1,10 @@
 //! Creating a container.
 
 use berth_api::models::{ContainerCreateBody, ContainerCreateResponse};
-use berth_image::{Image, ImageId};
+use berth_image::ImageId;
 use rusqlite::{OptionalExtension, Transaction};
 
+use super::platform;
 use super::record::{self, Phase};
 use crate::networks::endpoints::{self, Asked};
 use crate::settings::{self, Checked, names, storage};
@@ -26,14 +27,15 @@ impl Engine {
         };
         self.images().ensure_hello(&wanted)?;
         let image = self.images().resolve(&wanted)?;
-        if let Some(platform) = platform.filter(|text| !text.is_empty()) {
-            check_platform(platform, &image, &wanted)?;
+        let asked = platform.filter(|text| !text.is_empty());
+        if let Some(asked) = asked {
+            platform::check(asked, &image, &wanted)?;
         }
         let id = random_id()?;
         let Checked { mut config, mut host, mut warnings, network, networking, network_was_left_open } =
             settings::check(body, &image.config.config, &id, self.config(), self.host())?;
         config.image = Some(wanted);
-        warnings.extend(foreign(&image, self.host()));
+        warnings.extend(platform::foreign(&image, self.host(), asked.is_some()));
         for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode].into_iter().flatten() {
             // Names change, and what was joined does not.
             if let Some(name) = mode.strip_prefix("container:") {
@@ -259,48 +261,4 @@ fn random(bytes: &mut [u8]) -> std::io::Result<()> {
         Ok(length) if length == bytes.len() => Ok(()),
         _ => std::fs::File::open("/dev/urandom")?.read_exact(bytes),
     }
-}
-
-fn check_platform(wanted: &str, image: &Image, name: &str) -> Result<()> {
-    let mut parts = wanted.split('/');
-    let os = parts.next().unwrap_or_default();
-    let (os, architecture) = match parts.next() {
-        Some(architecture) => (os, architecture),
-        // A lone word may be either.
-        None if os == "linux" => (os, image.config.architecture.as_str()),
-        None => ("linux", os),
-    };
-    let architecture = match architecture {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        "i386" | "i686" => "386",
-        "armhf" => "arm",
-        other => other,
-    };
-    let variant = parts.next();
-    let same_variant = variant.is_none_or(|v| image.config.variant.as_deref().is_none_or(|own| own == v));
-    if os != image.config.os || architecture != image.config.architecture || !same_variant {
-        return Err(Error::NotFound(format!(
-            "image with reference {name} was found but does not provide the specified platform ({wanted})"
-        )));
-    }
-    Ok(())
-}
-
-/// A warning if the image is for another machine.
-fn foreign(image: &Image, host: &berth_arch::Host) -> Option<String> {
-    let config = &image.config;
-    let here = &host.platform;
-    if config.architecture.is_empty() || config.architecture == here.architecture {
-        return None;
-    }
-    let full = |os: &str, arch: &str, variant: Option<&str>| {
-        variant.map_or(format!("{os}/{arch}"), |variant| format!("{os}/{arch}/{variant}"))
-    };
-    Some(format!(
-        "The requested image's platform ({}) does not match the detected host platform ({}) and no specific platform \
-         was requested",
-        full(&config.os, &config.architecture, config.variant.as_deref()),
-        full(&here.os, &here.architecture, here.variant.as_deref()),
-    ))
 }

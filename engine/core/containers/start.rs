@@ -10,6 +10,7 @@ use berth_monitor::state::boot_id;
 use berth_monitor::{State, Status, spawn_serving};
 use berth_network::Plan;
 
+use super::platform;
 use super::reconcile::wait_for_monitor;
 use super::record::{self, Container, Phase};
 use super::talk;
@@ -48,7 +49,10 @@ impl Engine {
             }
             Status::Created | Status::Exited => {}
         }
-        let started = self.launch(container);
+        // The image's record may be gone, and the container still runs.
+        let image = container.image.parse().ok().and_then(|id| self.images().get(&id).ok());
+        let started =
+            image.map_or(Ok(()), |image| platform::refuse_foreign(&image)).and_then(|()| self.launch(container));
         if let Err(error) = &started {
             self.waiting().remove(&container.id);
             self.note_failure(container, error);
