@@ -39,6 +39,8 @@ mod networks;
 mod networks_cli;
 /// The OCI runtime command line: its verbs on bundles, and under Podman and Docker.
 mod oci;
+/// Registries: the real one, other clients, and servers that mean harm.
+mod registries;
 /// The whole engine as an ordinary user, with numbers of his own and without.
 mod rootless;
 /// `berth run`: exit codes, streams, and every flag's effect seen from inside.

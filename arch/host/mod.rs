@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
-pub use platform::Platform;
+pub use platform::{Platform, runnable};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Host {

@@ -14,6 +14,7 @@ mod hello;
 mod init;
 mod options;
 mod output;
+mod registry;
 mod session;
 mod streams;
 mod sys;

@@ -18,6 +18,7 @@ mod follow;
 mod images;
 mod logs;
 pub(crate) mod networks;
+pub mod registries;
 mod root_view;
 mod settings;
 mod spec;

@@ -25,6 +25,7 @@ mod logs;
 mod networks;
 mod notify;
 mod pidfile;
+mod registries;
 mod reply;
 mod route;
 mod stats;

@@ -27,7 +27,9 @@ mod info;
 mod inspect;
 mod kill;
 mod log;
+mod login;
 mod logs;
+mod manifest;
 #[cfg(feature = "manual")]
 mod manual;
 mod network;
@@ -35,6 +37,7 @@ mod pause;
 mod port;
 mod prune;
 mod ps;
+mod pull;
 mod reap;
 mod rename;
 mod rm;
@@ -135,6 +138,8 @@ const SAVE: Verb = verb::<export::Save>("save", &[], "Save one or more images to
 const HISTORY: Verb = verb::<history::History>("history", &[], "Show the history of an image");
 const TAG: Verb = verb::<rmi::Tag>("tag", &[], "Create a tag that refers to an image");
 const EVENTS: Verb = verb::<events::Events>("events", &[], "Get real time events from the engine");
+const PULL: Verb = verb::<pull::Pull>("pull", &[], "Download an image from a registry");
+const PUSH: Verb = verb::<pull::Push>("push", &[], "Upload an image to a registry");
 const INFO: Verb = verb::<info::Info>("info", &[], "Display system-wide information");
 const DOCTOR: Verb = verb::<info::Doctor>("doctor", &[], "Say what this host offers, what was picked and why");
 
@@ -143,9 +148,13 @@ const TOP: &[Verb] = &[
     RUN,
     EXEC,
     verb::<ps::Ps>("ps", &[], "List containers"),
+    PULL,
+    PUSH,
     verb::<images::Images>("images", &[], "List images"),
     INFO,
     DOCTOR,
+    verb::<login::Login>("login", &[], "Authenticate to a registry"),
+    verb::<login::Logout>("logout", &[], "Log out from a registry"),
     verb::<version::Version>("version", &[], "Show the version information"),
     verb::<serve::Serve>("serve", &[], "Run the engine for others, on a socket"),
     ATTACH,
@@ -213,6 +222,8 @@ const IMAGE: &[Verb] = &[
     LOAD,
     verb::<images::Images>("ls", &["list"], "List images"),
     verb::<prune::PruneImages>("prune", &[], "Remove unused images"),
+    PULL,
+    PUSH,
     verb::<rmi::Rmi>("rm", &["remove"], "Remove one or more images"),
     SAVE,
     TAG,
@@ -289,6 +300,12 @@ const GROUPS: &[Group] = &[
         about: "Manage images",
         verbs: IMAGE,
         define: |command| with_verbs(command, IMAGE, false, &|_| true),
+    },
+    Group {
+        name: "manifest",
+        about: "Manage manifests and manifest lists",
+        verbs: manifest::VERBS,
+        define: |command| with_verbs(command, manifest::VERBS, false, &|_| true),
     },
     Group {
         name: "network",

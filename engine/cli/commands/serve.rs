@@ -29,7 +29,7 @@ impl clap::Args for Serve {
                 Kind::Flag => (ArgAction::SetTrue, "BOOL"),
                 Kind::Folder => (ArgAction::Append, "FOLDER"),
                 Kind::Table | Kind::Programs => (ArgAction::Append, "KEY=VALUE"),
-                Kind::Folders | Kind::Text | Kind::Word(_) | Kind::Choice => (ArgAction::Append, "NAME"),
+                Kind::Folders | Kind::Text | Kind::Word(_) | Kind::Choice | Kind::Number => (ArgAction::Append, "NAME"),
                 Kind::List => (ArgAction::Append, "HOST"),
             };
             let help = format!("{} [env: {}]", key.about, key.variable);

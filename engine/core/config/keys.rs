@@ -45,7 +45,9 @@ pub enum Kind {
     /// `auto`, a name, or a list of names of which the first that works is taken.
     Choice,
     List,
-    /// Texts by name.
+    /// From 1 on.
+    Number,
+    /// Texts by name; of several, separated by commas or in a list.
     Table,
     /// Programs by name: `path`, `args`.
     Programs,
@@ -62,6 +64,7 @@ impl Kind {
             Self::Word(words) => format!("one of {}", words.join(", ")),
             Self::Choice => "\"auto\", a name, or a list of names".to_owned(),
             Self::List => "a list of texts".to_owned(),
+            Self::Number => "a whole number from 1 on".to_owned(),
             Self::Table => "a table of texts".to_owned(),
             Self::Programs => "a table with path and args for each name".to_owned(),
         }
@@ -252,6 +255,71 @@ pub const KEYS: &[Key] = &[
         ..PLAIN
     },
     Key {
+        name: "registries.insecure",
+        kind: Kind::List,
+        variable: "BERTH_INSECURE_REGISTRIES",
+        option: "insecure-registry",
+        docker: &["insecure-registries"],
+        about: "Hosts, addresses or networks whose certificates are not checked, with or without TLS",
+        ..PLAIN
+    },
+    Key {
+        name: "registries.mirrors",
+        kind: Kind::Table,
+        variable: "BERTH_REGISTRY_MIRRORS",
+        option: "registry-mirror",
+        docker: &["registry-mirrors"],
+        about: "Registries that are asked first (https://HOST[:PORT]), by what names of images begin with (docker.io)",
+        check: mirrors,
+        ..PLAIN
+    },
+    Key {
+        name: "registries.certificates",
+        kind: Kind::Folders,
+        variable: "BERTH_REGISTRY_CERTIFICATES",
+        default: "/etc/berth/certs.d,/etc/docker/certs.d",
+        about: "Folders with a folder for each registry, for its authorities and our own certificate",
+        ..PLAIN
+    },
+    Key {
+        name: "registries.max-concurrent-downloads",
+        kind: Kind::Number,
+        variable: "BERTH_MAX_CONCURRENT_DOWNLOADS",
+        option: "max-concurrent-downloads",
+        docker: &["max-concurrent-downloads"],
+        default: "3",
+        about: "Layers that a pull fetches at a time",
+        ..PLAIN
+    },
+    Key {
+        name: "registries.max-concurrent-uploads",
+        kind: Kind::Number,
+        variable: "BERTH_MAX_CONCURRENT_UPLOADS",
+        option: "max-concurrent-uploads",
+        docker: &["max-concurrent-uploads"],
+        default: "3",
+        about: "Layers that a push sends at a time",
+        ..PLAIN
+    },
+    Key {
+        name: "registries.max-download-attempts",
+        kind: Kind::Number,
+        variable: "BERTH_MAX_DOWNLOAD_ATTEMPTS",
+        option: "max-download-attempts",
+        docker: &["max-download-attempts"],
+        default: "6",
+        about: "How often a download that breaks is tried",
+        ..PLAIN
+    },
+    Key {
+        name: "registries.timeout",
+        kind: Kind::Number,
+        variable: "BERTH_REGISTRY_TIMEOUT",
+        default: "60",
+        about: "Seconds without progress after which a registry is given up",
+        ..PLAIN
+    },
+    Key {
         name: "plugin-folders",
         kind: Kind::Folders,
         variable: "BERTH_PLUGIN_FOLDERS",
@@ -303,6 +371,14 @@ fn program(entry: Option<&str>, value: &Value) -> Result<(), String> {
 fn storage_option(entry: Option<&str>, value: &Value) -> Result<(), String> {
     let (Some(entry), Value::Text(text)) = (entry, value) else { return Ok(()) };
     storage::check(&BTreeMap::from([(entry.to_owned(), text.clone())])).map_err(|error| error.to_string())
+}
+
+fn mirrors(_: Option<&str>, value: &Value) -> Result<(), String> {
+    let is_address = |text: &&str| !text.starts_with("https://") && !text.starts_with("http://");
+    match value.text().unwrap_or_default().split(',').find(is_address) {
+        Some(other) => Err(format!("{other:?}: https://HOST[:PORT] is wanted")),
+        None => Ok(()),
+    }
 }
 
 /// The option alone: whether all agree is seen when they are together.

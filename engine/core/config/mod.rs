@@ -17,6 +17,7 @@ mod tests;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use berth_backends::Registry;
 use berth_store::Paths;
@@ -58,6 +59,8 @@ pub struct EngineConfig {
     /// Whose ranges of subuid(5) and subgid(5) are the users of root's containers: `default`, or USER or USER:GROUP by name or
     /// number. `None`: those of the host.
     pub userns_remap: Option<String>,
+    /// What is known of registries.
+    pub registries: berth_distribution::Config,
     /// Refuse what would otherwise be a warning about limits.
     pub strict: bool,
     pub log_driver: String,
@@ -172,6 +175,7 @@ impl EngineConfig {
             storage_options: table("storage-options"),
             isolation: choice("isolation"),
             backends,
+            registries: registries(&list, &word, table("registries.mirrors")),
             criu: text("criu").map(PathBuf::from),
             userns_remap: text("userns-remap"),
             packet_path: choice("network.packet-path"),
@@ -185,6 +189,27 @@ impl EngineConfig {
             paths,
             settings,
         }
+    }
+}
+
+fn registries(
+    list: &impl Fn(&str) -> Vec<String>,
+    word: &impl Fn(&str) -> String,
+    mirrors: BTreeMap<String, String>,
+) -> berth_distribution::Config {
+    let number = |name: &str| word(&format!("registries.{name}")).parse::<u32>().unwrap_or(1).max(1);
+    let addresses = |text: String| text.split(',').map(|url| url.trim().to_owned()).collect();
+    let stall = Duration::from_secs(number("timeout").into());
+    let usual = berth_distribution::Config::default();
+    berth_distribution::Config {
+        insecure: list("registries.insecure"),
+        mirrors: mirrors.into_iter().map(|(domain, urls)| (domain, addresses(urls))).collect(),
+        certificates: list("registries.certificates").into_iter().map(PathBuf::from).collect(),
+        downloads: number("max-concurrent-downloads") as usize,
+        uploads: number("max-concurrent-uploads") as usize,
+        connect: usual.connect.min(stall),
+        stall,
+        retries: number("max-download-attempts").min(20) - 1,
     }
 }
 

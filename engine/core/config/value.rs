@@ -38,7 +38,7 @@ impl Value {
                 "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
                 other => return Err(format!("{other:?}: {} is wanted", key.kind.wanted())),
             }),
-            Kind::Folder | Kind::Text | Kind::Word(_) => Self::Text(last.to_owned()),
+            Kind::Folder | Kind::Text | Kind::Word(_) | Kind::Number => Self::Text(last.to_owned()),
             Kind::Choice => Self::List(last.split(',').map(|word| word.trim().to_owned()).collect()),
             Kind::Folders | Kind::List => Self::List(words().map(str::to_owned).collect()),
             Kind::Table | Kind::Programs => {
@@ -60,6 +60,7 @@ impl Value {
             (Kind::Folder | Kind::Text | Kind::Word(_), DeValue::String(text)) => Self::Text(text.to_string()),
             (Kind::Choice, DeValue::String(text)) => Self::List(vec![text.to_string()]),
             (Kind::Choice | Kind::List | Kind::Folders, DeValue::Array(list)) => Self::List(texts(list)?),
+            (Kind::Number, DeValue::Integer(number)) if number.radix() == 10 => Self::Text(number.as_str().to_owned()),
             (kind, other) => return Err(unlike(&kind.wanted(), other)),
         };
         value.fits(key.kind)?;
@@ -90,6 +91,7 @@ impl Value {
             }
             (Kind::Programs, other) => Err(unlike("a table with path and args", other)),
             (_, DeValue::String(text)) => Ok(Self::Text(text.to_string())),
+            (_, DeValue::Array(list)) => Ok(Self::Text(texts(list)?.join(","))),
             (_, DeValue::Boolean(flag)) => Ok(Self::Text(flag.to_string())),
             (_, DeValue::Integer(number)) if number.radix() == 10 => Ok(Self::Text(number.as_str().to_owned())),
             (_, other) => Err(unlike("a text", other)),
@@ -99,6 +101,7 @@ impl Value {
     fn fits(&self, kind: Kind) -> Result<(), String> {
         let wrong = match (kind, self) {
             (Kind::Folder, Self::Text(path)) => (!is_absolute(path)).then_some(path),
+            (Kind::Number, Self::Text(text)) => (!text.parse::<u32>().is_ok_and(|number| number > 0)).then_some(text),
             (Kind::Folders, Self::List(paths)) => paths.iter().find(|path| !is_absolute(path)),
             (Kind::Word(words), Self::Text(word)) => (!words.contains(&word.as_str())).then_some(word),
             (Kind::Choice, Self::List(names)) if names.is_empty() => return Err("the list is empty".to_owned()),

@@ -1,9 +1,10 @@
 //! Creating a container.
 
 use berth_api::models::{ContainerCreateBody, ContainerCreateResponse};
-use berth_image::{Image, ImageId};
+use berth_image::ImageId;
 use rusqlite::{OptionalExtension, Transaction};
 
+use super::platform;
 use super::record::{self, Phase};
 use crate::emulation;
 use crate::networks::endpoints::{self, Asked};
@@ -29,19 +30,17 @@ impl Engine {
         };
         self.images().ensure_hello(&wanted)?;
         let image = self.images().resolve(&wanted)?;
-        let platform = platform.filter(|text| !text.is_empty());
-        if let Some(platform) = platform {
-            check_platform(platform, &image, &wanted)?;
+        let asked = platform.filter(|text| !text.is_empty());
+        if let Some(asked) = asked {
+            platform::check(asked, &image, &wanted)?;
         }
         let id = random_id()?;
         let Checked { mut config, mut host, mut warnings, network, networking, network_was_left_open, users } =
             settings::check(body, &image.config.config, &id, &self.config(), self.host())?;
         config.image = Some(wanted);
         let image_platform = image.config.platform();
+        warnings.extend(platform::foreign(&image, self.host(), asked.is_some()));
         if let Some(machine) = emulation::foreign(&image_platform) {
-            if platform.is_none() {
-                warnings.push(unasked(&image_platform, self.host()));
-            }
             warnings.extend(self.emulation_warning(machine));
         }
         for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode].into_iter().flatten() {
@@ -292,37 +291,11 @@ pub(crate) fn random_id() -> Result<String> {
     }))
 }
 
-fn check_platform(wanted: &str, image: &Image, name: &str) -> Result<()> {
-    let mut parts = wanted.split('/');
-    let os = parts.next().unwrap_or_default();
-    let (os, architecture) = match parts.next() {
-        Some(architecture) => (os, architecture),
-        // A lone word may be either.
-        None if os == "linux" => (os, image.config.architecture.as_str()),
-        None => ("linux", os),
-    };
-    let architecture = match architecture {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        "i386" | "i686" => "386",
-        "armhf" => "arm",
-        other => other,
-    };
-    let variant = parts.next();
-    let same_variant = variant.is_none_or(|v| image.config.variant.as_deref().is_none_or(|own| own == v));
-    if os != image.config.os || architecture != image.config.architecture || !same_variant {
-        return Err(Error::NotFound(format!(
-            "image with reference {name} was found but does not provide the specified platform ({wanted})"
-        )));
+/// getrandom(2) came with 3.17.
+fn random(bytes: &mut [u8]) -> std::io::Result<()> {
+    use std::io::Read;
+    match rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(length) if length == bytes.len() => Ok(()),
+        _ => std::fs::File::open("/dev/urandom")?.read_exact(bytes),
     }
-    Ok(())
-}
-
-/// Docker's words.
-fn unasked(platform: &str, host: &berth_arch::Host) -> String {
-    format!(
-        "The requested image's platform ({platform}) does not match the detected host platform ({}) and no specific \
-         platform was requested",
-        host.platform
-    )
 }

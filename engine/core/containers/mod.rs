@@ -13,6 +13,7 @@ mod exec;
 pub(crate) mod inside;
 mod inspect;
 pub mod list;
+mod platform;
 mod reconcile;
 pub mod record;
 pub mod remove;

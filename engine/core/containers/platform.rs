@@ -1,0 +1,41 @@
+//! Which images this host runs.
+
+use berth_arch::host::Platform;
+use berth_image::Image;
+use berth_image::formats::PlatformSpec;
+use berth_image::platform::Wanted;
+
+use crate::{Error, Result};
+
+fn of(image: &Image) -> PlatformSpec {
+    PlatformSpec {
+        // Images of old say neither.
+        os: if image.config.os.is_empty() { "linux".to_owned() } else { image.config.os.clone() },
+        architecture: image.config.architecture.clone(),
+        variant: image.config.variant.clone(),
+        ..PlatformSpec::default()
+    }
+}
+
+/// Refuses an image that is not for the platform `wanted`.
+pub(super) fn check(wanted: &str, image: &Image, name: &str) -> Result<()> {
+    let platform: Platform = wanted.parse().map_err(Error::InvalidArgument)?;
+    if !image.config.architecture.is_empty() && Wanted::new(Some(&platform)).fitness(&of(image)) == 0 {
+        return Err(Error::NotFound(format!(
+            "image with reference {name} was found but does not provide the specified platform ({wanted})"
+        )));
+    }
+    Ok(())
+}
+
+/// A warning if the image is for another machine than this and nobody has asked for that.
+pub(super) fn foreign(image: &Image, host: &berth_arch::Host, asked: bool) -> Option<String> {
+    let (offered, here) = (of(image), &host.platform);
+    if asked || image.config.architecture.is_empty() || Wanted::new(None).fitness(&offered) > 0 {
+        return None;
+    }
+    Some(format!(
+        "The requested image's platform ({offered}) does not match the detected host platform ({here}) and no specific \
+         platform was requested"
+    ))
+}
