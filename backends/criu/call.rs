@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use berth_arch::program::find;
 use rustix::fs::{Mode, OFlags};
 
-use super::rpc::{self, Failure, Kind, NetworkLock, Notification, Options};
+use super::options::{NetworkLock, Options};
+use super::rpc::{self, Failure, Kind, Notification};
 use super::{log, program};
 use crate::error::setup;
 use crate::{Checkpoint, Error, Result};
