@@ -16,6 +16,7 @@ pub const FACILITIES: &[&str] = &[
     "clone3",
     "close_range",
     "copy_file_range",
+    "criu",
     "deferred-remove",
     "devtmpfs",
     "fuse",

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use berth_arch::mount::{Mount, Prepared, part_with_mounts, umount_detach};
-
+use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 
 use crate::namespace::setup;
@@ -19,12 +19,18 @@ pub(crate) struct Assembled {
 }
 
 impl Assembled {
+    /// As [`Assembled::new`]; a root that is a folder as it is becomes a mount too.
+    pub(crate) fn mounted(bundle: &Bundle) -> Result<Self> {
+        if !bundle.rootfs.is_empty() {
+            return Self::new(bundle);
+        }
+        Self::new(&Bundle { rootfs: vec![root_of(&bundle.spec)?], ..bundle.clone() })
+    }
+
     /// The calling process has one thread. On an error nothing is left but its mount namespace.
     pub(crate) fn new(bundle: &Bundle) -> Result<Self> {
         if bundle.rootfs.is_empty() {
-            let root = bundle.spec.root().as_ref();
-            let root = root.ok_or_else(|| Error::InvalidArgument("specification: it has no root".into()))?;
-            return Ok(Self { root: root.path().clone(), made: Vec::new() });
+            return Ok(Self { root: root_of(&bundle.spec)?.source, made: Vec::new() });
         }
         part_with_mounts().map_err(setup("make a mount namespace for the root"))?;
         let mut assembled = Self { root: bundle.mount_point.clone(), made: Vec::new() };
@@ -56,6 +62,18 @@ impl Assembled {
         self.made.push(target);
         Ok(())
     }
+}
+
+/// The folder that a specification names, as the mount that makes the root.
+pub(crate) fn root_of(spec: &Spec) -> Result<Mount> {
+    let root = spec.root().as_ref().ok_or_else(|| Error::InvalidArgument("specification: it has no root".into()))?;
+    Ok(Mount {
+        fstype: "bind".into(),
+        source: root.path().clone(),
+        target: "/".into(),
+        options: vec!["rbind".into()],
+        base: None,
+    })
 }
 
 impl Drop for Assembled {

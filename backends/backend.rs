@@ -7,6 +7,7 @@ use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Bundle, ContainerId};
+use crate::checkpoint::{Checkpointer, Restorer};
 use crate::runtime::Runtime;
 use crate::{MemoryWatch, Result};
 
@@ -27,6 +28,9 @@ pub struct Isolation {
     pub seccomp: bool,
     pub pause: bool,
     pub stats: bool,
+    /// Its containers can be written to files and taken up again, if criu works here.
+    #[serde(default)]
+    pub checkpoint: bool,
 }
 
 impl Isolation {
@@ -72,6 +76,11 @@ pub trait Backend {
     /// returns can signal, list, freeze, measure, update and delete; with the specification of the container it can
     /// also start one that was left at its gate, and exec. Only the creator can wait.
     fn load(&self, id: &ContainerId, saved: &SavedSandbox, spec: Option<&Spec>) -> Result<Box<dyn Sandbox>>;
+
+    /// For containers that go on where a checkpoint has them.
+    fn restorer(&self) -> Option<&dyn Restorer> {
+        None
+    }
 
     /// Ends and removes what is left of a container whose creator and first process have ended. Idempotent.
     fn clear(&self, id: &ContainerId, saved: &SavedSandbox) -> Result<()>;
@@ -186,6 +195,11 @@ pub trait Sandbox {
     fn freezer(&self) -> Option<&dyn Freezer>;
     fn stats(&self) -> Option<&dyn Stats>;
     fn limiter(&self) -> Option<&dyn Limiter>;
+
+    /// Of a container that can be written to files.
+    fn checkpointer(&self) -> Option<&dyn Checkpointer> {
+        None
+    }
 }
 
 /// A program started by [`Sandbox::exec`].

@@ -7,6 +7,7 @@
 mod absent;
 mod backend;
 mod bundle;
+mod checkpoint;
 mod children;
 mod error;
 mod jail;
@@ -23,6 +24,7 @@ pub use backend::{
     Stdio,
 };
 pub use bundle::{Bundle, ContainerId, Lent, Standalone};
+pub use checkpoint::{Checkpoint, Checkpointer, GroupMode, Restorer};
 pub use error::{Error, Result};
 pub use registry::{ORDER, Refused, Registry, Selection, by_name};
 pub use runtime::Runtime;
@@ -32,6 +34,7 @@ cfg_if::cfg_if! {
         mod assemble;
         pub mod cgroup;
         pub mod chroot;
+        pub mod criu;
         pub mod lxc;
         pub mod namespace;
         pub mod oci;

@@ -214,6 +214,11 @@ impl Cgroup {
         freezer::group(&self.groups).map(|_| self as &dyn Freezer)
     }
 
+    /// The directory of the group that [`Cgroup::freezer`] freezes.
+    pub(crate) fn freezer_directory(&self) -> Option<&Path> {
+        freezer::group(&self.groups).map(|group| group.dir.as_path())
+    }
+
     pub fn stats(&self) -> Option<&dyn Stats> {
         (!self.groups.is_empty()).then_some(self as &dyn Stats)
     }

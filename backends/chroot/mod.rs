@@ -59,6 +59,7 @@ impl Backend for Chroot {
         Probe::available(Isolation {
             mount: level == Level::OwnMounts,
             pause: controllers.iter().any(|name| name == "freezer") || groups.layout == Layout::V2,
+            checkpoint: false,
             stats: !controllers.is_empty(),
             controllers,
             capabilities: true,

@@ -39,6 +39,7 @@ pub(super) fn probe(host: &Host) -> Probe<Isolation> {
         no_new_privileges: sys::has_no_new_privileges(),
         seccomp: false,
         pause: false,
+        checkpoint: false,
         stats: accounting,
     })
 }

@@ -82,6 +82,7 @@ impl Backend for Lxc {
             user: has("user") && !pretend::without("userns"),
             cgroup_namespace: has("cgroup") && tools.version.makes_cgroup_namespaces(),
             pause: controllers.iter().any(|name| name == "freezer"),
+            checkpoint: false,
             stats: true,
             controllers,
             capabilities: true,

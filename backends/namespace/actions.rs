@@ -63,6 +63,8 @@ pub(super) struct MountAction {
     pub(super) in_proc: bool,
     /// Files of the root that the new tmpfs starts with.
     pub(super) copy_up: bool,
+    /// A bind mount: what it shows is not the container's own.
+    pub(super) bind: bool,
     /// Bind mounts and tmpfs: what belongs to no namespace of the container.
     pub(super) foreign: bool,
 }
@@ -119,7 +121,7 @@ pub(super) fn plan_of_foreign(spec: &Spec, cgroup: &Cgroup) -> Result<Vec<Planne
     Ok(divide(list(spec, cgroup)?, late.map(|mount| mount.destination().clone()).collect()))
 }
 
-fn list(spec: &Spec, cgroup: &Cgroup) -> Result<Vec<Action>> {
+pub(super) fn list(spec: &Spec, cgroup: &Cgroup) -> Result<Vec<Action>> {
     let mut actions = Vec::new();
     let owners = Owners::new(spec);
     let none = Vec::new();
@@ -267,6 +269,7 @@ fn plain(mount: &oci_spec::runtime::Mount, owners: &Owners<'_>) -> Result<MountA
         optional: fstype == "mqueue",
         in_proc: fstype == "proc" || IN_PROC.iter().any(|path| destination == Path::new(path)),
         copy_up,
+        bind,
         foreign: bind || fstype == "tmpfs",
     })
 }

@@ -10,10 +10,12 @@ mod actions;
 mod agent;
 mod become_program;
 mod capabilities;
+mod checkpoint;
 pub(crate) mod clone;
 mod copy_up;
 mod exec;
 mod explain;
+mod externals;
 pub(crate) mod foreign;
 mod gate;
 mod hooks;
@@ -26,6 +28,7 @@ mod plan;
 mod process;
 mod report;
 mod resolve;
+mod restrictions;
 mod rootfs;
 pub(crate) mod sandbox;
 mod scheduling;
@@ -52,7 +55,7 @@ use self::sandbox::{Creator, Heard};
 pub(crate) use self::sandbox::{exit_status, send, try_wait};
 pub(crate) use self::sys::set_read_only;
 use crate::cgroup::Cgroup;
-use crate::{Backend, Bundle, ContainerId, Error, Isolation, Result, Sandbox, SavedSandbox, Stdio};
+use crate::{Backend, Bundle, ContainerId, Error, Isolation, Restorer, Result, Sandbox, SavedSandbox, Stdio};
 
 pub(crate) const NAME: &str = "namespace";
 
@@ -97,6 +100,7 @@ impl Backend for Namespace {
             cgroup_namespace: has("cgroup"),
             pause: controllers.iter().any(|name| name == "freezer") || groups.layout == Layout::V2,
             stats: !controllers.is_empty(),
+            checkpoint: !host.user.in_user_namespace,
             controllers,
             capabilities: true,
             no_new_privileges: host.kernel.version >= (3, 5),
@@ -116,6 +120,10 @@ impl Backend for Namespace {
             )));
         }
         Ok(Box::new(find(id, saved, spec, true)?))
+    }
+
+    fn restorer(&self) -> Option<&dyn Restorer> {
+        Some(self)
     }
 
     fn clear(&self, _id: &ContainerId, saved: &SavedSandbox) -> Result<()> {
@@ -204,7 +212,7 @@ impl Made {
             gate: standalone.map(|standalone| standalone.gate.clone()),
             bundle: standalone.map(|standalone| standalone.folder.clone()),
             keep_keyring: standalone.is_some_and(|standalone| standalone.keep_keyring),
-            creator: Some(Creator { waiting: Some((self.channel, self.plan)) }),
+            creator: Some(Creator { waiting: Some((self.channel, self.plan)), restore: None }),
         }
     }
 }

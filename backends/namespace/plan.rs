@@ -18,6 +18,7 @@ use super::namespaces::Namespaces;
 use super::process::{ProcessPlan, Streams, has_own_users, setup};
 use super::resolve::file_system;
 use super::rootfs;
+use crate::assemble::root_of;
 use crate::cgroup::Cgroup;
 use crate::{Bundle, ContainerId, Error, Result, Standalone, Stdio};
 
@@ -258,16 +259,8 @@ impl RootPlan {
 fn root_mounts(bundle: &Bundle, mount_point: &Path) -> Result<Vec<(Prepared, CString)>> {
     let mut mounts = bundle.rootfs.clone();
     if mounts.is_empty() {
-        let root = bundle.spec.root().as_ref();
-        let root = root.ok_or_else(|| Error::InvalidArgument("specification: it has no root".into()))?;
         // The root has to be a mount for pivot_root.
-        mounts.push(Mount {
-            fstype: "bind".into(),
-            source: root.path().clone(),
-            target: "/".into(),
-            options: vec!["rbind".into()],
-            base: None,
-        });
+        mounts.push(root_of(&bundle.spec)?);
     }
     mounts.iter().map(|mount| root_mount(mount_point, mount)).collect()
 }

@@ -62,7 +62,7 @@ pub(super) enum Streams {
 }
 
 impl Streams {
-    fn new(io: Stdio) -> Result<Self> {
+    pub(super) fn new(io: Stdio) -> Result<Self> {
         match io {
             Stdio::Terminal { size } => Ok(Self::Terminal { size }),
             Stdio::Pipes { stdin, stdout, stderr } => {

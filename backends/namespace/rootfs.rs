@@ -127,12 +127,7 @@ fn perform_mount(root: &Root<'_>, action: &MountAction) -> Result<()> {
     let place = FdPath::new(target.as_fd());
     let mut before = [0; 4096];
     let before = name_of(&place, &mut before)?;
-    let mounted = match (&action.below, &action.owners) {
-        (Some(path), owners) => bind_below(root, action.mount.source(), path, owners.as_ref(), &place),
-        (None, Some(owners)) => owners.bind(action.mount.source(), place.as_c_str()),
-        (None, None) => action.mount.perform(place.as_c_str()),
-    };
-    match (mounted, &action.otherwise) {
+    match (mount_at(root, action, &place), &action.otherwise) {
         (Err(Errno::INVAL | Errno::PERM), Some(otherwise)) => otherwise.perform(place.as_c_str())?,
         (answer, _) => answer?,
     }
@@ -151,6 +146,15 @@ fn perform_mount(root: &Root<'_>, action: &MountAction) -> Result<()> {
     match &action.then {
         Some(then) => then.perform(FdPath::new(mounted.as_fd()).as_c_str()),
         None => Ok(()),
+    }
+}
+
+/// The mount alone, at `place`.
+pub(super) fn mount_at(root: &Root<'_>, action: &MountAction, place: &FdPath) -> Result<()> {
+    match (&action.below, &action.owners) {
+        (Some(path), owners) => bind_below(root, action.mount.source(), path, owners.as_ref(), place),
+        (None, Some(owners)) => owners.bind(action.mount.source(), place.as_c_str()),
+        (None, None) => action.mount.perform(place.as_c_str()),
     }
 }
 

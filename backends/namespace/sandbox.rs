@@ -14,10 +14,12 @@ use super::plan::Plan;
 use super::process::{ProcessPlan, setup};
 use super::report::{Channel, Failure, Packet, Step};
 use super::tree;
-use super::{gate, hooks};
+use super::{checkpoint, gate, hooks};
 use crate::cgroup::Cgroup;
 pub(crate) use crate::children::{exit_status, send, try_wait};
-use crate::{Error, ExecChild, ExitStatus, Freezer, Limiter, Result, Sandbox, SavedSandbox, Stats, Stdio};
+use crate::{
+    Checkpointer, Error, ExecChild, ExitStatus, Freezer, Limiter, Result, Sandbox, SavedSandbox, Stats, Stdio,
+};
 
 pub(crate) struct Container {
     pub(super) name: String,
@@ -42,11 +44,18 @@ pub(crate) struct Container {
 pub(super) struct Creator {
     /// Until the program runs, or is left to be started by others.
     pub(super) waiting: Option<(Channel, Plan)>,
+    /// What the start goes on with instead of the specification's program.
+    pub(super) restore: Option<checkpoint::Waiting>,
 }
 
 impl Sandbox for Container {
     fn start(&mut self) -> Result<()> {
         let waiting = self.creator.as_mut().and_then(|creator| creator.waiting.take());
+        let restore = self.creator.as_mut().and_then(|creator| creator.restore.take());
+        if let Some(restore) = restore {
+            let answer = self.go_on(restore);
+            return self.or_end(answer);
+        }
         let answer = match (waiting, &self.gate) {
             (Some((channel, plan)), _) => {
                 // A child that is gone says why in what it sent before.
@@ -73,12 +82,7 @@ impl Sandbox for Container {
                 )));
             }
         };
-        if answer.is_err() {
-            // It has ended, or does: it may wait for a seccomp agent that has not got its end.
-            let _ = self.kill_all();
-            self.reap();
-        }
-        answer
+        self.or_end(answer)
     }
 
     fn leave(&mut self) -> Result<()> {
@@ -184,12 +188,25 @@ impl Sandbox for Container {
     fn limiter(&self) -> Option<&dyn Limiter> {
         self.cgroup.limiter()
     }
+
+    fn checkpointer(&self) -> Option<&dyn Checkpointer> {
+        self.own_mounts.then_some(self)
+    }
 }
 
 impl Container {
     /// Whether its program has still to be started by this process.
     pub(crate) fn is_waiting(&self) -> bool {
         self.creator.as_ref().is_some_and(|creator| creator.waiting.is_some())
+    }
+
+    /// A container that did not start ends, or has: it may wait for a seccomp agent that has not got its end.
+    fn or_end(&mut self, answer: Result<()>) -> Result<()> {
+        if answer.is_err() {
+            let _ = self.kill_all();
+            self.reap();
+        }
+        answer
     }
 
     /// Takes the place of the creator of a container that was left at its gate.

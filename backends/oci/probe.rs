@@ -143,6 +143,7 @@ pub(super) fn probe(name: &str, runtime: &Runtime, host: &Host) -> Probe<Isolati
         user: false,
         cgroup_namespace: has("cgroup", "cgroup"),
         pause: controllers.iter().any(|name| name == "freezer"),
+        checkpoint: false,
         stats: !controllers.is_empty(),
         controllers,
         capabilities: true,
