@@ -24,6 +24,8 @@ pub struct EngineConfig {
     pub isolation: Option<String>,
     /// The isolation backends that there are to choose from.
     pub backends: Registry,
+    /// The program that writes containers to files; `None`: the one that is installed.
+    pub criu: Option<PathBuf>,
     /// How packets get to and from containers' networks, or several ways; `None`: the best that works.
     pub packet_path: Option<String>,
     /// Refuse what would otherwise be a warning about limits.
@@ -56,6 +58,7 @@ struct File {
     isolation: Option<Choice>,
     #[serde(default, deserialize_with = "runtimes", rename = "runtimes")]
     backends: Registry,
+    criu: Option<PathBuf>,
     #[serde(default)]
     network: Network,
     log: Option<Log>,
@@ -124,6 +127,7 @@ impl EngineConfig {
             storage_options: BTreeMap::new(),
             isolation: None,
             backends: Registry::default(),
+            criu: None,
             packet_path: None,
             strict: false,
             log_driver: "json-file".to_owned(),
@@ -166,6 +170,9 @@ impl EngineConfig {
             config.storage_options.insert(key.to_owned(), value.to_owned());
         }
         storage::check(&config.storage_options)?;
+        if let Some(path) = variable("BERTH_CRIU") {
+            config.criu = Some(std::path::absolute(&path).map_err(Error::io("resolve", path))?);
+        }
         if overrides.isolation.is_some() {
             config.isolation.clone_from(&overrides.isolation);
         }
@@ -194,6 +201,7 @@ impl EngineConfig {
         self.storage_options.extend(file.storage_options);
         self.isolation = file.isolation.map(Choice::into_text).or(self.isolation.take());
         self.backends.extend(file.backends);
+        self.criu = file.criu.or(self.criu.take());
         self.packet_path = file.network.packet_path.map(Choice::into_text).or(self.packet_path.take());
         if let Some(folders) = file.plugin_folders {
             self.plugin_folders = folders;
@@ -223,7 +231,7 @@ fn parse(text: &str, path: &Path) -> Result<File> {
     if let Some(isolation) = file.isolation.clone() {
         file.backends.check_names(&isolation.into_text()).map_err(|error| in_file(&error))?;
     }
-    for folder in [&file.root, &file.run].into_iter().flatten() {
+    for folder in [&file.root, &file.run, &file.criu].into_iter().flatten() {
         if !folder.is_absolute() {
             let folder = folder.display();
             return Err(Error::invalid(format!("{}: {folder} must be an absolute path", path.display())));

@@ -2,6 +2,7 @@
 
 use berth_api::doctor::{Choice, Finding, Report};
 use berth_arch::{Probe, kernel};
+use berth_backends::{Isolation, criu};
 use berth_fs_drivers::registry::DRIVERS;
 use berth_network::{masquerade, namespace};
 use serde_json::Value;
@@ -17,8 +18,11 @@ impl Engine {
             let text = |text: String| if text.is_empty() { Value::Null } else { Value::from(text) };
             facilities.push(finding(name, purpose, found.map(text)));
         }
+        let criu = criu::probe(self.config().criu.as_deref());
+        let has_criu = criu.is_available();
+        facilities.push(finding("criu", "checkpoint and restore of containers", criu.map(Value::from)));
         let storage = self.storage_choice();
-        let isolation = self.isolation_choice();
+        let isolation = self.isolation_choice(has_criu);
         let mut warnings: Vec<String> = self.storage().caution.iter().map(|caution| (*caution).to_owned()).collect();
         warnings.extend(self.storage().unusable.clone());
         warnings.extend(crate::system::single_user());
@@ -78,6 +82,11 @@ impl Engine {
         {
             missing.push(format!("network.packet-path = {asked:?}: {error}"));
         }
+        if let Some(path) = &config.criu
+            && let Some(reason) = criu::probe(Some(path)).reason()
+        {
+            missing.push(format!("criu = {path:?}: {reason}"));
+        }
         missing
     }
 
@@ -122,13 +131,17 @@ impl Engine {
         }
     }
 
-    fn isolation_choice(&self) -> Choice {
+    fn isolation_choice(&self, has_criu: bool) -> Choice {
         let host = self.host();
         let backends = &self.config().backends;
         let candidates: Vec<Finding> = backends
             .all()
             .iter()
-            .map(|backend| finding(backend.name(), "", backend.probe(host).map(|isolation| json(&isolation))))
+            .map(|backend| {
+                let found =
+                    backend.probe(host).map(|found| Isolation { checkpoint: found.checkpoint && has_criu, ..found });
+                finding(backend.name(), "", found.map(|isolation| json(&isolation)))
+            })
             .collect();
         let asked = self.config().isolation.as_deref().filter(|name| !matches!(*name, "" | "auto"));
         match backends.select(host, asked) {

@@ -32,6 +32,7 @@ mod volumes;
 pub use archive::{PathStat, PutOptions};
 pub use config::EngineConfig;
 pub use containers::attach::{AttachOptions, Stream};
+pub use containers::checkpoint::{CheckpointOptions, StartFrom};
 pub use containers::commit::CommitOptions;
 pub use containers::list::ListOptions;
 pub use containers::record::Container;

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use berth_arch::mount::Mount;
-use berth_backends::ContainerId;
-use berth_backends::Runtime;
+use berth_backends::{Checkpoint, ContainerId, Runtime};
 use berth_network::Plan;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +57,9 @@ pub struct MonitorConfig {
     /// Run `remove_command` at the end of a container that is kept too: it tells others that it has ended.
     #[serde(default)]
     pub releases: bool,
+    /// What the first start goes on with, instead of the specification's program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Checkpoint>,
 }
 
 /// A volume of the container.

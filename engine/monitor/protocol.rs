@@ -5,7 +5,9 @@
 //! (kind, 0, 0, 0, length as u32 big-endian) and so many bytes, at most [`MAX_FRAME`].
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use berth_backends::Checkpoint;
 use berth_network::Plan;
 use oci_spec::runtime::{LinuxResources, Process};
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,12 @@ pub enum Request {
     Stop {
         signal: Option<i32>,
         timeout: Option<i64>,
+    },
+    /// Writes the container to the folder `place`, which is made, and ends it unless it is to go on. `options` name no
+    /// images. Answers when it has ended.
+    Checkpoint {
+        place: PathBuf,
+        options: Box<Checkpoint>,
     },
     Pause,
     /// As `Pause`, for as long as this connection lasts: whoever asked may be killed.

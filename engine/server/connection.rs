@@ -60,7 +60,7 @@ fn add_headers(reply: &mut Reply) {
     let headers = reply.headers_mut();
     headers.insert(SERVER, HeaderValue::from_static(concat!("berth/", env!("CARGO_PKG_VERSION"), " (linux)")));
     headers.insert("Api-Version", HeaderValue::from_static("1.51"));
-    headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
+    headers.insert("Docker-Experimental", HeaderValue::from_static("true"));
     headers.insert("Ostype", HeaderValue::from_static("linux"));
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::blocking::{briefly, run};
 use crate::call::Call;
+use crate::checkpoints;
 use crate::complete;
 use crate::networks;
 use crate::reply::{self, Reply};
@@ -153,7 +154,11 @@ pub(crate) async fn resize(call: Call, name: &str) -> Result<Reply, Failure> {
 
 pub(crate) async fn start(call: Call, name: &str) -> Result<Reply, Failure> {
     let name = name.to_owned();
-    briefly(move || call.engine.start(&name)).await?;
+    match checkpoints::start_from(&call) {
+        // To read a memory takes as long as it is large.
+        Some(from) => run(move || call.engine.start_from(&name, &from)).await?,
+        None => briefly(move || call.engine.start(&name)).await?,
+    }
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 

@@ -10,6 +10,7 @@ mod attach;
 mod berth;
 mod blocking;
 mod call;
+mod checkpoints;
 mod complete;
 mod connection;
 mod containers;

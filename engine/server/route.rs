@@ -5,7 +5,9 @@ use hyper::{Method, StatusCode};
 use crate::call::Call;
 use crate::reply::Reply;
 use crate::status::Failure;
-use crate::{archive, attach, berth, containers, events, exec, images, logs, networks, stats, system, volumes};
+use crate::{
+    archive, attach, berth, checkpoints, containers, events, exec, images, logs, networks, stats, system, volumes,
+};
 
 /// Answers one request. Names of images may hold slashes, so the table is a `match` on the path's segments.
 pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
@@ -45,6 +47,11 @@ pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
         ("POST", ["containers", name, "rename"]) => containers::rename(call, name).await,
         ("POST", ["containers", name, "pause"]) => containers::pause(call, name).await,
         ("POST", ["containers", name, "unpause"]) => containers::unpause(call, name).await,
+        ("GET", ["containers", name, "checkpoints"]) => checkpoints::list(call, name).await,
+        ("POST", ["containers", name, "checkpoints"]) => checkpoints::create(call, name).await,
+        ("DELETE", ["containers", name, "checkpoints", checkpoint]) => {
+            checkpoints::remove(call, name, checkpoint).await
+        }
         ("POST", ["containers", name, "wait"]) => containers::wait(call, name).await,
         ("POST", ["containers", name, "attach"]) => attach::attach(call, name).await,
         ("GET", ["containers", _, "attach", "ws"]) => Err(Failure::unsupported(

@@ -32,7 +32,7 @@ pub(crate) async fn version(call: Call) -> Result<Reply, Failure> {
         let versions = [("ApiVersion", version::CURRENT), ("MinAPIVersion", version::MINIMUM)];
         let details = component.details.get_or_insert_default();
         details.extend(versions.map(|(name, version)| (name.to_owned(), version.to_string())));
-        details.insert("Experimental".to_owned(), "false".to_owned());
+        details.insert("Experimental".to_owned(), "true".to_owned());
     }
     Ok(reply::ok(&answer))
 }

@@ -154,6 +154,7 @@ const MATRIX: &[(&str, &str)] = &[
     ("seccomp", "system calls filtered"),
     ("pause", "pause"),
     ("stats", "statistics"),
+    ("checkpoint", "checkpoint and restore"),
 ];
 
 /// The choice, and a table of what each backend isolates here.

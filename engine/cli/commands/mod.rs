@@ -5,6 +5,7 @@
 
 mod attach;
 mod check;
+mod checkpoint;
 mod commit;
 mod cp;
 mod create;
@@ -242,6 +243,12 @@ struct Group {
 }
 
 const GROUPS: &[Group] = &[
+    Group {
+        name: "checkpoint",
+        about: "Manage checkpoints",
+        verbs: checkpoint::VERBS,
+        define: |command| with_verbs(command, checkpoint::VERBS, false, &|_| true),
+    },
     Group {
         name: "container",
         about: "Manage containers",

@@ -6,6 +6,7 @@
 //! (`reconcile.rs`).
 
 pub mod attach;
+pub mod checkpoint;
 pub mod commit;
 pub(crate) mod create;
 mod exec;

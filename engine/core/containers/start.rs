@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use berth_backends::{AnyBackend, ContainerId, Selection};
+use berth_backends::{AnyBackend, Checkpoint, ContainerId, Selection};
 use berth_fs_drivers::Access;
 use berth_monitor::config::{LogConfig, MonitorConfig};
 use berth_monitor::protocol::{RefusalKind, Started};
@@ -27,11 +27,11 @@ impl Engine {
         let id = self.store().read(|connection| record::find_id(connection, name))?;
         let _lock = self.lock(&id)?;
         let container = self.store().read(|connection| record::by_id(connection, &id))?;
-        self.start_locked(&container)
+        self.start_locked(&container, None)
     }
 
-    /// With the container's lock.
-    pub(super) fn start_locked(&self, container: &Container) -> Result<()> {
+    /// With the container's lock. `from`: what its processes go on from.
+    pub(super) fn start_locked(&self, container: &Container, from: Option<Checkpoint>) -> Result<()> {
         if container.phase != Phase::Ready {
             return Err(Error::Conflict("container is marked for removal and cannot be started".to_owned()));
         }
@@ -48,7 +48,7 @@ impl Engine {
             }
             Status::Created | Status::Exited => {}
         }
-        let started = self.launch(container);
+        let started = self.launch(container, from);
         if let Err(error) = &started {
             self.waiting().remove(&container.id);
             self.note_failure(container, error);
@@ -56,7 +56,7 @@ impl Engine {
         started
     }
 
-    fn launch(&self, container: &Container) -> Result<()> {
+    fn launch(&self, container: &Container, from: Option<Checkpoint>) -> Result<()> {
         let folder = self.folder(container);
         let run_folder = self.run_folder(container);
         // The last monitor may still be saying goodbye.
@@ -84,6 +84,7 @@ impl Engine {
             serde_json::to_vec(&spec).map_err(|error| Error::Internal(format!("encode the OCI spec: {error}")))?;
         std::fs::write(&path, text).map_err(Error::io("write", &path))?;
         let config = self.monitor_config(container, &backend, networks.plan, volumes, &folder, &mount_point)?;
+        let config = MonitorConfig { restore: from, ..config };
 
         let connections = self.waiting().remove(&container.id).unwrap_or_default();
         match spawn_serving(&config, &connections, &networks.sockets).map_err(talk::failure)? {
@@ -145,6 +146,7 @@ impl Engine {
             mounts: volumes.mounts,
             volumes: volumes.uses,
             releases: volumes.by_plugins,
+            restore: None,
         })
     }
 

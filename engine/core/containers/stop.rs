@@ -66,6 +66,6 @@ impl Engine {
             }
             super::reconcile::wait_for_monitor(&self.run_folder(&container));
         }
-        self.start_locked(&container)
+        self.start_locked(&container, None)
     }
 }

@@ -25,7 +25,12 @@ impl Monitor {
     /// the state file.
     pub(super) fn launch(&mut self) -> Result<(), Refusal> {
         let before = self.state.clone();
-        match self.try_launch() {
+        let restores = self.config.restore.is_some();
+        let launched = self.try_launch();
+        if restores {
+            self.forget_restore();
+        }
+        match launched {
             Ok(()) => {
                 self.networks_event("connect");
                 self.event("start", &[]);
@@ -78,7 +83,7 @@ impl Monitor {
             spec,
             standalone: None,
         };
-        let created = self.backend.create(&self.config.id, &bundle, io).map_err(|error| refusal(&error))?;
+        let created = self.create(&bundle, io)?;
         drop(bundle);
         // The container's are the only mounts from now on: the servers end with them, and the devices go.
         drop((servers, devices));
@@ -102,6 +107,13 @@ impl Monitor {
         let since = Instant::now();
         let Some(sandbox) = &mut self.sandbox else { return Err(failed("start", &"the sandbox is gone")) };
         sandbox.start().map_err(|error| refusal(&error))?;
+        if sandbox.pid() != self.state.pid {
+            // Restored: another process has taken the place of the one that waited.
+            self.state.pid = sandbox.pid();
+            self.state.sandbox = Some(sandbox.saved());
+            self.save_state();
+        }
+        let Some(sandbox) = &mut self.sandbox else { return Err(failed("start", &"the sandbox is gone")) };
         if terminal {
             let end = sandbox.take_terminal().ok_or_else(|| failed("open a terminal", &"the backend gave none"))?;
             let streams = self.streams(main).ok_or_else(|| failed("connect streams", &"they are gone"))?;

@@ -1,10 +1,11 @@
 //! The monitor itself: one process, one thread, one poll loop (`turn.rs`).
 //!
-//! `birth.rs` makes the process a monitor, `launch.rs` starts the container (also again), `ending.rs` is everything
+//! `birth.rs` makes the process a monitor, `launch.rs` starts the container (also again, with `checkpoint.rs` from files), `ending.rs` is everything
 //! from its exit to the monitor's own. `requests.rs` and `executions.rs` do what clients ask for, `clients.rs` and
 //! `delivery.rs` move their bytes, `streams.rs` and its neighbours the program's. Errors of one client end that client and nothing else.
 
 mod birth;
+mod checkpoint;
 mod clients;
 mod delivery;
 mod detach;

@@ -53,6 +53,7 @@ impl Monitor {
                 }
                 return;
             }
+            Request::Checkpoint { place, options } => return self.checkpoint(index, &place, *options),
             Request::Pause => self.pause(),
             Request::Hold => return self.hold(index),
             Request::Unpause => self.unpause(),
@@ -115,7 +116,7 @@ impl Monitor {
         })
     }
 
-    fn not_running(&self) -> Refusal {
+    pub(super) fn not_running(&self) -> Refusal {
         refuse(RefusalKind::Conflict, format!("container {} is not running", self.config.id.short()))
     }
 

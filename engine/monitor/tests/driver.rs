@@ -62,6 +62,7 @@ impl Container {
             mounts: Vec::new(),
             volumes: Vec::new(),
             releases: false,
+            restore: None,
         };
         Self { config, base }
     }
