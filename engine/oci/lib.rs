@@ -67,6 +67,9 @@ struct Globals {
     /// Whether a container may be without control groups where they cannot be written
     #[arg(long, value_name = "BOOL|auto", default_value = "auto", value_parser = ["true", "false", "auto"])]
     rootless: String,
+    /// The criu that makes checkpoints [default: BERTH_CRIU, or the one that is installed]
+    #[arg(long, value_name = "FILE")]
+    criu: Option<PathBuf>,
     /// Isolation backend
     #[arg(long, value_name = "NAME", default_value = "auto")]
     isolation: String,
@@ -79,6 +82,7 @@ struct Context {
     systemd_cgroup: bool,
     needs_cgroups: bool,
     isolation: String,
+    criu: Option<PathBuf>,
 }
 
 /// The role of the program. `arguments` are those after `argv[0]` (and after `oci`).
@@ -105,6 +109,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         systemd_cgroup: globals.systemd_cgroup,
         needs_cgroups: globals.rootless == "false",
         isolation: globals.isolation,
+        criu: globals
+            .criu
+            .or_else(|| std::env::var_os("BERTH_CRIU").filter(|path| !path.is_empty()).map(PathBuf::from)),
     };
     match preserved.and_then(|preserved| verb.act(&context, preserved)) {
         Ok(code) => ExitCode::from(code),

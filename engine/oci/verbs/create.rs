@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use berth_arch::message::chain;
-use berth_backends::{ContainerId, Registry, Sandbox};
+use berth_backends::{Checkpoint, ContainerId, Registry, Sandbox};
 use std::os::fd::OwnedFd;
 
 use super::write_pid;
@@ -27,7 +27,7 @@ impl Create {
 
     pub(crate) fn act(self, context: &Context, preserved: Preserved) -> anyhow::Result<u8> {
         let _lock = context.root.lock(&self.id)?;
-        create(context, &self.id, &self.making, preserved, true)?;
+        create(context, &self.id, &self.making, preserved, true, None)?;
         Ok(0)
     }
 }
@@ -40,13 +40,14 @@ pub(super) struct Created {
     pub(super) terminal: Option<OwnedFd>,
 }
 
-/// Called with the container's lock. On an error nothing is left.
+/// Called with the container's lock. On an error nothing is left. A container from a checkpoint runs already.
 pub(super) fn create(
     context: &Context,
     id: &ContainerId,
     making: &Making,
     preserved: Preserved,
     detach: bool,
+    from: Option<&Checkpoint>,
 ) -> anyhow::Result<Created> {
     let mut bundle = Bundle::read(&making.bundle)?;
     bundle.name_group(context, id)?;
@@ -66,7 +67,15 @@ pub(super) fn create(
         // First, so that what a killed creator has made can be found.
         container.keep_spec(&bundle.spec)?;
         let given = bundle.for_backend(&container.folder, container.gate(), making, preserved.files)?;
-        let mut sandbox = selection.backend.create(id, &given, io)?;
+        let mut sandbox = match from {
+            None => selection.backend.create(id, &given, io)?,
+            Some(from) => {
+                let name = selection.backend.name();
+                let restorer = selection.backend.restorer();
+                let restorer = restorer.with_context(|| format!("restore: the {name} backend has no checkpoints"))?;
+                restorer.restore(id, &given, io, from)?
+            }
+        };
         for warning in sandbox.warnings() {
             context.log.warn(format_args!("{warning}"));
         }
@@ -76,7 +85,7 @@ pub(super) fn create(
             "--rootless false: this process can make no control groups here; run it as root, or with --rootless auto"
         );
         context.log.debug(format_args!("container {id}: process {}, groups {:?}", saved.pid, saved.cgroups));
-        container.keep(Record {
+        let mut record = Record {
             bundle: bundle.folder.clone(),
             rootfs: bundle.rootfs.clone(),
             created: jiff::Timestamp::now().to_string(),
@@ -84,12 +93,21 @@ pub(super) fn create(
             oci_version: bundle.spec.version().clone(),
             annotations: bundle.spec.annotations().clone().unwrap_or_default(),
             sandbox: saved,
-        })?;
+        };
+        container.keep(record.clone())?;
+        if from.is_some() {
+            sandbox.start()?;
+            // Another process than the one that waited.
+            record.sandbox = sandbox.saved();
+            container.keep(record)?;
+        }
         let terminal = console.pass(sandbox.take_terminal())?;
         if let Some(path) = &making.pid_file {
             write_pid(path, sandbox.pid())?;
         }
-        sandbox.leave()?;
+        if from.is_none() {
+            sandbox.leave()?;
+        }
         Ok((sandbox, terminal))
     })();
     match made {

@@ -35,7 +35,7 @@ fn features() -> serde_json::Value {
             "mountExtensions": { "idmap": no },
             "netDevices": no,
         },
-        "annotations": { "io.berth.version": env!("CARGO_PKG_VERSION") },
+        "annotations": { "io.berth.version": env!("CARGO_PKG_VERSION"), "io.berth.checkpoint.enabled": "true" },
     })
 }
 

@@ -1,5 +1,6 @@
 //! The verbs. One file each holds its arguments and its action.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -9,6 +10,7 @@ mod kill;
 mod list;
 mod pause;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -54,6 +56,10 @@ pub(crate) enum Verb {
     Events(events::Events),
     /// Write a template of config.json
     Spec(spec::Template),
+    /// Write a running container to files
+    Checkpoint(checkpoint::Checkpoint),
+    /// Make a container that goes on where a checkpoint has it
+    Restore(restore::Restore),
     /// Print what this runtime can do
     Features(features::Features),
 }
@@ -61,7 +67,7 @@ pub(crate) enum Verb {
 impl Verb {
     /// Whether this process comes to be seen from inside a container.
     pub(crate) fn runs_programs(&self) -> bool {
-        matches!(self, Self::Create(_) | Self::Run(_) | Self::Exec(_))
+        matches!(self, Self::Create(_) | Self::Run(_) | Self::Exec(_) | Self::Restore(_))
     }
 
     /// How many of the caller's descriptors its program gets.
@@ -91,6 +97,8 @@ impl Verb {
             Self::Update(verb) => verb.act(context),
             Self::Events(verb) => verb.act(context),
             Self::Spec(verb) => verb.act(),
+            Self::Checkpoint(verb) => verb.act(context),
+            Self::Restore(verb) => verb.act(context, preserved),
             Self::Features(_) => features::print(),
         }
     }

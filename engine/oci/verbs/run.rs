@@ -32,22 +32,35 @@ impl Run {
         let signals = if self.detach { None } else { Some(Signals::take()?) };
         let lock = context.root.lock(&self.id)?;
         let Created { container, mut sandbox, terminal } =
-            create(context, &self.id, &self.making, preserved, self.detach)?;
+            create(context, &self.id, &self.making, preserved, self.detach, None)?;
         let started = sandbox.start().map_err(Into::into).and_then(|()| {
             drop(lock);
             poststart(&container, sandbox.as_ref(), &container.spec()?)
         });
-        let outcome = match (started, signals) {
-            (Ok(()), None) => return Ok(0),
-            (Ok(()), Some(signals)) => attend(&mut sandbox, &signals, terminal),
-            (Err(error), _) => Err(error),
-        };
-        if !self.keep || outcome.is_err() {
-            // A child that has ended is not found by its number any more.
-            sandbox.delete()?;
-            let _lock = context.root.lock(&self.id)?;
-            container.delete(context)?;
-        }
-        outcome
+        let created = Created { container, sandbox, terminal };
+        stay(context, created, started, signals, self.keep)
     }
+}
+
+/// Until the program that was started has ended, unless nobody waits for that.
+pub(super) fn stay(
+    context: &Context,
+    created: Created,
+    started: anyhow::Result<()>,
+    signals: Option<Signals>,
+    keep: bool,
+) -> anyhow::Result<u8> {
+    let Created { container, mut sandbox, terminal } = created;
+    let outcome = match (started, signals) {
+        (Ok(()), None) => return Ok(0),
+        (Ok(()), Some(signals)) => attend(&mut sandbox, &signals, terminal),
+        (Err(error), _) => Err(error),
+    };
+    if !keep || outcome.is_err() {
+        // A child that has ended is not found by its number any more.
+        sandbox.delete()?;
+        let _lock = context.root.lock(&container.id)?;
+        container.delete(context)?;
+    }
+    outcome
 }
