@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::call::{Background, call};
+use crate::support::criu;
 use crate::support::screen::Screen;
 use crate::support::world::LIMIT;
 use crate::support::{Mode, Outcome, World, eventually, find_program, skip};
@@ -103,6 +104,27 @@ fn docker_runs_containers() {
     docker.call(&["rm", "two"]).ok();
     docker.call(&["container", "prune", "-f"]).ok();
     assert_eq!(docker.call(&["ps", "-aq"]).ok().text(), "");
+}
+
+#[test]
+fn docker_makes_checkpoints() {
+    if find_program("docker").is_none() {
+        return skip("there is no docker here");
+    }
+    let Some(world) = criu::world(Mode::Daemon) else { return };
+    let docker = Docker(&world);
+    docker
+        .call(&["run", "-d", "--name", "c1", "--network", "none", "box", "sh", "-c", "while :; do sleep 0.1; done"])
+        .ok();
+    assert_eq!(docker.call(&["checkpoint", "create", "c1", "one"]).ok().text(), "one");
+    docker.call(&["checkpoint", "create", "c1", "two"]).refused(1, &["not running"]);
+    assert_eq!(docker.call(&["checkpoint", "ls", "c1"]).ok().lines(), ["CHECKPOINT NAME", "one"]);
+    docker.call(&["start", "--checkpoint", "one", "c1"]).ok();
+    docker.call(&["checkpoint", "create", "--leave-running", "c1", "two"]).ok();
+    assert_eq!(world.inspect("c1", "{{.State.Status}}"), "running");
+    docker.call(&["checkpoint", "rm", "c1", "one"]).ok();
+    docker.call(&["checkpoint", "rm", "c1", "one"]).refused(1, &["does not exist"]);
+    assert_eq!(docker.call(&["checkpoint", "ls", "c1"]).ok().lines()[1..], ["two"]);
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod support;
 
 /// Isolation backends: one scenario on each, and what is particular to one.
 mod backends;
+/// Containers as files, and back: criu.
+mod checkpoint;
 /// What Docker's own clients (the `docker` command, docker-py, docker-compose) make of the daemon.
 mod clients;
 /// Many engines at once over one state, and a thousand runs that leave nothing.

@@ -1,6 +1,7 @@
 //! Bundles of busybox, and the runtime's command line over them.
 
 mod agent;
+mod checkpoint;
 mod hooks;
 mod hostile;
 mod limits;

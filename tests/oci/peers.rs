@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::Oci;
 use crate::support::call::{Background, call};
+use crate::support::criu::criu;
 use crate::support::screen::Screen;
 use crate::support::world::LIMIT;
 use crate::support::{Outcome, eventually, find_program, program, skip};
@@ -108,7 +109,14 @@ fn podman_runs_containers() {
     }
     let oci = Oci::new();
     let folder = oci.bundle("image", "true", |_| {});
-    let runtime = runtime(&oci);
+    let peer = podman(&oci, &folder);
+    works(&peer);
+    assert_eq!(peer.call(&["ps", "-aq"]).ok().out(), "");
+}
+
+/// With folders of its own, and containers of a bundle's root.
+fn podman<'a>(oci: &'a Oci, folder: &str) -> Peer<'a> {
+    let runtime = runtime(oci);
     let at = |name: &str| oci.world.at(name);
     let line = [
         "podman",
@@ -127,14 +135,42 @@ fn podman_runs_containers() {
         "--runtime",
         &runtime,
     ];
-    let peer = Peer {
-        oci: &oci,
+    Peer {
+        oci,
         line: line.map(str::to_owned).to_vec(),
         run: ["--network", "none"].map(str::to_owned).to_vec(),
         image: vec!["--rootfs".to_owned(), format!("{folder}/rootfs")],
-    };
-    works(&peer);
-    assert_eq!(peer.call(&["ps", "-aq"]).ok().out(), "");
+    }
+}
+
+#[test]
+fn podman_makes_checkpoints() {
+    if find_program("podman").is_none() || find_program("conmon").is_none() {
+        return skip("there is no podman with conmon here");
+    }
+    let Some(path) = criu() else { return };
+    let oci = Oci::new();
+    // Podman looks for it on the PATH, too.
+    let programs = oci.world.path("programs");
+    fs::create_dir(&programs).unwrap();
+    std::os::unix::fs::symlink(path, programs.join("criu")).unwrap();
+    let others = std::env::var("PATH").unwrap();
+    oci.world.set("PATH", &format!("{}:{others}", programs.display()));
+    let script = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done";
+    let folder = oci.bundle("image", "true", |_| {});
+    let peer = podman(&oci, &folder);
+    peer.run(&["-d", "--name", "counter"], &["sh", "-c", script]).ok();
+    let lines = || peer.call(&["logs", "counter"]).ok().lines();
+    eventually("it counts", LIMIT, || lines().len() > 2);
+    peer.call(&["container", "checkpoint", "--leave-running", "counter"]).ok();
+    peer.call(&["container", "checkpoint", "counter"]).ok();
+    let before = lines();
+    peer.call(&["container", "restore", "counter"]).ok();
+    eventually("it counts on", LIMIT, || lines().len() > before.len() + 2);
+    let after = lines();
+    assert!(after.iter().enumerate().all(|(index, line)| *line == (index + 1).to_string()), "{after:?}");
+    peer.call(&["exec", "counter", "true"]).ok();
+    peer.call(&["rm", "-f", "-t", "0", "counter"]).ok();
 }
 
 /// A daemon of the test's own.

@@ -45,7 +45,7 @@ static SERVERS: Recipe = Recipe {
     made: OnceLock::new(),
 };
 
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     let named = std::env::var_os("BERTH_TEST_CACHE").map(PathBuf::from);
     named.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache"))
 }

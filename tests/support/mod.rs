@@ -6,6 +6,7 @@
 //! folder of a test that failed), `BERTH_TEST_FULL` (the million entries too).
 
 pub(crate) mod call;
+pub(crate) mod criu;
 pub(crate) mod debian;
 pub(crate) mod host;
 pub(crate) mod http;

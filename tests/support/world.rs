@@ -135,6 +135,15 @@ impl World {
         self.feed(&["import", "-", "box"], image::busybox()).ok();
     }
 
+    /// With an engine that knows what was set before.
+    pub(crate) fn into_mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        if mode == Mode::Daemon {
+            self.start_daemon();
+        }
+        self
+    }
+
     pub(crate) fn mode(&self) -> Mode {
         self.mode
     }
