@@ -11,6 +11,8 @@ mod support;
 mod backends;
 /// What Docker's own clients (the `docker` command, docker-py, docker-compose) make of the daemon.
 mod clients;
+/// What shells offer on the command line.
+mod completion;
 /// Many engines at once over one state, and a thousand runs that leave nothing.
 mod crowd;
 /// Storage drivers: the same images on each, sizes, and what is particular to one.
@@ -37,6 +39,8 @@ mod oci;
 mod rootless;
 /// `berth run`: exit codes, streams, and every flag's effect seen from inside.
 mod run;
+/// The daemon under service managers.
+mod service;
 /// Storage drivers: which is taken where, and what is said of the others.
 mod storage;
 /// Layers that were damaged behind the back of the engine.
