@@ -13,6 +13,8 @@ mod backends;
 mod checkpoint;
 /// What Docker's own clients (the `docker` command, docker-py, docker-compose) make of the daemon.
 mod clients;
+/// What shells offer on the command line.
+mod completion;
 /// What is configured, by whom, and what the engine remembers of the host.
 mod configuration;
 /// Many engines at once over one state, and a thousand runs that leave nothing.
@@ -45,6 +47,8 @@ mod registries;
 mod rootless;
 /// `berth run`: exit codes, streams, and every flag's effect seen from inside.
 mod run;
+/// The daemon under service managers.
+mod service;
 /// Storage drivers: which is taken where, and what is said of the others.
 mod storage;
 /// Layers that were damaged behind the back of the engine.

@@ -10,7 +10,6 @@ use berth_monitor::state::boot_id;
 use berth_monitor::{State, Status, spawn_serving};
 use berth_network::Plan;
 
-use super::platform;
 use super::reconcile::wait_for_monitor;
 use super::record::{self, Container, Phase};
 use super::talk;
