@@ -113,7 +113,7 @@ fn a_daemon_reads_its_configuration_again() {
     hang_up();
     eventually("strict", LIMIT, || world.berth(&["info", "--format", "json"]).ok().json()["Berth"]["Strict"] == true);
     let events =
-        world.berth(&["events", "--since", "0", "--until", "0s", "--format", "{{.Type}} {{.Action}}"]).ok().lines();
+        world.berth(&["events", "--since", "1h", "--until", "0s", "--format", "{{.Type}} {{.Action}}"]).ok().lines();
     assert!(events.iter().any(|event| event == "daemon reload"), "{events:?}");
 }
 

@@ -71,13 +71,7 @@ pub const NEEDS: &[Needs] = &[
         switches: USERNS_SWITCHES,
         ..NOTHING
     },
-    Needs {
-        name: "userns",
-        options: &[("CONFIG_USER_NS", None)],
-        switches: USERNS_SWITCHES,
-        packages: &["uidmap"],
-        ..NOTHING
-    },
+    Needs { name: "userns", options: &[("CONFIG_USER_NS", None)], switches: USERNS_SWITCHES, ..NOTHING },
     Needs {
         name: "cgroup",
         options: &[
@@ -96,13 +90,12 @@ pub const NEEDS: &[Needs] = &[
     Needs { name: "packet-socket", options: &[("CONFIG_PACKET", Some("af_packet"))], ..NOTHING },
     Needs { name: "overlay", options: &[("CONFIG_OVERLAY_FS", Some("overlay"))], ..NOTHING },
     Needs { name: "fuse", options: &[("CONFIG_FUSE_FS", Some("fuse"))], ..NOTHING },
-    Needs { name: "btrfs", options: &[("CONFIG_BTRFS_FS", Some("btrfs"))], packages: &["btrfs-progs"], ..NOTHING },
+    Needs { name: "btrfs", options: &[("CONFIG_BTRFS_FS", Some("btrfs"))], ..NOTHING },
     Needs { name: "zfs", options: &[("", Some("zfs"))], packages: &["zfs-dkms", "zfsutils-linux"], ..NOTHING },
     Needs { name: "aufs", options: &[("CONFIG_AUFS_FS", Some("aufs"))], packages: &["aufs-dkms"], ..NOTHING },
     Needs {
         name: "lvm",
         options: &[("CONFIG_BLK_DEV_DM", Some("dm_mod")), ("CONFIG_DM_THIN_PROVISIONING", Some("dm_thin_pool"))],
-        packages: &["e2fsprogs"],
         ..NOTHING
     },
     Needs {

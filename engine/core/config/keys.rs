@@ -212,6 +212,7 @@ pub const KEYS: &[Key] = &[
         default: "auto",
         about: "Storage driver",
         check: drivers,
+        ..PLAIN
     },
     Key {
         name: "storage-options",

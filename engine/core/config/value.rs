@@ -39,7 +39,7 @@ impl Value {
                 other => return Err(format!("{other:?}: {} is wanted", key.kind.wanted())),
             }),
             Kind::Folder | Kind::Text | Kind::Word(_) | Kind::Number => Self::Text(last.to_owned()),
-            Kind::Choice => Self::List(last.split(',').map(|word| word.trim().to_owned()).collect()),
+            Kind::Choice => Self::names(last),
             Kind::Folders | Kind::List => Self::List(words().map(str::to_owned).collect()),
             Kind::Table | Kind::Programs => {
                 let pair = |word: &str| match word.split_once('=') {
@@ -58,7 +58,7 @@ impl Value {
         let value = match (key.kind, value) {
             (Kind::Flag, DeValue::Boolean(flag)) => Self::Flag(*flag),
             (Kind::Folder | Kind::Text | Kind::Word(_), DeValue::String(text)) => Self::Text(text.to_string()),
-            (Kind::Choice, DeValue::String(text)) => Self::List(vec![text.to_string()]),
+            (Kind::Choice, DeValue::String(text)) => Self::names(text),
             (Kind::Choice | Kind::List | Kind::Folders, DeValue::Array(list)) => Self::List(texts(list)?),
             (Kind::Number, DeValue::Integer(number)) if number.radix() == 10 => Self::Text(number.as_str().to_owned()),
             (kind, other) => return Err(unlike(&kind.wanted(), other)),
@@ -96,6 +96,11 @@ impl Value {
             (_, DeValue::Integer(number)) if number.radix() == 10 => Ok(Self::Text(number.as_str().to_owned())),
             (_, other) => Err(unlike("a text", other)),
         }
+    }
+
+    /// Names in one text are separated by commas.
+    fn names(text: &str) -> Self {
+        Self::List(text.split(',').map(|name| name.trim().to_owned()).collect())
     }
 
     fn fits(&self, kind: Kind) -> Result<(), String> {
