@@ -166,7 +166,7 @@ impl Engine {
             }),
             live_restore_enabled: Some(true),
             init_binary: Some("berth".to_owned()),
-            security_options: Some(security(&isolation, self.config())),
+            security_options: Some(security(&isolation, &self.config())),
             warnings: Some(warnings),
             ..SystemInfo::default()
         };
