@@ -11,6 +11,8 @@ mod support;
 mod backends;
 /// What Docker's own clients (the `docker` command, docker-py, docker-compose) make of the daemon.
 mod clients;
+/// `cross`, which builds for other systems in containers, with berth as its engine.
+mod cross;
 /// Many engines at once over one state, and a thousand runs that leave nothing.
 mod crowd;
 /// Storage drivers: the same images on each, sizes, and what is particular to one.
