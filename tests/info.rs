@@ -1,5 +1,8 @@
 //! `info`, `doctor`, `version`, the embedded image, and how storage and isolation are chosen.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use crate::support::http::request;
 use crate::support::{Mode, World};
 
@@ -76,6 +79,31 @@ both! {
         assert_eq!(version["Server"]["Version"], env!("CARGO_PKG_VERSION"));
         assert!(version["Server"]["ApiVersion"].as_str().unwrap().starts_with("1."), "{version}");
         assert!(world.berth(&["--version"]).ok().text().contains(env!("CARGO_PKG_VERSION")));
+    }
+
+    fn how_it_was_built_is_told(world) {
+        let told = world.berth(&["--version", "--verbose"]).ok();
+        assert_eq!(world.berth(&["--verbose", "-v"]).ok().text(), told.text());
+        let mut lines = told.lines();
+        assert_eq!(lines.remove(0), world.berth(&["--version"]).ok().text());
+        let facts: BTreeMap<_, _> = lines.iter().map(|line| line.split_once(": ").expect("a name and a text")).collect();
+        let version = world.berth(&["version", "--format", "json"]).ok().json();
+        for (line, field) in [("commit", "Commit"), ("target", "Target"), ("compiler", "Compiler"), ("libc", "Libc"), ("source date", "SourceDate")] {
+            assert_eq!(version["Client"]["Berth"][field], facts[line], "{line}");
+        }
+        assert!(facts["target"].contains("-linux-"), "{told}");
+        assert!(facts["compiler"].starts_with("rustc 1."), "{told}");
+        assert!(facts["libc"].ends_with("(static)"), "{told}");
+        assert!(["dev", "release"].contains(&facts["profile"]), "{told}");
+        assert!(facts["storage drivers"].split(',').any(|name| name == "overlay"), "{told}");
+        // Of a checkout; a folder without git's says that it does not know.
+        if Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".git").exists() {
+            let hexadecimal = facts["commit"].trim_end_matches("-dirty");
+            assert!(hexadecimal.len() == 40 && hexadecimal.bytes().all(|byte| byte.is_ascii_hexdigit()), "{told}");
+            assert!(facts["source date"].ends_with('Z'), "{told}");
+        }
+        assert_eq!(world.berth(&["version", "--format", "{{.Client.GitCommit}}"]).ok().text(), facts["commit"]);
+        world.berth(&["--verbose", "ps"]).refused(1, &["--version"]);
     }
 
     fn help_is_there_for_every_verb(world) {

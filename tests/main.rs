@@ -17,6 +17,8 @@ mod clients;
 mod completion;
 /// What is configured, by whom, and what the engine remembers of the host.
 mod configuration;
+/// `cross`, which builds for other systems in containers, with berth as its engine.
+mod cross;
 /// Many engines at once over one state, and a thousand runs that leave nothing.
 mod crowd;
 /// Storage drivers: the same images on each, sizes, and what is particular to one.

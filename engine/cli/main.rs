@@ -7,6 +7,7 @@
 //! offer, `streams/` terminals and attached streams,
 //! `output/` tables and templates.
 
+mod built;
 mod commands;
 mod completion;
 mod emulate;
