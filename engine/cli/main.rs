@@ -6,6 +6,7 @@
 //! `commands/` has one file a verb, `options/` what several verbs take, `streams/` terminals and attached streams,
 //! `output/` tables and templates.
 
+mod built;
 mod commands;
 mod hello;
 mod init;

@@ -6,6 +6,11 @@ use std::process::Command;
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
+/// One lock, pieces of 64 KiB from the kernel, and what was freed is given back.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// Gives the child the signal mask `mask` instead of the blocked one that it would inherit.
 pub(crate) fn unblock_in_child(command: &mut Command, mask: SigSet) {
     // SAFETY: the closure runs between fork and exec; sigprocmask(2) is async-signal-safe and nothing is allocated.

@@ -49,10 +49,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Command, FromArgMatches};
 
 pub(crate) use self::ending::Exit;
 use self::ending::{code_of_usage, finish};
+use crate::built;
 use crate::session::{Globals, Session};
 
 /// What a verb does. The value is the process's exit code.
@@ -336,7 +338,7 @@ fn help_flag() -> clap::Arg {
 fn root_command(typed: Typed<'_>) -> Command {
     let command = <Globals as clap::Args>::augment_args(Command::new("berth"))
         .about("A portable container engine")
-        .after_help("For other engines, `berth oci` is an OCI runtime; see `berth oci --help`.")
+        .after_help("The verbs and flags are docker's. For other engines, `berth oci` is an OCI runtime; see `berth oci --help`.")
         .version(env!("CARGO_PKG_VERSION"))
         .disable_version_flag(true)
         .disable_help_subcommand(true)
@@ -346,6 +348,13 @@ fn root_command(typed: Typed<'_>) -> Command {
                 .long("version")
                 .action(ArgAction::Version)
                 .help("Print version information and quit"),
+        )
+        .arg(
+            clap::Arg::new("verbose")
+                .long("verbose")
+                .action(ArgAction::SetTrue)
+                .requires("version")
+                .help("With --version: how the program was built"),
         )
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -388,6 +397,9 @@ pub(crate) fn main() -> ExitCode {
         Ok(matches) => matches,
         Err(error) => {
             let _ = error.print();
+            if error.kind() == ErrorKind::DisplayVersion && typed("--verbose") {
+                print!("{}", built::lines());
+            }
             return ExitCode::from(code_of_usage(&error));
         }
     };

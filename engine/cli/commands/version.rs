@@ -3,6 +3,7 @@
 use berth_api::models::SystemVersion;
 
 use super::Act;
+use crate::built;
 use crate::output::{self, known};
 use crate::session::Session;
 
@@ -21,6 +22,9 @@ impl Act for Version {
             "ApiVersion": "1.51",
             "Os": std::env::consts::OS,
             "Arch": server.arch.clone().unwrap_or_default(),
+            "GitCommit": built::COMMIT,
+            "BuildTime": built::date(),
+            "Berth": built::json(),
         });
         let mut value = serde_json::json!({ "Client": client, "Server": server });
         if let Some(format) = &self.format {
@@ -34,6 +38,8 @@ impl Act for Version {
         println!("Client: berth");
         println!(" Version:      {}", env!("CARGO_PKG_VERSION"));
         println!(" API version:  1.51");
+        println!(" Git commit:   {}", built::COMMIT);
+        println!(" Source date:  {}", built::date());
         println!();
         println!("Engine ({place}):");
         for (name, text) in [
