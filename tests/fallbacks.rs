@@ -6,9 +6,9 @@ use crate::support::user::Given;
 use crate::support::{Mode, World, eventually, skip};
 use std::time::Duration;
 
-/// Those without which not all is the same: one protects, and without the other the backend is another one (its tests are
-/// in `backends`).
-const UNLIKE: &[&str] = &["seccomp", "mount-namespace"];
+/// Those without which not all is the same: one protects, without the other the backend is another one (its tests are in
+/// `backends`), and without the last there are no networks (`networks::outside`).
+const UNLIKE: &[&str] = &["seccomp", "mount-namespace", "veth"];
 
 /// What of the scenario needs control groups.
 fn try_groups(world: &World, absent: &str) {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 
 use super::rows::{ROOTLESS, sleeper, world_with};
-use crate::support::World;
 use crate::support::lan::{HOST, HOST6, PEER, PEER6, Peer, Servers, greeting};
 use crate::support::net::Net;
+use crate::support::{Mode, World};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -242,4 +242,18 @@ fn without_packet_sockets_it_is_said_that_nothing_leads_out() {
     assert!(made.err().contains("nothing leads from the network to the outside"), "{}", made.err());
     let net = sleeper(&world, &["--network", "mine"], "inside");
     assert_eq!(greeting(&net, &format!("{PEER}:7000")), None);
+}
+
+/// Guards against a start that failed where a kernel makes bridges and no pairs of interfaces.
+#[test]
+fn without_pairs_a_container_has_no_network_and_that_is_said() {
+    let world = World::new(Mode::Embedded);
+    world.import_box();
+    world.set("BERTH_PRETEND_WITHOUT", "veth");
+    let ran = world.run(&["--rm", "box", "cat", "/proc/net/dev"]).ok();
+    assert!(ran.err().contains("veth is pretended to be absent: this container has no network"), "{ran}");
+    assert!(ran.out().contains("lo:") && !ran.out().contains("eth0"), "{ran}");
+    world.run(&["--rm", "--network", "bridge", "box", "true"]).refused(125, &["veth"]);
+    assert!(world.berth(&["doctor"]).ok().out().contains("- veth"));
+    assert_eq!(world.berth(&["system", "check"]).ok().text(), "nothing is missing or left over");
 }

@@ -104,17 +104,6 @@ both! {
         drop(ipvlan);
     }
 
-    /// Guards against a start that failed where a kernel makes bridges and no pairs of interfaces.
-    fn without_pairs_a_container_has_no_network_and_that_is_said(world) {
-        world.set("BERTH_PRETEND_WITHOUT", "veth");
-        let ran = world.run(&["--rm", "box", "cat", "/proc/net/dev"]).ok();
-        assert!(ran.err().contains("veth is pretended to be absent: this container has no network"), "{ran}");
-        assert!(ran.out().contains("lo:") && !ran.out().contains("eth0"), "{ran}");
-        world.run(&["--rm", "--network", "bridge", "box", "true"]).refused(125, &["veth"]);
-        assert!(world.berth(&["doctor"]).ok().out().contains("- veth"));
-        assert_eq!(world.berth(&["system", "check"]).ok().text(), "nothing is missing or left over");
-    }
-
     /// Guards against a container that kept its place in a network by another name of its interface.
     fn a_renamed_interface_is_disconnected_all_the_same(world) {
         world.berth(&["network", "create", "net"]).ok();
