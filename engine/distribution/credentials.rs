@@ -1,7 +1,5 @@
 //! Who somebody is to a registry.
 
-use std::collections::HashMap;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use berth_image::{Error, Result};
@@ -36,14 +34,8 @@ impl std::fmt::Debug for Credentials {
 impl Credentials {
     /// From a header (`X-Registry-Auth`): JSON in base64. An empty one is nobody.
     pub fn decode(header: &str) -> Result<Option<Self>> {
-        let credentials: Self = decode(header, "X-Registry-Auth")?;
+        let credentials: Self = decode(header)?;
         Ok(Some(credentials.whole()?).filter(|found| !found.is_nobody()))
-    }
-
-    /// From `X-Registry-Config`: credentials by server.
-    pub fn decode_many(header: &str) -> Result<HashMap<String, Self>> {
-        let all: HashMap<String, Self> = decode(header, "X-Registry-Config")?;
-        all.into_iter().map(|(server, credentials)| Ok((server, credentials.whole()?))).collect()
     }
 
     pub fn encode(&self) -> String {
@@ -75,7 +67,7 @@ impl Credentials {
 }
 
 /// Clients differ in alphabet and padding.
-fn decode<T: for<'d> Deserialize<'d> + Default>(header: &str, name: &str) -> Result<T> {
+fn decode(header: &str) -> Result<Credentials> {
     let text: String = header
         .trim()
         .trim_end_matches('=')
@@ -87,11 +79,12 @@ fn decode<T: for<'d> Deserialize<'d> + Default>(header: &str, name: &str) -> Res
         })
         .collect();
     if text.is_empty() {
-        return Ok(T::default());
+        return Ok(Credentials::default());
     }
-    let invalid = |why: &dyn std::fmt::Display| Error::InvalidArgument(format!("invalid {name} header: {why}"));
+    let invalid =
+        |why: &dyn std::fmt::Display| Error::InvalidArgument(format!("invalid X-Registry-Auth header: {why}"));
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).map_err(|error| invalid(&error))?;
-    let parsed: Option<T> = serde_json::from_slice(&bytes).map_err(|error| invalid(&error))?;
+    let parsed: Option<Credentials> = serde_json::from_slice(&bytes).map_err(|error| invalid(&error))?;
     Ok(parsed.unwrap_or_default())
 }
 

@@ -62,8 +62,14 @@ impl<'c> Repository<'c> {
     pub(crate) fn send_blob(&self, place: &Url, payload: Payload) -> Result<Url> {
         let mut payload = Some(payload);
         let mut once = || payload.take().unwrap_or_else(Payload::empty);
-        let answer = self.send(&Method::PATCH, place, &[(CONTENT_TYPE, OCTETS)], &mut once)?;
+        let mut attempts = 0;
+        let answer = self.send(&Method::PATCH, place, &[(CONTENT_TYPE, OCTETS)], &mut || {
+            attempts += 1;
+            once()
+        })?;
         match answer.status.as_u16() {
+            // Asked who we are in the middle of it; now that is known for the next time.
+            _ if attempts > 1 => Err(Error::Unreachable(format!("{} has not taken all of the blob", answer.url))),
             202 => self.place(&answer),
             _ if is_passing(answer.status) => {
                 Err(Error::Unreachable(format!("{} answers {}", answer.url, answer.status)))

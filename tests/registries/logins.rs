@@ -14,7 +14,7 @@ fn a_guarded_registry_wants_its_authority_trusted_and_a_password() {
     let Some(registry) = Registry::start(&world, Kind::Guarded) else { return };
     let name = registry.name("box");
     world.berth(&["tag", "box", &name]).ok();
-    world.berth(&["push", &name]).refused(1, &["UnknownIssuer", "ca.crt"]);
+    world.berth(&["push", &name]).refused(1, &["invalid peer certificate", "ca.crt"]);
     registry.trust(&world);
     world.berth(&["push", &name]).refused(1, &["denied"]);
     world

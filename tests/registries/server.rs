@@ -9,7 +9,6 @@ use crate::support::World;
 /// One request: its first line and its headers, in lower case names.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
-    pub(super) method: String,
     pub(super) path: String,
     pub(super) headers: Vec<(String, String)>,
 }
@@ -65,14 +64,14 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
     let first = lines.next()?.ok()?;
     let mut words = first.split(' ').map(str::to_owned);
-    let (method, path) = (words.next()?, words.next()?);
+    let (_, path) = (words.next()?, words.next()?);
     let mut headers = Vec::new();
     for line in lines {
         let line = line.ok()?;
         let Some((name, value)) = line.split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    Some(Asked { method, path, headers })
+    Some(Asked { path, headers })
 }
 
 /// A whole answer.

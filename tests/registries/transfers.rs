@@ -7,9 +7,9 @@ use crate::support::registry::{Kind, Registry, other};
 use crate::support::world::LIMIT;
 use crate::support::{Mode, World, find_program, skip};
 
-/// A layer on the image `box`.
-fn commit(world: &World, script: &str, name: &str) {
-    world.run(&["--name", "made", "box", "sh", "-c", script]).ok();
+/// A layer on the image `base`.
+fn commit(world: &World, base: &str, script: &str, name: &str) {
+    world.run(&["--name", "made", base, "sh", "-c", script]).ok();
     world.berth(&["commit", "made", name]).ok();
     world.berth(&["rm", "made"]).ok();
 }
@@ -18,8 +18,8 @@ both! {
     fn an_image_comes_back_as_it_went(world) {
         let Some(registry) = Registry::start(&world, Kind::Plain) else { return };
         let name = registry.name("team/app:1");
-        commit(&world, "echo one > /one", "stage");
-        commit(&world, "echo two > /two; chmod 4711 /two", &name);
+        commit(&world, "box", "echo one > /one", "stage");
+        commit(&world, "stage", "echo two > /two; chmod 4711 /two", &name);
         let id = world.inspect(&name, "{{.Id}}");
         let pushed = world.berth(&["push", &name]).ok().text();
         assert!(pushed.contains(&format!("The push refers to repository [{}]", registry.name("team/app"))), "{pushed}");
@@ -29,7 +29,7 @@ both! {
         let again = world.berth(&["push", &name]).ok().text();
         assert!(again.contains("Layer already exists") && !again.contains(": Pushed"), "{again}");
 
-        world.berth(&["rmi", &name, "box"]).ok();
+        world.berth(&["rmi", &name, "stage", "box"]).ok();
         world.berth(&["image", "prune", "-af"]).ok();
         let pulled = world.berth(&["pull", &name]).ok().text();
         assert!(pulled.contains("1: Pulling from team/app") && pulled.contains(&format!("Digest: {digest}")), "{pulled}");

@@ -1,8 +1,7 @@
 //! Debian's docker-registry, in a world's network namespace.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -29,7 +28,6 @@ pub(crate) enum Kind {
 const ADDRESS: &str = "192.0.2.1";
 
 pub(crate) struct Registry {
-    address: SocketAddr,
     host: String,
     folder: PathBuf,
     _process: Background,
@@ -80,7 +78,7 @@ impl Registry {
         eventually("the registry listens", Duration::from_secs(30), || {
             world.net().within(|| TcpStream::connect(address).is_ok())
         });
-        Some(Self { address, host: address.to_string(), folder, _process: process })
+        Some(Self { host: address.to_string(), folder, _process: process })
     }
 
     /// `NAME` on this registry.
@@ -100,24 +98,6 @@ impl Registry {
         let config = world.path("trusting.toml");
         fs::write(&config, format!("registries.certificates = [{:?}]\n", world.at("certs"))).unwrap();
         world.set("BERTH_CONFIG", config.to_str().unwrap());
-    }
-
-    /// The file of a blob.
-    pub(crate) fn blob(&self, digest: &str) -> PathBuf {
-        let hex = digest.trim_start_matches("sha256:");
-        self.folder.join(format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
-    }
-
-    /// What it answers to a GET without credentials.
-    pub(crate) fn get(&self, world: &World, path: &str, accept: &str) -> String {
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\nAccept: {accept}\r\n\r\n", self.host);
-        world.net().within(|| {
-            let mut stream = TcpStream::connect(self.address).unwrap();
-            stream.write_all(request.as_bytes()).unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            answer
-        })
     }
 }
 

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::{Failure, Origin};
@@ -53,12 +54,12 @@ impl Tls {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(self.provider.clone())))
         } else {
             let mut roots = RootCertStore::clone(&self.authorities());
-            for certificate in own.authorities {
-                roots.add(certificate).map_err(wrong)?;
+            for certificate in &own.authorities {
+                roots.add(certificate.clone()).map_err(wrong)?;
             }
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build();
-            let verifier = verifier.map_err(|error| Failure::lasting(format!("set up TLS for {origin}: {error}")))?;
-            builder.with_webpki_verifier(verifier)
+            let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build();
+            let usual = usual.map_err(|error| Failure::lasting(format!("set up TLS for {origin}: {error}")))?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Known { usual, own: own.authorities }))
         };
         match own.identity {
             Some((certificates, key)) => builder.with_client_auth_cert(certificates, key).map_err(wrong),
@@ -126,6 +127,55 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();
     files
+}
+
+/// As usual, and beyond that: what a registry's own folder has may be the registry's certificate itself, which `openssl req -x509`
+/// makes an authority, and which is none for others. Its dates do not count then: somebody has put it there.
+#[derive(Debug)]
+struct Known {
+    usual: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        staple: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.usual.verify_server_cert(certificate, intermediates, name, staple, now) {
+            Err(_) if self.own.contains(certificate) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
 }
 
 /// Believes everybody to be who he says he is; that he has the key of what he shows is still checked.
