@@ -15,7 +15,7 @@ both! {
             // Kernels before 3.8 show no links, and none those of namespaces that came later.
             let of = |pid: &str| {
                 let link = format!("/proc/{pid}/ns/{kind}");
-                let line = format!("[ ! -h {link} ] || readlink {link}");
+                let line = format!("readlink {link} 2>/dev/null || true");
                 world.berth(&["exec", "one", "sh", "-c", &line]).ok().text()
             };
             assert_eq!(of("self"), of("1"));
