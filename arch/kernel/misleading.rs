@@ -4,6 +4,8 @@
 //! calls of their own at these numbers. Then no thread and no program can be started (clone3), and names cannot be resolved
 //! (faccessat2, by realpath). There this process, and what it starts, gets a filter that says what the library understands.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rustix::io::Errno;
 
 use super::is_at_least;
@@ -32,6 +34,14 @@ pub fn hide() {
     };
     let [clone3, faccessat2] = CALLS.map(|call| misleads(&call).then_some(call.number));
     if let Some(first) = clone3.or(faccessat2) {
-        let _ = sys::answer_nosys_to([first, faccessat2.unwrap_or(first)]);
+        let hidden = sys::answer_nosys_to([first, faccessat2.unwrap_or(first)]).is_ok();
+        HIDDEN.store(hidden, Ordering::Relaxed);
     }
+}
+
+static HIDDEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether [`hide`] has put a filter in force.
+pub fn is_hidden() -> bool {
+    HIDDEN.load(Ordering::Relaxed)
 }

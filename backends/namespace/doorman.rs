@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use berth_arch::process::{self, Process};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Capability, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
@@ -36,8 +36,16 @@ use super::{clone, sys};
 use crate::children::{exit_status, send};
 use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
 
-pub(super) fn is_needed() -> bool {
-    !berth_arch::kernel::setns::probe().is_available()
+/// Whether a container gets one: where nobody outside can enter its mount and pid namespaces, and not if it may trace others,
+/// for the doorman has all of root's rights.
+pub(super) fn is_wanted(spec: &Spec) -> bool {
+    let capabilities = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
+    let may = |one| {
+        let bounding = capabilities.and_then(|sets| sets.bounding().as_ref());
+        bounding.is_none_or(|set| set.contains(&one))
+    };
+    let traces = may(Capability::SysPtrace) && !may(Capability::SysAdmin);
+    !berth_arch::kernel::setns::probe().is_available() && !traces
 }
 
 /// The creator's end, and the doorman's.
@@ -108,7 +116,9 @@ fn wait_for_one(mut stream: UnixStream, proc: &OwnedFd) {
     let made = clone::spawn(0, None, |_| {
         let ready = clean_slate(false).and_then(|()| task::say_hello(&stream).map_err(errno).at(Step::Clone));
         match ready {
-            Ok(()) => second(&plan, proc.as_fd(), &channel),
+            // The creator takes hold of this process first: later its number may be another's.
+            Ok(()) if channel.wait_for_go().is_ok() => second(&plan, proc.as_fd(), &channel),
+            Ok(()) => {}
             Err(failure) => channel.fail(failure),
         }
     });
@@ -181,11 +191,9 @@ pub(super) fn run(
     drop(end);
     plan.streams = PlannedStreams::Terminal { size: None };
     plan.preserved.clear();
-    let process = match met.map(|pid| Process::open(pid, None)) {
-        Ok(Ok(process)) => Some(process),
-        // It has ended already, and says why, or nobody has made it.
-        Ok(Err(_)) | Err(_) => None,
-    };
+    // Without one, the reason may still be heard.
+    let process = met.ok().and_then(|pid| Process::open(pid, None).ok());
+    let _ = channel.go();
     let mut terminal = None;
     while let Some(packet) = channel.receive().map_err(setup("read what the container says"))? {
         match packet {

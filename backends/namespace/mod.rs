@@ -236,7 +236,7 @@ fn create(
     let mut plan = Plan { becomes_root, ..Plan::new(id, bundle, cgroup, io, own_mounts, &mut warnings)? };
     let entered = plan.root.own_mounts || plan.namespaces.has(libc::CLONE_NEWPID);
     let mut doorman = None;
-    if entered && bundle.standalone.is_none() && doorman::is_needed() {
+    if entered && bundle.standalone.is_none() && doorman::is_wanted(&bundle.spec) {
         let (ours, theirs) = doorman::pair()?;
         (doorman, plan.doorman) = (Some(ours), Some(theirs));
     }

@@ -52,6 +52,14 @@ impl Namespaces {
                 }
                 continue;
             };
+            let enterable = berth_arch::kernel::setns::probe().is_available();
+            if !enterable && matches!(kind, libc::CLONE_NEWPID | libc::CLONE_NEWNS) {
+                return Err(Error::Unavailable(format!(
+                    "the {name} namespace {} cannot be shared: this kernel is older than Linux 3.8, and nobody enters one there; \
+                     use a newer kernel, or a namespace of the container's own",
+                    path.display()
+                )));
+            }
             let file = File::open(path).map_err(setup(format!("open the {name} namespace {}", path.display())))?;
             match kind {
                 libc::CLONE_NEWPID => namespaces.join_pid = Some(file.into()),

@@ -51,6 +51,13 @@ impl Engine {
                 ),
             });
         }
+        if berth_arch::kernel::misleading::is_hidden() {
+            warnings.push(
+                "a filter around berth, or this kernel, answers system calls that it does not have (clone3, faccessat2) with \
+                 something else than that: berth and its containers run under a filter that says so"
+                    .into(),
+            );
+        }
         let pretended: Vec<_> =
             berth_arch::pretend::FACILITIES.iter().filter(|name| berth_arch::pretend::is_named(name)).collect();
         if !pretended.is_empty() {

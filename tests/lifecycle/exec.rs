@@ -15,7 +15,7 @@ both! {
             // Kernels before 3.8 show no links, and none those of namespaces that came later.
             let of = |pid: &str| {
                 let link = format!("/proc/{pid}/ns/{kind}");
-                let line = format!("[ ! -h {link} ] || readlink {link}");
+                let line = format!("readlink {link} 2>/dev/null || true");
                 world.berth(&["exec", "one", "sh", "-c", &line]).ok().text()
             };
             assert_eq!(of("self"), of("1"));
@@ -63,7 +63,7 @@ both! {
         assert_eq!(own(&[], &fields.replace("PID", "self")), own(&[], &fields.replace("PID", "1")));
         world.berth(&["exec", "one", "touch", "/x"]).refused(1, &["Read-only"]);
         let privileged = own(&["--privileged"], "grep CapEff /proc/self/status | cut -f2");
-        assert!(privileged.trim_matches('0') != "", "privileged has capabilities");
+        assert!(!privileged.trim_matches('0').is_empty(), "privileged has capabilities");
         assert_eq!(own(&[], "ls /proc/self/fd | xargs"), "0 1 2 3");
     }
 

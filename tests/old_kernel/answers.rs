@@ -143,11 +143,10 @@ impl Answers {
     }
 
     fn mount(&self, call: &Call) -> Answer {
-        const MS_REMOUNT: u64 = libc::MS_REMOUNT as u64;
-        let flags = call.arguments[3];
+        let flags = call.arguments[3] as libc::c_ulong;
         let moves =
             libc::MS_BIND | libc::MS_MOVE | libc::MS_SHARED | libc::MS_PRIVATE | libc::MS_SLAVE | libc::MS_UNBINDABLE;
-        if flags & moves as u64 != 0 || flags & MS_REMOUNT != 0 {
+        if flags & (moves | libc::MS_REMOUNT) != 0 {
             return Answer::Continue;
         }
         let kind = text(call.pid, call.arguments[2]);

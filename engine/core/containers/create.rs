@@ -290,12 +290,3 @@ pub(crate) fn random_id() -> Result<String> {
         text
     }))
 }
-
-/// getrandom(2) came with 3.17.
-fn random(bytes: &mut [u8]) -> std::io::Result<()> {
-    use std::io::Read;
-    match rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty()) {
-        Ok(length) if length == bytes.len() => Ok(()),
-        _ => std::fs::File::open("/dev/urandom")?.read_exact(bytes),
-    }
-}
