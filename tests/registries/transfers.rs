@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::support::call::call;
 use crate::support::registry::{Kind, Registry, other};
 use crate::support::world::LIMIT;
-use crate::support::{Mode, World, find_program, skip};
+use crate::support::{Mode, World, eventually, find_program, skip};
 
 /// A layer on the image `base`.
 fn commit(world: &World, base: &str, script: &str, name: &str) {
@@ -16,10 +16,10 @@ fn commit(world: &World, base: &str, script: &str, name: &str) {
 
 both! {
     fn an_image_comes_back_as_it_went(world) {
-        let Some(registry) = Registry::start(&world, Kind::Plain) else { return };
+        let Some(registry) = Registry::start(world, Kind::Plain) else { return };
         let name = registry.name("team/app:1");
-        commit(&world, "box", "echo one > /one", "stage");
-        commit(&world, "stage", "echo two > /two; chmod 4711 /two", &name);
+        commit(world, "box", "echo one > /one", "stage");
+        commit(world, "stage", "echo two > /two; chmod 4711 /two", &name);
         let id = world.inspect(&name, "{{.Id}}");
         let pushed = world.berth(&["push", &name]).ok().text();
         assert!(pushed.contains(&format!("The push refers to repository [{}]", registry.name("team/app"))), "{pushed}");
@@ -54,7 +54,7 @@ both! {
     }
 
     fn a_run_fetches_what_is_missing_and_only_then(world) {
-        let Some(registry) = Registry::start(&world, Kind::Plain) else { return };
+        let Some(registry) = Registry::start(world, Kind::Plain) else { return };
         let name = registry.name("box");
         world.berth(&["tag", "box", &name]).ok();
         world.berth(&["push", "-q", &name]).ok();
@@ -110,10 +110,12 @@ fn dockers_own_client_pulls_and_pushes() {
     docker(&["rmi", &name]).ok();
     let pulled = docker(&["pull", &name]).ok().text();
     assert!(pulled.contains("Pulling from box") && pulled.contains("Status: Downloaded newer image"), "{pulled}");
-    let events =
-        docker(&["events", "--since", "1h", "--until", "0s", "--filter", "type=image", "--format", "{{.Action}}"]);
-    let events = events.ok().lines();
-    assert!(events.contains(&"push".to_owned()) && events.contains(&"pull".to_owned()), "{events:?}");
+    // What is asked for ends with the last whole second.
+    let filter = ["events", "--since", "1h", "--until", "0s", "--filter", "type=image", "--format", "{{.Action}}"];
+    eventually("there are events", LIMIT, || {
+        let events = docker(&filter).ok().lines();
+        ["push", "pull"].iter().all(|action| events.iter().any(|event| event == action))
+    });
     assert_eq!(docker(&["run", "--rm", "--pull", "always", "-q", &name, "echo", "yes"]).ok().text(), "yes");
     docker(&["pull", &registry.name("none")]).refused(1, &["not found"]);
 }
