@@ -20,7 +20,6 @@ pub mod terminal;
 cfg_if::cfg_if! {
     if #[cfg(target_os = "linux")] {
         mod child;
-        pub mod emulation;
         pub mod fd;
         pub mod kernel;
         pub mod kernel_file;

@@ -7,7 +7,6 @@ use std::sync::OnceLock;
 /// Everything that can be pretended away. A probe or wrapper that has a fallback names its facility here.
 pub const FACILITIES: &[&str] = &[
     "aufs",
-    "binfmt-misc",
     "btrfs",
     "btrfs-search",
     "cgroup",
@@ -38,7 +37,6 @@ pub const FACILITIES: &[&str] = &[
     "packet-socket",
     "pidfd",
     "pivot_root",
-    "qemu",
     "reflink",
     "seccomp",
     "splice",

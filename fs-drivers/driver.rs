@@ -139,6 +139,11 @@ pub trait Driver: Send + Sync {
     /// A faster way to find a layer's changes than comparing two whole trees.
     fn differ(&self) -> Option<&dyn Differ>;
 
+    /// Filling a layer while those below it are being filled.
+    fn inheritor(&self) -> Option<&dyn Inheritor> {
+        None
+    }
+
     /// What `info` shows of the driver besides what its probe found: names and values.
     fn status(&self) -> Vec<(&'static str, String)> {
         Vec::new()
@@ -168,6 +173,14 @@ pub trait Differ {
         parents: &[LayerId],
         visit: &mut dyn FnMut(Change<'_>) -> io::Result<()>,
     ) -> Result<()>;
+}
+
+/// Of a driver whose layers hold nothing of those below but the attributes of the root directory: they may be prepared and
+/// filled in any order, one after the other or all at once.
+pub trait Inheritor {
+    /// Gives the root of `id`, which is filled, the attributes of its nearest parent's, and brings that to the disk. For a layer
+    /// whose archive says nothing of the root ([`crate::diff::Unpacked::root`]), once its parent is filled. Idempotent.
+    fn inherit(&self, id: &LayerId, parents: &[LayerId]) -> Result<()>;
 }
 
 /// One difference between a layer and what it stands on.

@@ -37,7 +37,7 @@ cfg_if::cfg_if! {
 }
 
 pub use driver::{
-    Access, Change, ChangeKind, Differ, Driver, DriverOptions, Entry, LayerId, LayerOptions, OptionPairs, ReadSize,
-    Usage, Whiteouts,
+    Access, Change, ChangeKind, Differ, Driver, DriverOptions, Entry, Inheritor, LayerId, LayerOptions, OptionPairs,
+    ReadSize, Usage, Whiteouts,
 };
 pub use error::{Error, Result};

@@ -13,9 +13,11 @@ pub use syscalls::Syscalls;
 cfg_if::cfg_if! {
     if #[cfg(target_arch = "x86_64")] {
         mod x86_64;
+        mod x86_level;
         use x86_64 as native;
     } else if #[cfg(target_arch = "x86")] {
         mod x86;
+        mod x86_level;
         use x86 as native;
     } else if #[cfg(target_arch = "aarch64")] {
         mod aarch64;
@@ -34,7 +36,12 @@ cfg_if::cfg_if! {
 /// GOARCH, as the OCI image specification names architectures.
 pub const OCI_ARCHITECTURE: &str = native::OCI_ARCHITECTURE;
 
-/// The ABIs by which a program can call the kernel on this machine: the first is native, the others compat.
+/// The level of the x86-64 psABI that this processor reaches, 1 to 4; 1 on other architectures.
+pub fn x86_level() -> u8 {
+    native::x86_level()
+}
+
+/// The ABIs by which a program can call the kernel on this machine: the first is berth's own, the others those beside it.
 pub fn native_abis() -> &'static [&'static Abi] {
     native::ABIS
 }

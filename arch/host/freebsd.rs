@@ -26,6 +26,11 @@ pub(super) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Linux programs of either kind are not looked for.
+pub(super) fn runs_32_bit_programs() -> bool {
+    false
+}
+
 pub(super) fn memory() -> u64 {
     sysctl::number("hw.physmem").unwrap_or(0)
 }

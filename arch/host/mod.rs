@@ -16,7 +16,7 @@ cfg_if::cfg_if! {
 
 use serde::Serialize;
 
-pub use platform::Platform;
+pub use platform::{Platform, runnable};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Host {
@@ -69,7 +69,7 @@ impl Host {
 }
 
 impl Kernel {
-    pub(crate) fn parse(release: &str) -> Self {
+    fn parse(release: &str) -> Self {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
         let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         Self { release: release.to_owned(), version }

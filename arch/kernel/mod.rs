@@ -4,6 +4,7 @@
 //! child that ends at once; only `berth doctor` and `berth info` call them, never the path of `berth run`. What
 //! wraps a facility with its fallback lives elsewhere (`fd`, `process`, `root_dir`, `mount`).
 
+pub mod binfmt;
 pub mod cgroup;
 pub mod clone3;
 pub mod close_range;
@@ -52,7 +53,6 @@ pub const PROBES: &[Entry] = &[
     ("pidfd", "names a process without a race", || pidfd::probe().map(none)),
     ("close_range", "keeps descriptors out of containers in one call", || close_range::probe().map(none)),
     ("statx", "tells mounts and birth times", || statx::probe().map(|fields| fields.join(", "))),
-    ("emulation", "runs images of other architectures", crate::emulation::probe),
     ("copy_file_range", "copies without passing through the program", || copy_file_range::probe().map(none)),
 ];
 

@@ -22,8 +22,7 @@ const BY_ARCHITECTURE: &[(&[&str], &[&str])] = &[
         &["arm", "arm64"],
         &["arm_fadvise64_64", "arm_sync_file_range", "breakpoint", "cacheflush", "set_tls", "sync_file_range2"],
     ),
-    (&["amd64"], &["arch_prctl"]),
-    (&["amd64", "386"], &["modify_ldt"]),
+    (&["amd64", "386"], &["arch_prctl", "modify_ldt"]),
     (&["riscv64"], &["riscv_flush_icache"]),
 ];
 

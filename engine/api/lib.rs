@@ -6,7 +6,6 @@
 
 pub mod check;
 pub mod doctor;
-pub mod emulation;
 pub mod filters;
 pub mod query;
 pub mod stream;

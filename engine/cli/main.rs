@@ -1,5 +1,5 @@
 //! The one program. Which role it plays is decided here, before a runtime or a logger is started: a container's
-//! monitor, the server of its file system, an init inside it, what starts a foreign program there, what LXC starts in one, what keeps an ordinary user's
+//! monitor, the server of its file system, an init inside it, what LXC starts in one, what keeps an ordinary user's
 //! namespaces, an OCI runtime for other engines, or the command line,
 //! which is a client of the HTTP API.
 //!
@@ -7,11 +7,11 @@
 //! `output/` tables and templates.
 
 mod commands;
-mod emulate;
 mod hello;
 mod init;
 mod options;
 mod output;
+mod registry;
 mod session;
 mod streams;
 mod sys;
@@ -28,7 +28,6 @@ fn main() -> ExitCode {
         Some("berth-monitor") => berth_monitor::main(arguments),
         Some(berth_fs_drivers::fuse::ROLE) => berth_fs_drivers::fuse::main(arguments),
         Some("docker-init") => init::main(arguments),
-        Some("berth-emulate") => emulate::main(arguments),
         Some(berth_rootless::ROLE) => berth_rootless::main(arguments),
         Some(berth_oci::ROLE) => berth_oci::main(arguments),
         _ => match arguments.next() {

@@ -91,6 +91,25 @@ impl Client {
         Ok(self.send(request).await?.1)
     }
 
+    /// As [`Client::stream`] without a body, with further headers.
+    pub async fn stream_with(
+        &self,
+        method: Method,
+        path: &str,
+        query: &impl Serialize,
+        headers: &[(&'static str, String)],
+    ) -> Result<Response<Incoming>> {
+        let mut request = self.request(method, path, query, full(Vec::new()), None)?;
+        for (name, value) in headers {
+            let value = value.parse().map_err(|_| Error::Encode {
+                path: path.to_owned(),
+                message: format!("the value of {name} is no header's"),
+            })?;
+            request.headers_mut().insert(*name, value);
+        }
+        Ok(self.send(request).await?.1)
+    }
+
     /// A POST whose connection becomes the program's streams. The second value is the answer's content type.
     pub async fn upgrade(
         &self,

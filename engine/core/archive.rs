@@ -146,7 +146,7 @@ impl Engine {
     }
 
     /// Calls `f` with the container's root, with everything that is mounted into it.
-    pub(crate) fn in_root<T: Send>(
+    fn in_root<T: Send>(
         &self,
         container: &Container,
         access: Access,

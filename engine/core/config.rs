@@ -9,7 +9,7 @@ use berth_store::Paths;
 use serde::Deserialize;
 
 use crate::settings::storage;
-use crate::{Error, Result};
+use crate::{Error, Result, registries};
 
 /// What an engine is opened with.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct EngineConfig {
     pub backends: Registry,
     /// How packets get to and from containers' networks, or several ways; `None`: the best that works.
     pub packet_path: Option<String>,
+    /// What is known of registries.
+    pub registries: berth_distribution::Config,
     /// Refuse what would otherwise be a warning about limits.
     pub strict: bool,
     pub log_driver: String,
@@ -59,6 +61,8 @@ struct File {
     #[serde(default)]
     network: Network,
     log: Option<Log>,
+    #[serde(default)]
+    registries: registries::Settings,
     /// Folders instead of Docker's.
     plugin_folders: Option<Vec<PathBuf>>,
 }
@@ -125,6 +129,7 @@ impl EngineConfig {
             isolation: None,
             backends: Registry::default(),
             packet_path: None,
+            registries: berth_distribution::Config::default(),
             strict: false,
             log_driver: "json-file".to_owned(),
             log_options: BTreeMap::new(),
@@ -195,6 +200,7 @@ impl EngineConfig {
         self.isolation = file.isolation.map(Choice::into_text).or(self.isolation.take());
         self.backends.extend(file.backends);
         self.packet_path = file.network.packet_path.map(Choice::into_text).or(self.packet_path.take());
+        file.registries.apply(&mut self.registries);
         if let Some(folders) = file.plugin_folders {
             self.plugin_folders = folders;
         }
@@ -223,6 +229,7 @@ fn parse(text: &str, path: &Path) -> Result<File> {
     if let Some(isolation) = file.isolation.clone() {
         file.backends.check_names(&isolation.into_text()).map_err(|error| in_file(&error))?;
     }
+    file.registries.check(path)?;
     for folder in [&file.root, &file.run].into_iter().flatten() {
         if !folder.is_absolute() {
             let folder = folder.display();

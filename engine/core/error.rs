@@ -17,6 +17,9 @@ pub enum Error {
     /// What is to be written is read-only.
     #[error("{0}")]
     Forbidden(String),
+    /// A registry does not know who asks, or does not let him.
+    #[error("{0}")]
+    Unauthorized(String),
     /// It is so already (started, stopped): HTTP 304, no message on the wire.
     #[error("{0}")]
     NotModified(String),
@@ -76,6 +79,9 @@ impl From<berth_image::Error> for Error {
             Image::Conflict(message) => Self::Conflict(message),
             Image::InvalidArgument(message) => Self::InvalidArgument(message),
             Image::Unsupported(message) => Self::Unsupported(message),
+            Image::Unreachable(message) => Self::Unavailable(message),
+            Image::Denied(message) => Self::Unauthorized(message),
+            Image::Stopped => Self::Unavailable(error.to_string()),
             Image::Store(error) => Self::Store(error),
             Image::Driver(error) => error.into(),
             Image::Stream { ref source, .. } => match source.kind() {

@@ -84,7 +84,7 @@ impl Engine {
         .collect()
     }
 
-    fn emit_image(&self, action: &str, id: &str, name: &str) {
+    pub(crate) fn emit_image(&self, action: &str, id: &str, name: &str) {
         let attributes = [("name".to_owned(), name.to_owned())].into_iter().filter(|(_, name)| !name.is_empty());
         self.emit("image", action, id, attributes.collect());
     }

@@ -133,9 +133,21 @@ impl Engine {
             mem_total: signed(host.memory),
             index_server_address: Some(INDEX_SERVER.to_owned()),
             registry_config: Some(RegistryServiceConfig {
-                insecure_registry_cidrs: Some(Vec::new()),
+                insecure_registry_cidrs: Some(
+                    std::iter::once("127.0.0.0/8")
+                        .chain(
+                            self.config()
+                                .registries
+                                .insecure
+                                .iter()
+                                .map(String::as_str)
+                                .filter(|name| name.contains('/')),
+                        )
+                        .map(str::to_owned)
+                        .collect(),
+                ),
                 index_configs: Some(HashMap::new()),
-                mirrors: Some(Vec::new()),
+                mirrors: self.config().registries.mirrors.get("docker.io").cloned().or(Some(Vec::new())),
             }),
             http_proxy: Some(String::new()),
             https_proxy: Some(String::new()),

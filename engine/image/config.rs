@@ -36,15 +36,6 @@ pub struct ImageConfig {
     pub history: Vec<History>,
 }
 
-impl ImageConfig {
-    /// `linux/arm64/v8`.
-    pub fn platform(&self) -> String {
-        let variant = self.variant.as_deref().filter(|variant| !variant.is_empty());
-        let rest = variant.map(|variant| format!("/{variant}")).unwrap_or_default();
-        format!("{}/{}{rest}", self.os, self.architecture)
-    }
-}
-
 /// How containers of the image run unless told otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

@@ -84,18 +84,25 @@ pub(crate) fn chain_id(parent: Option<&Digest>, diff_id: &Digest) -> Digest {
     }
 }
 
-pub(crate) struct Hasher(Sha256);
+/// Makes a digest of what comes piece by piece.
+pub struct Hasher(Sha256);
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Hasher {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self(Sha256::new())
     }
 
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    pub(crate) fn finish(self) -> Digest {
+    pub fn finish(self) -> Digest {
         use std::fmt::Write;
         let mut text = String::with_capacity(71);
         text.push_str("sha256:");
@@ -118,18 +125,26 @@ impl std::io::Write for Hasher {
 }
 
 /// Digests and counts what is read through it.
-pub(crate) struct HashingReader<R> {
+pub struct HashingReader<R> {
     inner: R,
     hasher: Hasher,
     bytes: u64,
 }
 
 impl<R: std::io::Read> HashingReader<R> {
-    pub(crate) fn new(inner: R) -> Self {
+    pub fn new(inner: R) -> Self {
         Self { inner, hasher: Hasher::new(), bytes: 0 }
     }
 
-    pub(crate) fn finish(self) -> (Digest, u64) {
+    pub fn get_ref(&self) -> &R {
+        &self.inner
+    }
+
+    pub fn get_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
+    pub fn finish(self) -> (Digest, u64) {
         (self.hasher.finish(), self.bytes)
     }
 }

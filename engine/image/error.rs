@@ -18,6 +18,15 @@ pub enum Error {
     InvalidArgument(String),
     #[error("{0}")]
     Unsupported(String),
+    /// What others were to give did not come: a registry that cannot be reached, a connection that broke.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Access was denied by others.
+    #[error("{0}")]
+    Denied(String),
+    /// Somebody asked for the work to end.
+    #[error("stopped")]
+    Stopped,
     #[error(transparent)]
     Store(#[from] berth_store::Error),
     #[error(transparent)]
@@ -27,6 +36,13 @@ pub enum Error {
     Stream { action: &'static str, object: String, source: io::Error },
     #[error("{action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl Error {
+    /// Whether the same may succeed another time, with what there is of it by now.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Stopped)
+    }
 }
 
 impl From<rusqlite::Error> for Error {

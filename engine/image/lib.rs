@@ -12,14 +12,17 @@ mod compression;
 pub mod config;
 mod digest;
 mod error;
+pub mod formats;
 mod hello;
 mod images;
 mod import;
 mod layers;
 mod pipe;
+pub mod platform;
 mod progress;
 pub mod reference;
 mod spool;
+mod transfer;
 
 use std::sync::Arc;
 
@@ -28,10 +31,11 @@ use berth_fs_drivers::Driver;
 use berth_store::Store;
 
 pub use archive::{LoadOptions, Loaded};
+pub use berth_fs_drivers::Error as DriverError;
 pub use commit::CommitOptions;
-pub use compression::decompress;
+pub use compression::{decompress, decompress_layer};
 pub use config::{Healthcheck, History, ImageConfig, RootFs, RunConfig};
-pub use digest::{Digest, ImageId};
+pub use digest::{Digest, Hasher, HashingReader, ImageId};
 pub use error::{Error, Result};
 pub use hello::{HELLO, HELLO_PROGRAM};
 pub use images::{
@@ -39,9 +43,10 @@ pub use images::{
     Summary, Users,
 };
 pub use import::ImportOptions;
-pub use layers::{Checked, ContainerLayer, Damaged, Moved, Visit};
+pub use layers::{Checked, ContainerLayer, Damaged, Gathering, Moved, Supplier, Take, Visit};
 pub use progress::{OnProgress, Progress};
 pub use reference::Reference;
+pub use transfer::{Incoming, KnownBlob, Outgoing, check_config};
 
 /// The images and layers of one state folder. Cheap to make; holds no state of its own.
 #[derive(Clone)]
@@ -52,13 +57,18 @@ pub struct ImageStore {
 }
 
 impl ImageStore {
-    /// `platform` is what is chosen of images for several, and what imported ones are said to be for.
+    /// `platform` is what imported images are said to be for.
     pub fn new(store: Arc<Store>, driver: Arc<dyn Driver>, platform: Platform) -> Self {
         Self { store, driver, platform }
     }
 
     pub fn driver(&self) -> &dyn Driver {
         &*self.driver
+    }
+
+    /// The folder that everything is kept in.
+    pub fn state_folder(&self) -> &std::path::Path {
+        &self.store.paths().state
     }
 
     pub fn platform(&self) -> &Platform {

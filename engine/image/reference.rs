@@ -62,6 +62,17 @@ impl Reference {
         Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
+    /// From a repository as the store keeps it.
+    pub(crate) fn of_digest(repository: &str, digest: Digest) -> Self {
+        let (domain, path) = repository.split_once('/').unwrap_or((DEFAULT_DOMAIN, repository));
+        Self { domain: domain.to_owned(), path: path.to_owned(), tag: None, digest: Some(digest) }
+    }
+
+    /// The same repository by a digest.
+    pub fn with_digest(&self, digest: Digest) -> Self {
+        Self { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
     /// From a repository and tag as the store keeps them.
     pub(crate) fn from_parts(repository: &str, tag: &str) -> Self {
         let (domain, path) = repository.split_once('/').unwrap_or((DEFAULT_DOMAIN, repository));

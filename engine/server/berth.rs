@@ -1,8 +1,5 @@
 //! berth's own additions to the API.
 
-use berth_api::emulation::Installation;
-use berth_core::emulation::Source;
-
 use crate::blocking::run;
 use crate::call::Call;
 use crate::reply::{self, Reply};
@@ -37,27 +34,4 @@ pub(crate) async fn migrate_storage(call: Call) -> Result<Reply, Failure> {
         Ok(())
     })
     .await
-}
-
-pub(crate) async fn emulators(call: Call) -> Result<Reply, Failure> {
-    Ok(reply::ok(&run(move || Ok::<_, Failure>(call.engine.emulators())).await?))
-}
-
-pub(crate) async fn install_emulation(mut call: Call) -> Result<Reply, Failure> {
-    let asked: Installation = call.required_json().await?;
-    let source = match (asked.file, asked.image) {
-        (Some(_), Some(_)) => return Err(Failure::bad_request("a file or an image can be named, not both")),
-        (Some(file), None) => Source::File(file.into()),
-        (None, Some(image)) => Source::Image(image),
-        (None, None) => Source::Host,
-    };
-    let engine = call.engine;
-    Ok(reply::ok(&run(move || engine.install_emulation(&asked.architectures, &source)).await?))
-}
-
-/// `architectures`: separated by commas; none means all that were installed.
-pub(crate) async fn remove_emulation(call: Call) -> Result<Reply, Failure> {
-    let names = call.query.get("architectures").unwrap_or_default();
-    let names: Vec<String> = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    Ok(reply::ok(&run(move || call.engine.remove_emulation(&names)).await?))
 }

@@ -12,13 +12,10 @@ use serde_json::{Value, json};
 
 use crate::blocking::{self, run};
 use crate::call::Call;
+use crate::registries;
 use crate::reply::{self, Reply, TAR};
 use crate::status::Failure;
 use crate::told::told;
-
-/// What everything that needs a registry answers.
-pub(crate) const NO_REGISTRY: &str = "registries are not supported yet: images cannot be pulled, pushed or searched \
-                                      for; use import or load";
 
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
@@ -168,63 +165,32 @@ pub(crate) async fn prune(call: Call) -> Result<Reply, Failure> {
 }
 
 /// `linux/arm64/v8`, or an OCI platform as JSON.
-fn platform(call: &Call) -> Result<Option<Platform>, Failure> {
-    let Some(text) = call.query.get("platform") else { return Ok(None) };
-    let invalid = || Failure::bad_request(format!("invalid platform {text:?}: expected OS/ARCH or OS/ARCH/VARIANT"));
-    let (os, architecture, variant) = if text.starts_with('{') {
-        let value: Value = serde_json::from_str(text).map_err(|_| invalid())?;
+pub(crate) fn platform(call: &Call) -> Result<Option<Platform>, Failure> {
+    let Some(text) = call.query.get("platform").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let text = if text.starts_with('{') {
+        let invalid =
+            |_| Failure::bad_request(format!("invalid platform {text:?}: expected OS/ARCH or OS/ARCH/VARIANT"));
+        let value: Value = serde_json::from_str(text).map_err(invalid)?;
         let part = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        (part("os"), part("architecture"), part("variant"))
+        let variant = part("variant");
+        let slash = if variant.is_empty() { "" } else { "/" };
+        format!("{}/{}{slash}{variant}", part("os"), part("architecture"))
     } else {
-        let mut parts = text.split('/').map(str::to_owned);
-        let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let variant = parts.next().unwrap_or_default();
-        if parts.next().is_some() {
-            return Err(invalid());
-        }
-        (os, architecture, variant)
+        text.to_owned()
     };
-    if os.is_empty() || architecture.is_empty() {
-        return Err(invalid());
-    }
-    Ok(Some(Platform { os, architecture, variant: (!variant.is_empty()).then_some(variant) }))
+    text.parse().map(Some).map_err(Failure::bad_request)
 }
 
 pub(crate) async fn create(call: Call) -> Result<Reply, Failure> {
     if let Some(image) = call.query.get("fromImage") {
         let name = image.to_owned();
-        return pull(call, name).await;
+        return registries::pull(call, name).await;
     }
     match call.query.get("fromSrc") {
         Some("-") => import(call).await,
         Some(_) => Err(Failure::unsupported("importing from a URL is not supported; fetch it and import from -")),
         None => Err(Failure::bad_request("missing fromImage or fromSrc")),
     }
-}
-
-/// Only the image that is part of the program can be had without a registry.
-async fn pull(call: Call, name: String) -> Result<Reply, Failure> {
-    let engine = call.engine.clone();
-    let tag = call.query.get("tag").map(str::to_owned);
-    let (name, found) = run(move || {
-        let reference: Reference = name.parse::<Reference>()?;
-        let reference = match tag.filter(|tag| !tag.contains(':')) {
-            Some(tag) => reference.with_tag(&tag)?,
-            None => reference.with_default_tag(),
-        };
-        let name = reference.familiar();
-        let found = engine.images().ensure_hello(&name)?;
-        Ok::<_, Failure>((name, found))
-    })
-    .await?;
-    if !found {
-        return Err(Failure::unsupported(format!("pull {name}: {NO_REGISTRY}")));
-    }
-    told(call, move |_, _, lines| {
-        lines.send(&json!({ "status": format!("Status: {name} is part of berth itself") }));
-        Ok(())
-    })
-    .await
 }
 
 async fn import(call: Call) -> Result<Reply, Failure> {

@@ -22,6 +22,7 @@ mod listener;
 mod logs;
 mod networks;
 mod notify;
+mod registries;
 mod reply;
 mod route;
 mod stats;

@@ -5,7 +5,9 @@ use hyper::{Method, StatusCode};
 use crate::call::Call;
 use crate::reply::Reply;
 use crate::status::Failure;
-use crate::{archive, attach, berth, containers, events, exec, images, logs, networks, stats, system, volumes};
+use crate::{
+    archive, attach, berth, containers, events, exec, images, logs, networks, registries, stats, system, volumes,
+};
 
 /// Answers one request. Names of images may hold slashes, so the table is a `match` on the path's segments.
 pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
@@ -18,11 +20,8 @@ pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
         ("GET", ["info"]) => system::info(call).await,
         ("GET", ["events"]) => events::events(call).await,
         ("GET", ["system", "df"]) => system::disk_usage(call).await,
-        ("POST", ["auth"]) => system::auth(),
+        ("POST", ["auth"]) => registries::log_in(call).await,
         ("GET", ["berth", "doctor"]) => berth::doctor(call).await,
-        ("GET", ["berth", "emulation"]) => berth::emulators(call).await,
-        ("POST", ["berth", "emulation"]) => berth::install_emulation(call).await,
-        ("DELETE", ["berth", "emulation"]) => berth::remove_emulation(call).await,
         ("GET", ["berth", "check"]) => berth::check(call, false).await,
         ("GET", ["berth", "storage", "check"]) => berth::check_storage(call, false).await,
         ("POST", ["berth", "storage", "check"]) => berth::check_storage(call, true).await,
@@ -66,14 +65,16 @@ pub(crate) async fn answer(call: Call) -> Result<Reply, Failure> {
         ("POST", ["images", "load"]) => images::load(call).await,
         ("POST", ["images", "prune"]) => images::prune(call).await,
         ("GET", ["images", "get"]) => images::save_many(call).await,
-        ("GET", ["images", "search"]) => Err(Failure::unsupported(images::NO_REGISTRY)),
+        ("GET", ["images", "search"]) => Err(Failure::unsupported(
+            "searching registries is not supported: name the image, or look at the registry's own pages",
+        )),
         ("GET", ["images", name @ .., "json"]) => images::inspect(call, &name.join("/")).await,
         ("GET", ["images", name @ .., "history"]) => images::history(call, &name.join("/")).await,
         ("GET", ["images", name @ .., "get"]) => images::save_one(call, &name.join("/")).await,
         ("POST", ["images", name @ .., "tag"]) => images::tag(call, &name.join("/")).await,
-        ("POST", ["images", _, .., "push"]) => Err(Failure::unsupported(images::NO_REGISTRY)),
+        ("POST", ["images", name @ .., "push"]) => registries::push(call, &name.join("/")).await,
         ("DELETE", ["images", name @ ..]) => images::remove(call, &name.join("/")).await,
-        ("GET", ["distribution", _, .., "json"]) => Err(Failure::unsupported(images::NO_REGISTRY)),
+        ("GET", ["distribution", name @ .., "json"]) => registries::look_up(call, &name.join("/")).await,
         ("POST", ["commit"]) => images::commit(call).await,
         // There is no cache to prune; `docker system prune` asks for it.
         ("POST", ["build", "prune"]) => {

@@ -56,6 +56,7 @@ impl From<Error> for Failure {
             Error::Conflict(_) => StatusCode::CONFLICT,
             Error::InvalidArgument(_) => StatusCode::BAD_REQUEST,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
+            Error::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Error::NotModified(_) => StatusCode::NOT_MODIFIED,
             // Docker's statuses for a program that is not there or cannot be run; clients make 127 and 126 of them
             // by the message.

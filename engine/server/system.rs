@@ -85,7 +85,3 @@ pub(crate) async fn disk_usage(call: Call) -> Result<Reply, Failure> {
     }
     Ok(reply::ok(&answer))
 }
-
-pub(crate) fn auth() -> Result<Reply, Failure> {
-    Err(Failure::unsupported("logging in to registries is not supported yet"))
-}

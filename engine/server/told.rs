@@ -26,6 +26,11 @@ impl Lines<'_> {
         let _ = writeln!(self.writer, "{value}").and_then(|()| self.writer.flush());
     }
 
+    /// Whether nobody listens any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.writer.is_closed()
+    }
+
     fn begin(&mut self, with: Result<(), Error>) {
         if let Some(begin) = self.begin.take() {
             let _ = begin.send(with);

@@ -71,11 +71,6 @@ impl Paths {
         self.state.join("content")
     }
 
-    /// Interpreters for other machines' programs, by QEMU's name for the machine.
-    pub fn emulation(&self) -> PathBuf {
-        self.state.join("emulation")
-    }
-
     /// Scratch space on the state's file system; emptied by whoever finds it unlocked.
     pub fn scratch(&self) -> PathBuf {
         self.state.join("tmp")

@@ -17,7 +17,7 @@ use crate::error::At;
 use crate::folder::Folder;
 use crate::stacked::{self, DIFF};
 use crate::tree;
-use crate::{Access, Change, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage, Whiteouts};
+use crate::{Access, Change, Differ, Driver, Entry, Inheritor, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry =
     Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, options: None, caution: None };
@@ -93,8 +93,18 @@ impl Driver for Aufs {
         Ok(Some(self.diff(id)))
     }
 
+    fn inheritor(&self) -> Option<&dyn Inheritor> {
+        Some(self)
+    }
+
     fn differ(&self) -> Option<&dyn Differ> {
         Some(self)
+    }
+}
+
+impl Inheritor for Aufs {
+    fn inherit(&self, id: &LayerId, parents: &[LayerId]) -> Result<()> {
+        stacked::inherit(&self.folder, id, parents)
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Unpacked {
     pub entries: u64,
     /// Devices, attributes and owners that this host does not let us make.
     pub skipped: u64,
+    /// Whether the archive says what the root directory is.
+    pub root: bool,
 }
 
 /// Unpacks `archive` (tar, not compressed) into a layer and reads it to its end. Paths that go through a link of the
@@ -165,6 +167,7 @@ impl<R: Read> Unpacker<'_, R> {
             if member.kind != Kind::Directory {
                 return Err(self.reader.wrong("the root of a layer must be a directory"));
             }
+            self.done.root = true;
             return self.directory_attributes(member, path, false);
         }
         self.plain(member, path)

@@ -23,7 +23,7 @@ pub use self::activation::{Activation, Starting, Waiting};
 pub use self::options::TYPE;
 pub use self::server::{ROLE, main};
 use crate::stacked::Layered;
-use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage, Whiteouts};
+use crate::{Access, Differ, Driver, Entry, Inheritor, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry = Entry {
     name: NAME,
@@ -86,6 +86,10 @@ impl Driver for Fuse {
 
     fn directory(&self, id: &LayerId) -> Result<Option<PathBuf>> {
         self.layered.directory(id).map(Some)
+    }
+
+    fn inheritor(&self) -> Option<&dyn Inheritor> {
+        Some(&self.layered)
     }
 
     fn differ(&self) -> Option<&dyn Differ> {

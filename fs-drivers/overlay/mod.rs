@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::error::At;
 use crate::stacked::{self, DIFF, Layered, WORK};
-use crate::{Access, Differ, Driver, Entry, LayerId, LayerOptions, Result, Usage, Whiteouts};
+use crate::{Access, Differ, Driver, Entry, Inheritor, LayerId, LayerOptions, Result, Usage, Whiteouts};
 
 pub(crate) const ENTRY: Entry =
     Entry { name: NAME, probe: probe::probe, unasked: probe::probe, open, options: None, caution: None };
@@ -121,6 +121,10 @@ impl Driver for Overlay {
 
     fn directory(&self, id: &LayerId) -> Result<Option<PathBuf>> {
         self.layered.directory(id).map(Some)
+    }
+
+    fn inheritor(&self) -> Option<&dyn Inheritor> {
+        Some(&self.layered)
     }
 
     fn differ(&self) -> Option<&dyn Differ> {

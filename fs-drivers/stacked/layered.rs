@@ -10,7 +10,7 @@ use super::DIFF;
 use crate::error::At;
 use crate::folder::Folder;
 use crate::tree;
-use crate::{Change, Differ, LayerId, Result, Usage, Whiteouts};
+use crate::{Change, Differ, Inheritor, LayerId, Result, Usage, Whiteouts};
 
 /// The working directory.
 pub(crate) const WORK: &str = "w";
@@ -80,5 +80,11 @@ impl Differ for Layered {
         visit: &mut dyn FnMut(Change<'_>) -> io::Result<()>,
     ) -> Result<()> {
         super::changes(&self.folder, self.form, id, parents, visit)
+    }
+}
+
+impl Inheritor for Layered {
+    fn inherit(&self, id: &LayerId, parents: &[LayerId]) -> Result<()> {
+        super::inherit(&self.folder, id, parents)
     }
 }

@@ -42,6 +42,16 @@ pub(crate) fn lower(folder: &Folder, form: Whiteouts, parents: &[LayerId], room:
 /// layer.
 pub(crate) fn create(folder: &Folder, id: &LayerId, parents: &[LayerId]) -> Result<()> {
     folder.create_in(id, DIFF, Mode::from_raw_mode(0o755))?;
+    take_over(folder, id, parents)
+}
+
+/// See [`crate::Inheritor`].
+pub(crate) fn inherit(folder: &Folder, id: &LayerId, parents: &[LayerId]) -> Result<()> {
+    take_over(folder, id, parents)?;
+    rustix::fs::fsync(folder.open_in(id, DIFF)?).at("sync", folder.layer_path(id).join(DIFF))
+}
+
+fn take_over(folder: &Folder, id: &LayerId, parents: &[LayerId]) -> Result<()> {
     let Some(parent) = parents.first() else { return Ok(()) };
     let below = folder.layer_path(parent).join(DIFF);
     let meta = Meta::at(folder.fd(), OsStr::new(&format!("{parent}/{DIFF}"))).at("look at", below)?;

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use berth_api::models::ContainerCreateResponse;
-use berth_client::{Client, Method};
+use berth_client::Client;
+use berth_image::Reference;
 
+use super::pull::Says;
 use super::{Act, Exit};
 use crate::options::container::ContainerArgs;
 use crate::options::creation::Creation;
@@ -67,6 +69,10 @@ async fn make(client: &Client, creation: &Creation) -> anyhow::Result<ContainerC
     let path = "/containers/create";
     match client.post(path, &query, &creation.body).await {
         Err(error) if creation.pull == "missing" && is_missing_image(&error) => {
+            if !creation.quiet && error.to_string().starts_with("No such image") {
+                let name = image.parse::<Reference>()?.with_default_tag().familiar();
+                eprintln!("Unable to find image '{name}' locally");
+            }
             pull(client, creation, image).await?;
             Ok(client.post(path, &query, &creation.body).await?)
         }
@@ -74,21 +80,18 @@ async fn make(client: &Client, creation: &Creation) -> anyhow::Result<ContainerC
     }
 }
 
+/// Also where the name means an image for another platform than was asked for.
 fn is_missing_image(error: &berth_client::Error) -> bool {
-    error.status() == Some(404) && error.to_string().starts_with("No such image")
+    let text = error.to_string();
+    let other_platform = text.ends_with(')') && text.contains("does not provide the specified platform (");
+    error.status() == Some(404) && (text.starts_with("No such image") || other_platform)
 }
 
 /// What only says that the engine works goes to standard error: standard output is the container's.
 async fn pull(client: &Client, creation: &Creation, image: &str) -> anyhow::Result<()> {
-    let mut query = vec![("fromImage", image)];
-    query.extend(creation.platform.as_deref().map(|platform| ("platform", platform)));
-    let response = client.stream(Method::POST, "/images/create", &query, None, None).await?;
-    let say = |message: &serde_json::Value| {
-        if let (false, Some(status)) = (creation.quiet, message["status"].as_str()) {
-            eprintln!("{status}");
-        }
-    };
-    super::import::messages(response.into_body(), say).await
+    let reference = image.parse::<Reference>()?.with_default_tag();
+    let says = if creation.quiet { Says::Nothing } else { Says::Err };
+    super::pull::pull(client, &reference, creation.platform.as_deref(), says).await
 }
 
 fn open_id_file(path: &Path) -> anyhow::Result<std::fs::File> {

@@ -11,7 +11,6 @@ mod create;
 mod df;
 mod diff;
 mod each;
-mod emulation;
 mod ending;
 mod events;
 mod exec;
@@ -23,12 +22,15 @@ mod import;
 mod info;
 mod inspect;
 mod kill;
+mod login;
 mod logs;
+mod manifest;
 mod network;
 mod pause;
 mod port;
 mod prune;
 mod ps;
+mod pull;
 mod reap;
 mod rename;
 mod rm;
@@ -129,6 +131,8 @@ const SAVE: Verb = verb::<export::Save>("save", &[], "Save one or more images to
 const HISTORY: Verb = verb::<history::History>("history", &[], "Show the history of an image");
 const TAG: Verb = verb::<rmi::Tag>("tag", &[], "Create a tag that refers to an image");
 const EVENTS: Verb = verb::<events::Events>("events", &[], "Get real time events from the engine");
+const PULL: Verb = verb::<pull::Pull>("pull", &[], "Download an image from a registry");
+const PUSH: Verb = verb::<pull::Push>("push", &[], "Upload an image to a registry");
 const INFO: Verb = verb::<info::Info>("info", &[], "Display system-wide information");
 const DOCTOR: Verb = verb::<info::Doctor>("doctor", &[], "Say what this host offers, what was picked and why");
 
@@ -137,9 +141,13 @@ const TOP: &[Verb] = &[
     RUN,
     EXEC,
     verb::<ps::Ps>("ps", &[], "List containers"),
+    PULL,
+    PUSH,
     verb::<images::Images>("images", &[], "List images"),
     INFO,
     DOCTOR,
+    verb::<login::Login>("login", &[], "Authenticate to a registry"),
+    verb::<login::Logout>("logout", &[], "Log out from a registry"),
     verb::<version::Version>("version", &[], "Show the version information"),
     verb::<serve::Serve>("serve", &[], "Run the engine for others, on a socket"),
     ATTACH,
@@ -207,6 +215,8 @@ const IMAGE: &[Verb] = &[
     LOAD,
     verb::<images::Images>("ls", &["list"], "List images"),
     verb::<prune::PruneImages>("prune", &[], "Remove unused images"),
+    PULL,
+    PUSH,
     verb::<rmi::Rmi>("rm", &["remove"], "Remove one or more images"),
     SAVE,
     TAG,
@@ -250,16 +260,16 @@ const GROUPS: &[Group] = &[
         define: |command| with_verbs(command, CONTAINER, false, &|_| true),
     },
     Group {
-        name: "emulation",
-        about: "Manage the emulation of other architectures",
-        verbs: emulation::VERBS,
-        define: |command| with_verbs(command, emulation::VERBS, false, &|_| true),
-    },
-    Group {
         name: "image",
         about: "Manage images",
         verbs: IMAGE,
         define: |command| with_verbs(command, IMAGE, false, &|_| true),
+    },
+    Group {
+        name: "manifest",
+        about: "Manage manifests and manifest lists",
+        verbs: manifest::VERBS,
+        define: |command| with_verbs(command, manifest::VERBS, false, &|_| true),
     },
     Group {
         name: "network",

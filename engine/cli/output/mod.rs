@@ -6,6 +6,7 @@ pub(crate) mod natural;
 pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod template;
+pub(crate) mod transfer;
 
 use serde_json::Value;
 use template::Template;

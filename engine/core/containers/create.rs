@@ -1,11 +1,11 @@
 //! Creating a container.
 
 use berth_api::models::{ContainerCreateBody, ContainerCreateResponse};
-use berth_image::{Image, ImageId};
+use berth_image::ImageId;
 use rusqlite::{OptionalExtension, Transaction};
 
+use super::platform;
 use super::record::{self, Phase};
-use crate::emulation;
 use crate::networks::endpoints::{self, Asked};
 use crate::settings::{self, Checked, names, storage};
 use crate::volumes::Making;
@@ -27,21 +27,15 @@ impl Engine {
         };
         self.images().ensure_hello(&wanted)?;
         let image = self.images().resolve(&wanted)?;
-        let platform = platform.filter(|text| !text.is_empty());
-        if let Some(platform) = platform {
-            check_platform(platform, &image, &wanted)?;
+        let asked = platform.filter(|text| !text.is_empty());
+        if let Some(asked) = asked {
+            platform::check(asked, &image, &wanted)?;
         }
         let id = random_id()?;
         let Checked { mut config, mut host, mut warnings, network, networking, network_was_left_open } =
             settings::check(body, &image.config.config, &id, self.config(), self.host())?;
         config.image = Some(wanted);
-        let image_platform = image.config.platform();
-        if let Some(machine) = emulation::foreign(&image_platform) {
-            if platform.is_none() {
-                warnings.push(unasked(&image_platform, self.host()));
-            }
-            warnings.extend(self.emulation_warning(machine));
-        }
+        warnings.extend(platform::foreign(&image, self.host(), asked.is_some()));
         for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode].into_iter().flatten() {
             // Names change, and what was joined does not.
             if let Some(name) = mode.strip_prefix("container:") {
@@ -67,7 +61,6 @@ impl Engine {
             layer: None,
             config,
             host_config: host,
-            platform: Some(image_platform),
             phase: Phase::Creating,
             mounts,
         };
@@ -142,8 +135,8 @@ impl Engine {
         let mut points = container.mounts.take();
         transaction
             .prepare_cached(
-                "INSERT INTO containers (id, name, phase, created, image, layer, config, host_config, platform)
-                 VALUES (?1, ?2, 'creating', ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO containers (id, name, phase, created, image, layer, config, host_config)
+                 VALUES (?1, ?2, 'creating', ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute((
                 &container.id,
@@ -153,7 +146,6 @@ impl Engine {
                 container.layer,
                 serde_json::to_string(&container.config).map_err(json)?,
                 serde_json::to_string(&container.host_config).map_err(json)?,
-                &container.platform,
             ))?;
         for (position, asked) in (0..).zip(networks) {
             endpoints::insert(transaction, &container.id, position, &random_id()?, asked)?;
@@ -269,39 +261,4 @@ fn random(bytes: &mut [u8]) -> std::io::Result<()> {
         Ok(length) if length == bytes.len() => Ok(()),
         _ => std::fs::File::open("/dev/urandom")?.read_exact(bytes),
     }
-}
-
-fn check_platform(wanted: &str, image: &Image, name: &str) -> Result<()> {
-    let mut parts = wanted.split('/');
-    let os = parts.next().unwrap_or_default();
-    let (os, architecture) = match parts.next() {
-        Some(architecture) => (os, architecture),
-        // A lone word may be either.
-        None if os == "linux" => (os, image.config.architecture.as_str()),
-        None => ("linux", os),
-    };
-    let architecture = match architecture {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        "i386" | "i686" => "386",
-        "armhf" => "arm",
-        other => other,
-    };
-    let variant = parts.next();
-    let same_variant = variant.is_none_or(|v| image.config.variant.as_deref().is_none_or(|own| own == v));
-    if os != image.config.os || architecture != image.config.architecture || !same_variant {
-        return Err(Error::NotFound(format!(
-            "image with reference {name} was found but does not provide the specified platform ({wanted})"
-        )));
-    }
-    Ok(())
-}
-
-/// Docker's words.
-fn unasked(platform: &str, host: &berth_arch::Host) -> String {
-    format!(
-        "The requested image's platform ({platform}) does not match the detected host platform ({}) and no specific \
-         platform was requested",
-        host.platform
-    )
 }

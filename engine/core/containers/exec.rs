@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use super::attach::{Stream, detach_keys};
 use super::create::random_id;
 use super::record::Container;
-use crate::emulation;
 use crate::settings::{capabilities, mounts};
 use crate::spec::process::{console_size, environment, sets, user, working_directory};
 use crate::{Engine, Error, Result};
@@ -216,7 +215,7 @@ impl Engine {
             .set_terminal(Some(tty))
             .set_console_size(None)
             .set_user(user(&identity)?)
-            .set_args(Some(emulation::execution(&spec, config.cmd.clone().unwrap_or_default())))
+            .set_args(config.cmd.clone())
             .set_env(Some(environment(container, more, tty, &identity.home)));
         if let Some(folder) = config.working_dir.as_deref().filter(|folder| !folder.is_empty()) {
             process.set_cwd(working_directory(Some(folder)));

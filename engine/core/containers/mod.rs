@@ -12,6 +12,7 @@ mod exec;
 pub(crate) mod inside;
 mod inspect;
 pub mod list;
+mod platform;
 mod reconcile;
 pub mod record;
 pub mod remove;

@@ -18,8 +18,6 @@ pub struct Container {
     pub layer: Option<i64>,
     pub config: ContainerConfig,
     pub host_config: HostConfig,
-    /// Its image's: `linux/arm64/v8`. `None` of containers that were made before it was kept.
-    pub platform: Option<String>,
     pub(crate) phase: Phase,
     /// What is mounted, of a container whose `host_config` alone does not say it (volumes).
     pub(crate) mounts: Option<Vec<Point>>,
@@ -33,7 +31,7 @@ pub(crate) enum Phase {
     Removing,
 }
 
-pub(crate) const COLUMNS: &str = "id, name, created, image, layer, config, host_config, phase, mounts, platform";
+pub(crate) const COLUMNS: &str = "id, name, created, image, layer, config, host_config, phase, mounts";
 
 impl Container {
     pub(crate) fn from_row(row: &Row<'_>) -> Result<Self> {
@@ -56,7 +54,6 @@ impl Container {
                 Some(points) => Some(serde_json::from_str(points).map_err(broken)?),
                 None => None,
             },
-            platform: row.get(9)?,
         })
     }
 
@@ -180,7 +177,6 @@ pub(crate) mod tests {
             host_config: HostConfig::default(),
             phase: Phase::Ready,
             mounts: None,
-            platform: None,
         }
     }
 

@@ -10,6 +10,7 @@ use berth_monitor::state::boot_id;
 use berth_monitor::{State, Status, spawn_serving};
 use berth_network::Plan;
 
+use super::platform;
 use super::reconcile::wait_for_monitor;
 use super::record::{self, Container, Phase};
 use super::talk;
@@ -48,7 +49,10 @@ impl Engine {
             }
             Status::Created | Status::Exited => {}
         }
-        let started = self.launch(container);
+        // The image's record may be gone, and the container still runs.
+        let image = container.image.parse().ok().and_then(|id| self.images().get(&id).ok());
+        let started =
+            image.map_or(Ok(()), |image| platform::refuse_foreign(&image)).and_then(|()| self.launch(container));
         if let Err(error) = &started {
             self.waiting().remove(&container.id);
             self.note_failure(container, error);
@@ -66,7 +70,6 @@ impl Engine {
         self.clear_stillborn(container);
         let explicit = container.host_config.runtime.as_deref().filter(|name| !name.is_empty());
         let Selection { backend, isolation, .. } = self.config().backends.select(self.host(), explicit)?;
-        let emulation = self.emulation(container)?;
         let mount_point = match isolation.mount {
             // Each container's mounts are its own, so one place serves all.
             true => self.paths().mount_point(),
@@ -79,8 +82,7 @@ impl Engine {
         let modes = self.modes(container, isolation)?;
         let networks = self.prepare_networks(container, own_network)?;
         let volumes = self.mount_volumes(container)?;
-        let mut spec = self.make_spec(container, &modes, &networks, &volumes, &folder, &mount_point)?;
-        emulation.apply(&mut spec, container.host_config.init == Some(true))?;
+        let spec = self.make_spec(container, &modes, &networks, &volumes, &folder, &mount_point)?;
         let path = folder.join("config.json");
         let text =
             serde_json::to_vec(&spec).map_err(|error| Error::Internal(format!("encode the OCI spec: {error}")))?;

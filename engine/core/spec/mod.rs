@@ -10,8 +10,6 @@ mod mounts;
 pub(crate) mod process;
 pub(crate) mod resources;
 
-pub(crate) use mounts::program as program_mount;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

@@ -22,11 +22,6 @@ fn mount(destination: impl Into<PathBuf>, kind: &str, source: impl Into<PathBuf>
         .map_err(|error| Error::Internal(format!("make the OCI spec: {error}")))
 }
 
-/// A program of the host, at a place of its own inside.
-pub(crate) fn program(inside: &Path, source: &Path) -> Result<Mount> {
-    mount(inside, "bind", source, &["bind", "rprivate", "ro", "nosuid", "nodev"])
-}
-
 impl Engine {
     /// The mounts, and the propagation that the root needs for them.
     pub(super) fn spec_mounts(
@@ -57,7 +52,7 @@ impl Engine {
             }
         }
         if host.init == Some(true) {
-            list.push(program(Path::new(init::INSIDE), &init::source())?);
+            list.push(mount(init::INSIDE, "bind", init::source(), &["bind", "rprivate", "ro", "nosuid", "nodev"])?);
         }
         let mut propagation = None;
         for point in &points {

@@ -1,9 +1,9 @@
 //! docker-archive: manifest.json names a configuration, layers and tags for each image.
 
-use super::formats::Item;
 use super::load::{Plan, Source, config};
 use super::members::{Members, check, decode, invalid};
 use crate::digest::is_lower_hex;
+use crate::formats::Item;
 use crate::{Digest, Error, Reference, Result};
 
 pub(super) const MANIFEST: &str = "manifest.json";

@@ -8,11 +8,10 @@ use super::{LoadOptions, Loaded, docker, oci};
 use crate::compression::decompress;
 use crate::images::{self, NewImage};
 use crate::layers::Chain;
+use crate::platform::Wanted;
 use crate::progress::{ProgressReader, Reporter};
+use crate::transfer::MAX_LAYERS;
 use crate::{Digest, Error, ImageConfig, ImageStore, OnProgress, Reference, Result};
-
-/// More than any driver can stack.
-const MAX_LAYERS: usize = 1024;
 
 /// One image of an archive, as far as it can be checked before its layers are read.
 pub(super) struct Plan {
@@ -70,10 +69,7 @@ impl ImageStore {
             source,
         })?;
         let members = Members::read(stream, &self.store.paths().scratch())?;
-        let wanted = oci::Wanted {
-            platform: options.platform.as_ref().unwrap_or(&self.platform),
-            explicit: options.platform.is_some(),
-        };
+        let wanted = Wanted::new(options.platform.as_ref());
         // manifest.json knows no platforms.
         let (docker, oci) = (members.has(docker::MANIFEST), members.has(oci::LAYOUT));
         let plans = match (docker, oci) {

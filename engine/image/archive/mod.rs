@@ -5,11 +5,9 @@
 //! an archive is a claim until it is checked.
 
 mod docker;
-mod formats;
 mod load;
 mod members;
 mod oci;
-mod platform;
 mod save;
 
 use berth_arch::host::Platform;

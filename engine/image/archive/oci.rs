@@ -2,14 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use berth_arch::host::Platform;
-
-use super::formats::{
-    CONFIG, DOCKER_CONFIG, DOCKER_LIST, Descriptor, INDEX, Index, Manifest, NAME, PlatformSpec, REF_NAME,
-};
 use super::load::{Plan, Source, config};
 use super::members::{Members, blob_path, decode, invalid};
-use super::platform::{fitness, is_image};
+use crate::formats::{CONFIG, DOCKER_CONFIG, DOCKER_LIST, Descriptor, INDEX, Index, Manifest, NAME, REF_NAME};
+use crate::platform::{Wanted, is_image, offered};
 use crate::{Error, Reference, Result};
 
 pub(super) const LAYOUT: &str = "index.json";
@@ -18,14 +14,7 @@ const MAX_DEPTH: usize = 4;
 /// Of all indexes together.
 const MAX_MANIFESTS: usize = 1024;
 
-/// What is wanted of images for several platforms.
-pub(super) struct Wanted<'a> {
-    pub(super) platform: &'a Platform,
-    /// Somebody asked for it: another will not do.
-    pub(super) explicit: bool,
-}
-
-pub(super) fn plan(members: &Members, wanted: &Wanted<'_>) -> Result<Vec<Plan>> {
+pub(super) fn plan(members: &Members, wanted: &Wanted) -> Result<Vec<Plan>> {
     let index: Index = decode(LAYOUT, &members.document(LAYOUT)?)?;
     let mut walk = Walk { members, wanted, seen: 0 };
     // Several manifests of one name are that image for several platforms.
@@ -66,7 +55,7 @@ fn reference(name: &str) -> Option<Reference> {
 
 struct Walk<'a> {
     members: &'a Members,
-    wanted: &'a Wanted<'a>,
+    wanted: &'a Wanted,
     seen: usize,
 }
 
@@ -90,27 +79,14 @@ impl Walk<'_> {
                 candidates.push(descriptor);
             }
         }
-        let fits = |descriptor: &Descriptor| match &descriptor.platform {
-            Some(offered) => fitness(offered, self.wanted.platform),
-            None => 1,
-        };
-        let alone = candidates.len() == 1 && !self.wanted.explicit;
-        let best = candidates.iter().max_by_key(|descriptor| fits(descriptor));
-        match best {
-            Some(best) if fits(best) > 0 || alone => Ok(best.clone()),
-            Some(_) => {
-                let offered: Vec<String> = candidates
-                    .iter()
-                    .filter_map(|descriptor| descriptor.platform.as_ref())
-                    .map(PlatformSpec::to_string)
-                    .collect();
-                Err(Error::NotFound(format!(
-                    "the archive has no image for {}, only for {}",
-                    self.wanted.platform,
-                    offered.join(", ")
-                )))
-            }
-            None => Err(invalid("an index of the archive names no image")),
+        match self.wanted.choose(&candidates) {
+            Some(best) => Ok(best.clone()),
+            None if candidates.is_empty() => Err(invalid("an index of the archive names no image")),
+            None => Err(Error::NotFound(format!(
+                "the archive has no image for {}, only for {}",
+                self.wanted.name(),
+                offered(&candidates)
+            ))),
         }
     }
 

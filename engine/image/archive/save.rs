@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
 
-use super::formats::{CONFIG, Descriptor, INDEX, Index, Item, LAYER, MANIFEST, Manifest, NAME, PlatformSpec, REF_NAME};
 use super::members::blob_path;
+use crate::formats::{CONFIG, Descriptor, INDEX, Index, Item, LAYER, MANIFEST, Manifest, NAME, PlatformSpec, REF_NAME};
 use crate::images::{self, Image};
 use crate::layers::{Chain, Layer, chain};
 use crate::progress::Reporter;
@@ -47,6 +47,7 @@ impl ImageStore {
                 architecture: image.config.architecture.clone(),
                 os: image.config.os.clone(),
                 variant: image.config.variant.clone(),
+                ..PlatformSpec::default()
             });
             if names.is_empty() {
                 index.push(descriptor.clone());

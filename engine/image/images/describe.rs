@@ -5,7 +5,7 @@ use std::path::Path;
 
 use berth_fs_drivers::Whiteouts;
 
-use super::{HistoryEntry, Inspect, find, record};
+use super::{HistoryEntry, Inspect, digests_of, find, record};
 use crate::layers::{chain, layer_id};
 use crate::{ImageId, ImageStore, Reference, Result};
 
@@ -15,14 +15,15 @@ impl ImageStore {
     }
 
     pub fn inspect(&self, name: &str) -> Result<Inspect> {
-        let (image, tags, last_tagged, layers) = self.store.read(|connection| {
+        let (image, (tags, digests), last_tagged, layers) = self.store.read(|connection| {
             let image = find(connection, name)?;
             let tags = record::tags_of(connection, &image.id)?;
             let tagged: Option<i64> = connection
                 .prepare_cached("SELECT max(tagged) FROM tags WHERE image = ?1")?
                 .query_row([image.id.as_str()], |row| row.get(0))?;
             let layers = chain(connection, image.layer)?;
-            Ok::<_, crate::Error>((image, tags, tagged, layers))
+            let digests = digests_of(connection, &image.id)?;
+            Ok::<_, crate::Error>((image, (tags, digests), tagged, layers))
         })?;
         let mut folders = Vec::with_capacity(layers.len());
         // Where each layer is a whole tree there is nothing to tell apart.
@@ -40,7 +41,7 @@ impl ImageStore {
                 driver_data.insert("LowerDir".to_owned(), lower.join(":"));
             }
         }
-        Ok(Inspect { image, tags, digests: Vec::new(), last_tagged, driver: self.driver.name(), driver_data })
+        Ok(Inspect { image, tags, digests, last_tagged, driver: self.driver.name(), driver_data })
     }
 
     /// The newest first.

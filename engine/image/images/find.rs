@@ -2,7 +2,7 @@
 
 use berth_store::rusqlite::{Connection, OptionalExtension};
 
-use super::{Image, record};
+use super::{Image, digests, record};
 use crate::reference::id_prefix;
 use crate::{Error, ImageId, ImageStore, Reference, Result};
 
@@ -63,6 +63,12 @@ pub(crate) fn find(connection: &Connection, name: &str) -> Result<Image> {
 }
 
 fn by_reference(connection: &Connection, reference: &Reference) -> Result<Option<Image>> {
+    // What a registry calls it by comes before a tag, which may mean something else by now.
+    if let Some(digest) = reference.digest()
+        && let Some(id) = digests::by_digest(connection, &reference.repository(), digest)?
+    {
+        return record::get(connection, &id);
+    }
     let id: Option<String> = connection
         .prepare_cached("SELECT image FROM tags WHERE repository = ?1 AND tag = ?2")?
         .query_row((reference.repository(), reference.tag()), |row| row.get(0))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use berth_store::rusqlite::{self, Connection};
 
-use super::{DiskUsage, Filter, Image, ImageUsage, LayerUsage, Summary, find, pattern, record};
+use super::{DiskUsage, Filter, Image, ImageUsage, LayerUsage, Summary, digests, find, pattern, record};
 use crate::layers::{chain, layer_id};
 use crate::{ImageId, ImageStore, Reference, Result};
 
@@ -96,14 +96,17 @@ pub(super) fn chosen(connection: &Connection, filter: &Filter) -> Result<Vec<(Im
     };
     let (before, since) = (made(&filter.before)?, made(&filter.since)?);
     let mut names = all_tags(connection)?;
+    let mut all_digests = digests::all_digests(connection)?;
     let images = record::all(connection)?;
     let parents: std::collections::HashSet<ImageId> = images.iter().filter_map(|image| image.parent.clone()).collect();
     let mut list = Vec::with_capacity(images.len());
     for image in images {
         let mut tags = names.remove(&image.id).unwrap_or_default();
+        let mut digests = all_digests.remove(&image.id).unwrap_or_default();
         let time = image.made();
-        let inner = tags.is_empty() && parents.contains(&image.id);
-        let dangling = tags.is_empty() && !inner;
+        let nameless = tags.is_empty() && digests.is_empty();
+        let inner = nameless && parents.contains(&image.id);
+        let dangling = nameless && !inner;
         if filter.dangling.is_some_and(|wanted| wanted != dangling)
             || (inner && !filter.all)
             || before.is_some_and(|before| time >= before)
@@ -119,22 +122,24 @@ pub(super) fn chosen(connection: &Connection, filter: &Filter) -> Result<Vec<(Im
             continue;
         }
         if !filter.references.is_empty() {
-            let mut kept = Vec::new();
-            for tag in tags {
-                if matches_any(&filter.references, &tag)? {
-                    kept.push(tag);
+            for names in [&mut tags, &mut digests] {
+                let mut kept = Vec::new();
+                for name in names.drain(..) {
+                    if matches_any(&filter.references, &name)? {
+                        kept.push(name);
+                    }
                 }
+                *names = kept;
             }
-            if kept.is_empty() {
+            if tags.is_empty() && digests.is_empty() {
                 continue;
             }
-            tags = kept;
         }
         let summary = Summary {
             id: image.id.clone(),
             parent: image.parent.clone(),
             tags,
-            digests: Vec::new(),
+            digests,
             created: time.div_euclid(1_000_000_000),
             size: image.size,
             labels,

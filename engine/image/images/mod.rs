@@ -1,10 +1,11 @@
 //! Records of images: finding, listing, describing, tagging and removing them.
 //!
 //! Wording and rules are Docker's: a name comes before an ID prefix, the last tag takes the image with it.
-//! `record.rs` has the rows, `find.rs` turns names into images, `list.rs` and `describe.rs` show them, `remove.rs`
+//! `record.rs` has the rows, `digests.rs` those of names by digest, `find.rs` turns names into images, `list.rs` and `describe.rs` show them, `remove.rs`
 //! and `prune.rs` take them away, `pattern.rs` is what `reference=` filters match by.
 
 mod describe;
+mod digests;
 mod find;
 mod list;
 mod pattern;
@@ -17,8 +18,9 @@ use berth_store::rusqlite::Connection;
 
 use crate::{Digest, ImageConfig, ImageId, Reference, Result};
 
+pub(crate) use digests::{digests_of, note_blob, set_digest};
 pub(crate) use find::find;
-pub(crate) use record::{NewImage, insert, raw_config, set_tag, tagged, tags_of};
+pub(crate) use record::{NewImage, insert, now, raw_config, set_tag, tagged, tags_of};
 
 /// An image's record.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! `image prune`.
 
 use super::remove::Removal;
-use super::{Filter, Pruned, RemoveOptions, Users, list, record};
+use super::{Filter, Pruned, RemoveOptions, Users, digests_of, list, record};
 use crate::{ImageStore, Result};
 
 impl ImageStore {
@@ -16,7 +16,8 @@ impl ImageStore {
             self.store.write(|transaction| {
                 // Each in a transaction of its own, so what was true of it may have changed, or it went as a parent.
                 let Some(image) = record::get(transaction, &image.id)? else { return Ok(()) };
-                let tagged = !record::tags_of(transaction, &image.id)?.is_empty();
+                let tagged = !record::tags_of(transaction, &image.id)?.is_empty()
+                    || !digests_of(transaction, &image.id)?.is_empty();
                 if (tagged && !all)
                     || record::has_children(transaction, &image.id)?
                     || !users(transaction, &image.id)?.is_empty()
@@ -28,6 +29,7 @@ impl ImageStore {
             pruned.reclaimed += removal.reclaimed;
             pruned.removed.extend(self.finish(removal)?);
         }
+        self.forget_kept(i64::MAX)?;
         self.scrub()?;
         Ok(pruned)
     }

@@ -2,7 +2,7 @@
 
 use berth_store::rusqlite::Transaction;
 
-use super::{Image, RemoveOptions, Removed, Users, find, record};
+use super::{Image, RemoveOptions, Removed, Users, digests, digests_of, find, record};
 use crate::layers::release_unneeded;
 use crate::{Digest, Error, ImageId, ImageStore, Reference, Result};
 
@@ -94,8 +94,8 @@ impl<'a> Removal<'a> {
                 image.id.short()
             )));
         }
-        self.untag(transaction, &reference)?;
-        if tags.len() > 1 {
+        self.untag(transaction, &image.id, &reference)?;
+        if !record::tags_of(transaction, &image.id)?.is_empty() || !digests_of(transaction, &image.id)?.is_empty() {
             return Ok(());
         }
         self.image(transaction, &image, force, true)
@@ -156,17 +156,29 @@ impl<'a> Removal<'a> {
 
     fn untag_all(&mut self, transaction: &Transaction<'_>, id: &ImageId) -> Result<()> {
         for reference in record::tags_of(transaction, id)? {
-            self.untag(transaction, &reference)?;
+            self.untag(transaction, id, &reference)?;
+        }
+        for reference in digests_of(transaction, id)? {
+            self.untag(transaction, id, &reference)?;
         }
         Ok(())
     }
 
-    fn untag(&mut self, transaction: &Transaction<'_>, reference: &Reference) -> Result<()> {
-        transaction.execute(
-            "DELETE FROM tags WHERE repository = ?1 AND tag = ?2",
-            (reference.repository(), reference.tag()),
-        )?;
+    /// The last tag of a repository takes the repository's digests with it.
+    fn untag(&mut self, transaction: &Transaction<'_>, id: &ImageId, reference: &Reference) -> Result<()> {
+        let repository = reference.repository();
         self.removed.push(Removed::Untagged(reference.familiar()));
+        if let Some(digest) = reference.digest() {
+            return digests::remove_digest(transaction, &repository, digest);
+        }
+        transaction.execute("DELETE FROM tags WHERE repository = ?1 AND tag = ?2", (&repository, reference.tag()))?;
+        let tags = record::tags_of(transaction, id)?;
+        if tags.iter().any(|other| other.repository() == repository) {
+            return Ok(());
+        }
+        for name in digests_of(transaction, id)?.iter().filter(|name| name.repository() == repository) {
+            self.untag(transaction, id, name)?;
+        }
         Ok(())
     }
 }

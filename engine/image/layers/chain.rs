@@ -19,34 +19,38 @@ use crate::digest::{HashingReader, chain_id};
 use crate::{Digest, Error, ImageStore, Result};
 
 pub(crate) struct Chain<'a> {
-    images: &'a ImageStore,
+    pub(super) images: &'a ImageStore,
     /// Rows before the layers that stand on them, so that dropping in reverse takes children first.
-    made: Vec<Made<'a>>,
+    pub(super) made: Vec<Made<'a>>,
     /// A row that stands on `top` so that nobody removes it meanwhile, when `top` is not ours.
-    pin: Option<OpenLayer<'a>>,
-    top: Option<i64>,
-    top_chain: Option<Digest>,
+    pub(super) pin: Option<OpenLayer<'a>>,
+    pub(super) top: Option<i64>,
+    pub(super) top_chain: Option<Digest>,
 }
 
-struct Made<'a> {
-    layer: OpenLayer<'a>,
-    content: Content,
+pub(super) struct Made<'a> {
+    pub(super) layer: OpenLayer<'a>,
+    pub(super) content: Content,
 }
 
-struct Content {
-    diff_id: Digest,
+#[derive(Clone)]
+pub(super) struct Content {
+    pub(super) diff_id: Digest,
     /// Bytes of file content.
-    size: u64,
+    pub(super) size: u64,
     /// Bytes of the archive.
-    archive: u64,
+    pub(super) archive: u64,
+    /// Whether the root directory has to get its attributes from the layer below.
+    pub(super) inherits: bool,
 }
 
 /// A layer's row that is ours while we hold its lock.
-struct OpenLayer<'a> {
+pub(super) struct OpenLayer<'a> {
     images: &'a ImageStore,
-    number: i64,
+    pub(super) number: i64,
     lock: Lock,
-    settled: bool,
+    /// It is to stay.
+    pub(super) settled: bool,
 }
 
 impl Drop for OpenLayer<'_> {
@@ -60,7 +64,7 @@ impl Drop for OpenLayer<'_> {
 }
 
 /// Inserts a row on top of `parent`. Its lock is taken before anybody can see it.
-fn insert(
+pub(super) fn insert(
     images: &ImageStore,
     transaction: &Transaction<'_>,
     parent: Option<i64>,
@@ -75,8 +79,18 @@ fn insert(
 
 impl<'a> OpenLayer<'a> {
     /// Not inside a transaction: dropping it takes one.
-    fn new(images: &'a ImageStore, (number, lock): (i64, Lock)) -> Self {
+    pub(super) fn new(images: &'a ImageStore, (number, lock): (i64, Lock)) -> Self {
         Self { images, number, lock, settled: false }
+    }
+}
+
+impl Content {
+    /// Records it with the layer, of the same transaction that makes it valid or says that it is complete.
+    pub(super) fn record(&self, transaction: &Transaction<'_>, number: i64) -> Result<()> {
+        transaction
+            .prepare_cached("UPDATE layers SET diff_id = ?2, size = ?3, archive = ?4, inherits = ?5 WHERE number = ?1")?
+            .execute((number, self.diff_id.as_str(), self.size as i64, self.archive as i64, self.inherits))?;
+        Ok(())
     }
 }
 
@@ -159,16 +173,19 @@ impl<'a> Chain<'a> {
     pub(crate) fn settle<T>(mut self, f: impl FnOnce(&Transaction<'_>, Option<i64>, u64) -> Result<T>) -> Result<T> {
         let value = self.images.store.write(|transaction| {
             for Made { layer, content } in &self.made {
-                transaction.execute(
-                    "UPDATE layers SET state = 'valid', diff_id = ?2, size = ?3, archive = ?4 WHERE number = ?1",
-                    (layer.number, content.diff_id.as_str(), content.size as i64, content.archive as i64),
-                )?;
+                content.record(transaction, layer.number)?;
+                transaction.execute("UPDATE layers SET state = 'valid' WHERE number = ?1", [layer.number])?;
             }
             if let Some(pin) = &self.pin {
                 transaction.execute("DELETE FROM layers WHERE number = ?1", [pin.number])?;
             }
-            let size = chain(transaction, self.top)?.iter().map(|layer| layer.size).sum();
-            f(transaction, self.top, size)
+            let layers = chain(transaction, self.top)?;
+            for layer in &layers {
+                transaction
+                    .prepare_cached("UPDATE layers SET kept = NULL WHERE number = ?1 AND kept IS NOT NULL")?
+                    .execute([layer.number])?;
+            }
+            f(transaction, self.top, layers.iter().map(|layer| layer.size).sum())
         })?;
         for layer in self.made.iter_mut().map(|made| &mut made.layer).chain(&mut self.pin) {
             layer.settled = true;
@@ -177,7 +194,7 @@ impl<'a> Chain<'a> {
         Ok(value)
     }
 
-    fn push(&mut self, layer: OpenLayer<'a>, content: Content) {
+    pub(super) fn push(&mut self, layer: OpenLayer<'a>, content: Content) {
         self.top = Some(layer.number);
         self.made.push(Made { layer, content });
     }
@@ -190,7 +207,11 @@ impl<'a> Chain<'a> {
     }
 
     /// Calls `f` if nobody has `chain_id`. If it is there, it becomes the top; if somebody is making it, waits.
-    fn unless_there<T>(&mut self, chain_id: &Digest, f: impl Fn(&Transaction<'_>) -> Result<T>) -> Result<Option<T>> {
+    pub(super) fn unless_there<T>(
+        &mut self,
+        chain_id: &Digest,
+        f: impl Fn(&Transaction<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
         enum Found<T> {
             Nobody(T),
             Pinned(i64, (i64, Lock)),
@@ -219,22 +240,39 @@ impl<'a> Chain<'a> {
     }
 
     fn fill(&self, layer: &OpenLayer<'_>, archive: impl Read, expected: Option<u64>) -> Result<Content> {
-        let images = self.images;
-        let id = layer_id(layer.number)?;
-        let parents: Vec<LayerId> = images.store.read(|connection| super::graph::chain_ids(connection, self.top))?;
-        images.prepare_fresh(&id, &parents, &LayerOptions::default())?;
-        let mut record = RecordWriter::create(images.store.paths(), &id)?;
-        let mut reader = HashingReader::new(archive);
-        let in_user_namespace = User::detect().in_user_namespace;
-        let options = UnpackOptions { in_user_namespace, expected, record: Some(&mut record) };
-        let driver = &*images.driver;
-        let root = open_contents(driver, &id, &parents, Access::ReadWrite)?;
-        let unpacked = unpack(&mut reader, root, driver.whiteouts(), options)?;
-        record.finish()?;
-        images.driver.commit(&id)?;
-        let (diff_id, archive) = reader.finish();
-        Ok(Content { diff_id, size: unpacked.bytes, archive })
+        let parents = self.images.parents(self.top)?;
+        self.images.prepare_fresh(&layer_id(layer.number)?, &parents, &LayerOptions::default())?;
+        fill(self.images, layer.number, &parents, archive, expected)
     }
+}
+
+impl ImageStore {
+    /// The driver's names of a new layer's parents, whose topmost is `top`.
+    pub(super) fn parents(&self, top: Option<i64>) -> Result<Vec<LayerId>> {
+        self.store.read(|connection| super::graph::chain_ids(connection, top))
+    }
+}
+
+/// Unpacks `archive` into the prepared layer `number` and brings it to the disk.
+pub(super) fn fill(
+    images: &ImageStore,
+    number: i64,
+    parents: &[LayerId],
+    archive: impl Read,
+    expected: Option<u64>,
+) -> Result<Content> {
+    let id = layer_id(number)?;
+    let mut record = RecordWriter::create(images.store.paths(), &id)?;
+    let mut reader = HashingReader::new(archive);
+    let in_user_namespace = User::detect().in_user_namespace;
+    let options = UnpackOptions { in_user_namespace, expected, record: Some(&mut record) };
+    let driver = &*images.driver;
+    let root = open_contents(driver, &id, parents, Access::ReadWrite)?;
+    let unpacked = unpack(&mut reader, root, driver.whiteouts(), options)?;
+    record.finish()?;
+    images.driver.commit(&id)?;
+    let (diff_id, archive) = reader.finish();
+    Ok(Content { diff_id, size: unpacked.bytes, archive, inherits: !unpacked.root })
 }
 
 fn digest_of(archive: impl Read) -> Result<Digest> {

@@ -104,7 +104,7 @@ pub(crate) fn release_unneeded(connection: &Connection, start: Option<i64>) -> R
             .prepare_cached(
                 "SELECT parent, chain_id FROM layers WHERE number = ?1 AND state = 'valid' AND chain_id IS NOT NULL
                  AND NOT EXISTS (SELECT 1 FROM layers AS child WHERE child.parent = ?1 AND child.number IS NOT ?2)
-                 AND NOT EXISTS (SELECT 1 FROM images WHERE layer = ?1)",
+                 AND kept IS NULL AND NOT EXISTS (SELECT 1 FROM images WHERE layer = ?1)",
             )?
             .query_row((number, above), |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;

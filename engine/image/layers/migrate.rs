@@ -33,6 +33,8 @@ impl ImageStore {
         copied: &mut dyn FnMut(i64) -> Result<()>,
         progress: &mut OnProgress<'_>,
     ) -> Result<Moved> {
+        // What has no image yet stays behind.
+        self.forget_kept(i64::MAX)?;
         let mut moved = Moved::default();
         // Parents before children.
         let numbers: Vec<i64> = self.store.read(|connection| {

@@ -6,7 +6,11 @@ use berth_store::rusqlite::OptionalExtension;
 
 use super::graph::{LOCK_PREFIX, layer_id, lock_name, release_unneeded};
 use super::record;
+use crate::images::now;
 use crate::{Error, ImageStore, Result};
+
+/// How long what an interrupted pull has completed is kept for the next one, in nanoseconds.
+const KEPT: i64 = 24 * 60 * 60 * 1_000_000_000;
 
 impl ImageStore {
     /// Removes released layers' data and records, and image layers that nobody needs without them. Idempotent.
@@ -31,10 +35,14 @@ impl ImageStore {
     pub fn sweep(&self) -> Result<()> {
         let unsettled: Vec<i64> = self.store.read(|connection| {
             // A layer's children have higher numbers, but for those that only hold on to it.
-            let mut statement =
-                connection.prepare_cached("SELECT number FROM layers WHERE state <> 'valid' ORDER BY number DESC")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT number FROM layers WHERE state <> 'valid' AND (kept IS NULL OR (diff_id IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM layers AS child WHERE child.parent = layers.number)))
+                 ORDER BY number DESC",
+            )?;
             Ok::<_, Error>(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
         })?;
+        self.forget_kept(now() - KEPT)?;
         if unsettled.is_empty() {
             return Ok(());
         }
@@ -45,6 +53,27 @@ impl ImageStore {
             }
         }
         self.sweep_files()
+    }
+
+    /// Removes what pulls that broke off before `time` (nanoseconds after the epoch) have left to the next.
+    pub(crate) fn forget_kept(&self, time: i64) -> Result<()> {
+        let old: Vec<i64> = self.store.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT number FROM layers WHERE kept < ?1 ORDER BY number DESC")?;
+            Ok::<_, Error>(statement.query_map([time], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })?;
+        for number in old {
+            // Whoever is making it holds the lock.
+            let Some(lock) = Lock::try_acquire(&self.store.paths().locks(), &lock_name(number))? else { continue };
+            let released = self.store.write(|transaction| {
+                transaction.execute("UPDATE layers SET kept = NULL WHERE number = ?1", [number])?;
+                release_unneeded(transaction, Some(number))
+            })?;
+            self.discard_locked(number, &lock)?;
+            drop(lock);
+            self.discard_layers(&released.into_iter().map(|(number, _)| number).collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 
     /// Files without a meaning that were left in the moment between two system calls.

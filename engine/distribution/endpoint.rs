@@ -1,0 +1,112 @@
+//! By which URL a registry is reached.
+
+use std::net::IpAddr;
+
+use berth_image::{Error, Reference, Result};
+
+use crate::Config;
+use crate::net::{Origin, Url};
+
+/// Docker Hub's name and the host behind it.
+const HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+
+/// A registry's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// Of `/v2/`, without it.
+    pub(crate) base: Url,
+    /// Asked in place of the registry that a name means: nobody's credentials are for it.
+    pub(crate) mirror: bool,
+}
+
+impl Endpoint {
+    /// The URL of `path` below `/v2/`.
+    pub(crate) fn url(&self, path: &str) -> Url {
+        self.base.below(&format!("/v2/{path}"))
+    }
+}
+
+impl Config {
+    /// What to try for the registry `domain`, in order.
+    pub(crate) fn endpoints(&self, domain: &str) -> Result<Vec<Endpoint>> {
+        let host = if domain == HUB.0 { HUB.1 } else { domain };
+        let at = |tls| Url::at(tls, host).map(|base| Endpoint { base, mirror: false });
+        let mut endpoints = vec![at(true)?];
+        if self.is_insecure(&endpoints[0].base.origin) {
+            endpoints.push(at(false)?);
+        }
+        Ok(endpoints)
+    }
+
+    pub(crate) fn mirrors(&self, reference: &Reference) -> Result<Vec<Endpoint>> {
+        let mirrors = self.mirrors.get(reference.domain()).into_iter().flatten();
+        mirrors
+            .map(|text| {
+                let invalid = || Error::InvalidArgument(format!("mirror {text:?}: https://HOST[:PORT] is wanted"));
+                Ok(Endpoint { base: Url::parse(text).ok_or_else(invalid)?, mirror: true })
+            })
+            .collect()
+    }
+
+    /// Whether nobody checks who it is.
+    pub(crate) fn is_insecure(&self, origin: &Origin) -> bool {
+        let host = origin.bare_host();
+        let address: Option<IpAddr> = host.parse().ok();
+        if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
+            return true;
+        }
+        self.insecure.iter().any(|entry| match entry.split_once('/') {
+            Some((network, bits)) => match (network.parse(), bits.parse(), address) {
+                (Ok(network), Ok(bits), Some(address)) => contains(network, bits, address),
+                _ => false,
+            },
+            None => *entry == host || *entry == origin.authority(),
+        })
+    }
+}
+
+fn contains(network: IpAddr, bits: u32, address: IpAddr) -> bool {
+    let (network, address, width) = match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            (u128::from(network.to_bits()), u128::from(address.to_bits()), 32)
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits(), address.to_bits(), 128),
+        _ => return false,
+    };
+    bits <= width && (bits == 0 || (network ^ address) >> (width - bits) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(config: &Config, domain: &str) -> Vec<String> {
+        config.endpoints(domain).unwrap().iter().map(|endpoint| endpoint.url("").to_string()).collect()
+    }
+
+    #[test]
+    fn only_this_host_and_what_is_named_may_be_without_tls() {
+        let config = Config {
+            insecure: ["10.0.0.0/8", "plain.example:5000", "other.example", "fd00::/8"].map(str::to_owned).to_vec(),
+            ..Config::default()
+        };
+        for (domain, count) in [
+            ("docker.io", 1),
+            ("example.com", 1),
+            ("localhost:5000", 2),
+            ("127.9.9.9", 2),
+            ("[::1]:5000", 2),
+            ("10.1.2.3:80", 2),
+            ("11.1.2.3:80", 1),
+            ("plain.example:5000", 2),
+            ("plain.example", 1),
+            ("other.example:1", 2),
+            ("[fd00::1]", 2),
+            ("localhost.example.com", 1),
+        ] {
+            assert_eq!(tried(&config, domain).len(), count, "{domain}");
+        }
+        assert_eq!(tried(&config, "docker.io"), ["https://registry-1.docker.io/v2/"]);
+        assert_eq!(tried(&config, "[::1]:5000"), ["https://[::1]:5000/v2/", "http://[::1]:5000/v2/"]);
+    }
+}

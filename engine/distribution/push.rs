@@ -1,0 +1,264 @@
+//! From the image store to a registry.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use berth_image::formats::{
+    CONFIG, DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor, LAYER, LAYER_GZIP, LAYER_ZSTD,
+    MANIFEST, Manifest,
+};
+use berth_image::{Digest, Error, Hasher, ImageStore, Outgoing, Progress, Reference, Result};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::net::{Payload, Url};
+use crate::tell::{Bar, Tell, status};
+use crate::uploads::Mounted;
+use crate::{Access, Client, Credentials, Repository};
+
+/// Bytes that are handed to a connection at a time, and how many of these may wait.
+const CHUNK: usize = 64 * 1024;
+const DEPTH: usize = 4;
+
+pub struct PushOptions<'a> {
+    pub credentials: Option<&'a Credentials>,
+    pub tell: &'a Tell<'a>,
+    /// Set by somebody else: the push is to end.
+    pub stop: &'a AtomicBool,
+}
+
+/// What a registry has got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    pub digest: Digest,
+    /// Of the manifest, in bytes.
+    pub size: u64,
+}
+
+impl Client {
+    /// Pushes the image that `reference` (with a tag) means here to where the name says.
+    pub fn push(&self, images: &ImageStore, reference: &Reference, options: &PushOptions<'_>) -> Result<Pushed> {
+        let outgoing = images.outgoing(reference)?;
+        let layers = outgoing.layers()?;
+        for (diff_id, _) in &layers {
+            status(options.tell, diff_id.short(), "Preparing");
+        }
+        let mut repository = self.repository(reference, Access::Push, options.credentials)?;
+        // Layers that other repositories of the registry have need not be sent; the right to read these is asked for at once.
+        let mut sources: Vec<String> = Vec::new();
+        for (diff_id, _) in &layers {
+            for known in images.known_blobs(diff_id)? {
+                sources.extend(other_path(&known.repository, reference).map(str::to_owned));
+            }
+        }
+        sources.sort();
+        sources.dedup();
+        for path in &sources {
+            repository = repository.and_pull(path);
+        }
+        let push = Push { images, repository: &repository, outgoing: &outgoing, layers: &layers, options };
+        let blobs = push.all()?;
+        let (media_type, manifest) = push.manifest(&blobs)?;
+        repository.put_manifest(reference, &media_type, &manifest)?;
+        let pushed = Pushed { digest: Digest::of(&manifest), size: manifest.len() as u64 };
+        let sent: Vec<_> = layers.iter().map(|(diff_id, _)| diff_id.clone()).zip(blobs).collect();
+        images.note_sent(reference, &pushed.digest, &outgoing.id, &sent)?;
+        let tag = reference.tag().unwrap_or_default();
+        status(options.tell, "", format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size));
+        Ok(pushed)
+    }
+}
+
+/// The path of another repository of the same registry.
+fn other_path<'a>(repository: &'a str, reference: &Reference) -> Option<&'a str> {
+    let (domain, path) = repository.split_once('/')?;
+    (domain == reference.domain() && path != reference.path()).then_some(path)
+}
+
+struct Push<'p, 'c> {
+    images: &'p ImageStore,
+    repository: &'p Repository<'c>,
+    outgoing: &'p Outgoing<'p>,
+    /// Diff IDs and sizes, the lowest first.
+    layers: &'p [(Digest, u64)],
+    options: &'p PushOptions<'p>,
+}
+
+impl Push<'_, '_> {
+    /// Brings all layers there, several at a time.
+    fn all(&self) -> Result<Vec<Descriptor>> {
+        let done: Vec<Mutex<Option<Descriptor>>> = self.layers.iter().map(|_| Mutex::new(None)).collect();
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let worker = || -> Result<()> {
+            while !failed.load(Ordering::Relaxed) {
+                if self.options.stop.load(Ordering::Relaxed) {
+                    return Err(Error::Stopped);
+                }
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(slot) = done.get(index) else { break };
+                let blob = self.one(index).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(blob);
+            }
+            Ok(())
+        };
+        let threads = self.repository.client.config.uploads.clamp(1, self.layers.len().max(1));
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+            let ours = worker();
+            others.into_iter().fold(ours, |first, other| {
+                first.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })
+        })?;
+        let blobs = done.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+        blobs.map(|blob| blob.ok_or(Error::Stopped)).collect()
+    }
+
+    fn one(&self, index: usize) -> Result<Descriptor> {
+        let (diff_id, _) = &self.layers[index];
+        let (tell, label) = (self.options.tell, diff_id.short());
+        let mut known = self.images.known_blobs(diff_id)?;
+        let (name, domain) = (self.repository.name.repository(), self.repository.name.domain());
+        known.retain(|known| known.repository.split_once('/').is_some_and(|(other, _)| other == domain));
+        known.sort_by_key(|known| known.repository != name);
+        let mut place = None;
+        for known in known {
+            if known.repository == name {
+                if self.repository.has_blob(&known.blob)? {
+                    status(tell, label, "Layer already exists");
+                    return Ok(known.blob);
+                }
+                self.images.forget_blob(diff_id, &name)?;
+            } else if let Some(path) = other_path(&known.repository, &self.repository.name) {
+                match self.repository.mount_blob(&known.blob, path)? {
+                    Mounted::Yes => {
+                        status(tell, label, format!("Mounted from {path}"));
+                        return Ok(known.blob);
+                    }
+                    Mounted::No(found) => place = Some(found),
+                }
+            }
+        }
+        let mut tries = 0;
+        loop {
+            let found = match place.take() {
+                Some(place) => place,
+                None => self.repository.begin_upload()?,
+            };
+            match self.send(index, &found) {
+                Err(error @ Error::Unreachable(_)) if tries < self.repository.client.config.retries.min(3) => {
+                    tracing::debug!("send layer {label} again: {error}");
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+                Ok(blob) => {
+                    status(tell, label, "Pushed");
+                    return Ok(blob);
+                }
+            }
+        }
+    }
+
+    /// Packs the layer's archive while it is sent.
+    fn send(&self, index: usize, place: &Url) -> Result<Descriptor> {
+        let (diff_id, size) = &self.layers[index];
+        let (sender, receiver) = mpsc::channel(DEPTH);
+        let (sent, packed) = std::thread::scope(|scope| {
+            let packer = scope.spawn(move || {
+                let sink = Chunks { sender, buffer: Vec::with_capacity(CHUNK), hasher: Hasher::new(), length: 0 };
+                let mut gzip = flate2::write::GzEncoder::new(sink, flate2::Compression::default());
+                let mut bar = Bar::new(self.options.tell, diff_id.short(), "Pushing", *size);
+                let mut current = |progress: Progress<'_>| bar.at(progress.current);
+                let written = self.outgoing.write_layer(index, &mut gzip, &mut current);
+                written.and_then(|()| gzip.finish().and_then(Chunks::finish).map_err(broken))
+            });
+            let sent = self.repository.send_blob(place, Payload::Stream(receiver));
+            (sent, packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        // Who stops listening breaks the packer's pipe: then the reason is the other's.
+        let (next, (digest, length)) = match (sent, packed) {
+            (Ok(next), Ok(packed)) => (next, packed),
+            (Err(error), _) => return Err(error),
+            (Ok(_), Err(error)) => return Err(error),
+        };
+        let blob = Descriptor::new(DOCKER_LAYER_GZIP, digest, length);
+        self.repository.finish_upload(&next, &blob, &Bytes::new())?;
+        Ok(blob)
+    }
+
+    /// The manifest that the image came with, if its parts are as it says; else a new one.
+    fn manifest(&self, blobs: &[Descriptor]) -> Result<(String, Vec<u8>)> {
+        let config = Bytes::copy_from_slice(&self.outgoing.config);
+        let digest = self.outgoing.id.clone();
+        if let Some(raw) = &self.outgoing.manifest
+            && let Ok(manifest) = serde_json::from_slice::<Manifest>(raw)
+            && [MANIFEST, DOCKER_MANIFEST].contains(&manifest.media_type.as_str())
+            && manifest.config.digest == digest
+            && manifest.layers.iter().map(|layer| &layer.digest).eq(blobs.iter().map(|blob| &blob.digest))
+        {
+            self.repository.put_blob(&manifest.config, &config)?;
+            return Ok((manifest.media_type, raw.clone()));
+        }
+        // Docker's form is known to the oldest of registries, but has no zstd.
+        let oci = blobs.iter().any(|blob| blob.media_type == LAYER_ZSTD);
+        let (kind, config_kind) = if oci { (MANIFEST, CONFIG) } else { (DOCKER_MANIFEST, DOCKER_CONFIG) };
+        let layer = |blob: &Descriptor| {
+            let kind = match (blob.media_type.as_str(), oci) {
+                (LAYER | DOCKER_LAYER, true) => LAYER,
+                (LAYER | DOCKER_LAYER, false) => DOCKER_LAYER,
+                (LAYER_GZIP | DOCKER_LAYER_GZIP, true) => LAYER_GZIP,
+                (LAYER_GZIP | DOCKER_LAYER_GZIP, false) => DOCKER_LAYER_GZIP,
+                (other, _) => other,
+            };
+            Descriptor::new(kind, blob.digest.clone(), blob.size)
+        };
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: kind.to_owned(),
+            config: Descriptor::new(config_kind, digest, config.len() as u64),
+            layers: blobs.iter().map(layer).collect(),
+        };
+        self.repository.put_blob(&manifest.config, &config)?;
+        let bytes = serde_json::to_vec(&manifest).map_err(|error| broken(error.into()))?;
+        Ok((kind.to_owned(), bytes))
+    }
+}
+
+fn broken(source: io::Error) -> Error {
+    Error::Stream { action: "send", object: "a layer".to_owned(), source }
+}
+
+/// Hands on what is written, digested.
+struct Chunks {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    buffer: Vec<u8>,
+    hasher: Hasher,
+    length: u64,
+}
+
+impl Chunks {
+    fn finish(mut self) -> io::Result<(Digest, u64)> {
+        self.flush()?;
+        Ok((self.hasher.finish(), self.length))
+    }
+}
+
+impl Write for Chunks {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(data);
+        if self.buffer.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
+        self.hasher.update(&chunk);
+        self.length += chunk.len() as u64;
+        self.sender.blocking_send(Ok(chunk.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
