@@ -15,8 +15,6 @@ mod clients;
 mod crowd;
 /// Storage drivers: the same images on each, sizes, and what is particular to one.
 mod drivers;
-/// Images for other machines: by QEMU, registered or not, and by the kernel.
-mod emulation;
 /// Ways out of a container, tried and held.
 mod escapes;
 /// Every facility that can be pretended away, and that the fallback does the same.
@@ -35,6 +33,8 @@ mod networks;
 mod networks_cli;
 /// The OCI runtime command line: its verbs on bundles, and under Podman and Docker.
 mod oci;
+/// Registries: the real one, other clients, and servers that mean harm.
+mod registries;
 /// The whole engine as an ordinary user, with numbers of his own and without.
 mod rootless;
 /// `berth run`: exit codes, streams, and every flag's effect seen from inside.

@@ -45,14 +45,6 @@ static SERVERS: Recipe = Recipe {
     made: OnceLock::new(),
 };
 
-/// Busybox alone, for 64-bit ARM.
-static ARM64: Recipe = Recipe {
-    file: "busybox-arm64",
-    packages: "busybox-static",
-    arguments: &["--variant=extract", "--architectures=arm64"],
-    made: OnceLock::new(),
-};
-
 fn folder() -> PathBuf {
     let named = std::env::var_os("BERTH_TEST_CACHE").map(PathBuf::from);
     named.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache"))
@@ -94,10 +86,10 @@ impl Recipe {
         Ok(made)
     }
 
-    fn import(&self, world: &World, image: &str, flags: &[&str]) -> bool {
+    fn import(&self, world: &World, image: &str) -> bool {
         match self.tarball() {
             Ok(path) => {
-                world.berth(&[&["import"], flags, &[path.to_str().unwrap(), image]].concat()).ok();
+                world.berth(&["import", path.to_str().unwrap(), image]).ok();
                 true
             }
             Err(reason) => {
@@ -111,16 +103,11 @@ impl Recipe {
 impl World {
     /// Imports Debian as `debian`. `false`, and a reason printed, when it cannot be had.
     pub(crate) fn import_debian(&self) -> bool {
-        DEBIAN.import(self, "debian", &[])
+        DEBIAN.import(self, "debian")
     }
 
     /// Imports Debian with nginx, dnsmasq and PostgreSQL as `servers`, likewise.
     pub(crate) fn import_servers(&self) -> bool {
-        SERVERS.import(self, "servers", &[])
-    }
-
-    /// Imports Debian's busybox for another machine as `arm64`, likewise.
-    pub(crate) fn import_arm64(&self) -> bool {
-        ARM64.import(self, "arm64", &["--platform", "linux/arm64"])
+        SERVERS.import(self, "servers")
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod lan;
 pub(crate) mod net;
 pub(crate) mod random;
 pub(crate) mod recorder;
+pub(crate) mod registry;
 pub(crate) mod screen;
 pub(crate) mod user;
 pub(crate) mod world;
