@@ -40,7 +40,7 @@ pub(super) fn probe(root: &Path) -> Probe<Vec<String>> {
 fn hint(error: &crate::Error) -> &'static str {
     match error {
         crate::Error::Io { source, .. } => match source.raw_os_error() {
-            Some(libc::ENODEV) => "load the kernel module overlay, or use a kernel with CONFIG_OVERLAY_FS",
+            Some(libc::ENODEV) => "load the kernel module overlay, or use Linux 3.18 or newer with CONFIG_OVERLAY_FS",
             Some(libc::EPERM | libc::EACCES) => {
                 "run as root, or use a kernel of 5.11 or newer, which lets user namespaces mount overlay"
             }
