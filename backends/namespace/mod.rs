@@ -215,11 +215,7 @@ impl Made {
             gate: standalone.map(|standalone| standalone.gate.clone()),
             bundle: standalone.map(|standalone| standalone.folder.clone()),
             keep_keyring: standalone.is_some_and(|standalone| standalone.keep_keyring),
-            creator: Some(Creator {
-                waiting: Some((self.channel, self.plan)),
-                restore: None,
-                doorman: self.doorman,
-            }),
+            creator: Some(Creator { waiting: Some((self.channel, self.plan)), restore: None, doorman: self.doorman }),
         }
     }
 }
