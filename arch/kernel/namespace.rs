@@ -167,7 +167,7 @@ mod tests {
         }
         for (kind, trial) in trials() {
             // An emulator (qemu-user) has threads of its own and cannot leave its user namespace.
-            if *kind == Kind::User && trial.reason().is_some_and(|reason| reason.ends_with("invalid argument")) {
+            if kind == Kind::User && trial.reason().is_some_and(|reason| reason.ends_with("invalid argument")) {
                 continue;
             }
             assert_eq!(trial.is_available(), kind.exists(), "{kind:?}: {trial:?}");
