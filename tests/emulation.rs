@@ -64,7 +64,7 @@ fn without_a_registration_the_first_program_is_emulated() {
     let run = |flags: &[&str], command: &[&str]| world.run(&[&["--rm"], flags, &["arm64"], command].concat());
     let outcome = run(&[], &[BOX, "uname", "-m"]).ok();
     assert_eq!(outcome.text(), "aarch64");
-    for words in ["linux/arm64) does not match", "berth emulation install arm64"] {
+    for words in ["linux/arm64", "does not match", "berth emulation install arm64"] {
         assert!(outcome.err().contains(words), "{}", outcome.err());
     }
     // As the kernel and execvp(3) would find it.

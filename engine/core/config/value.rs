@@ -126,6 +126,7 @@ impl Value {
     /// `kind`: a choice of one is a text.
     pub(super) fn to_json(&self, kind: Kind) -> Json {
         match self {
+            Self::Text(text) if kind == Kind::Number => text.parse().map_or(Json::Null, Json::Number),
             Self::Text(text) => Json::from(text.as_str()),
             Self::Flag(flag) => Json::from(*flag),
             Self::List(names) if kind == Kind::Choice && names.len() == 1 => Json::from(names[0].as_str()),

@@ -209,7 +209,7 @@ pub(crate) mod tests {
             .write(|transaction| {
                 for (id, name) in ids.iter().zip(["one", "two", "abab"]) {
                     transaction.execute(
-                        "INSERT INTO containers VALUES (?1, ?2, 'ready', 1, 'sha256:0', NULL, '{}', '{}', NULL, NULL)",
+                        "INSERT INTO containers VALUES (?1, ?2, 'ready', 1, 'sha256:0', NULL, '{}', '{}', NULL, NULL, NULL)",
                         [id.as_str(), name],
                     )?;
                 }

@@ -64,7 +64,8 @@ impl Url {
         }
         let host = authority.host().to_ascii_lowercase();
         let port = match authority.port() {
-            Some(port) => port.as_str().parse().ok()?,
+            Some(port) => port.as_u16(),
+            None if authority.as_str().len() > authority.host().len() => return None,
             None => usual_port(tls),
         };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
