@@ -7,8 +7,9 @@ use crate::support::{Mode, World, eventually, skip};
 use std::time::Duration;
 
 /// Those without which not all is the same: one protects, without the other the backend is another one (its tests are in
-/// `backends`), without veth there are no networks (`networks::outside`), and the last three run other machines' programs (`emulation`).
-const UNLIKE: &[&str] = &["seccomp", "mount-namespace", "veth", "binfmt-misc", "compat", "qemu"];
+/// `backends`), without veth there are no networks (`networks::outside`), and the others have tests of their own
+/// (`emulation`, `checkpoint`).
+const UNLIKE: &[&str] = &["seccomp", "mount-namespace", "veth", "binfmt-misc", "compat", "criu", "qemu"];
 
 /// What of the scenario needs control groups.
 fn try_groups(world: &World, absent: &str) {
