@@ -1,6 +1,6 @@
-//! The verbs. One file each holds its arguments and its action; the tables here say what it is called.
+//! The verbs. One file each holds its arguments and its action; `table.rs` says what it is called.
 //!
-//! Docker has two names for most things (`berth ps` and `berth container ls`); both stand in the tables. A verb's
+//! Docker has two names for most things (`berth ps` and `berth container ls`); both stand in the table. A verb's
 //! arguments are only built when it is the one that was typed.
 
 mod attach;
@@ -48,6 +48,7 @@ mod start;
 mod stats;
 mod stop;
 mod storage;
+mod table;
 mod top;
 mod unpause;
 mod update;
@@ -64,6 +65,7 @@ use clap::{ArgAction, ArgMatches, Command, FromArgMatches};
 
 pub(crate) use self::ending::Exit;
 use self::ending::{code_of_usage, finish};
+use self::table::{GROUPS, HIDDEN, TOP};
 use crate::built;
 use crate::session::{Globals, Session};
 
@@ -112,236 +114,6 @@ const fn verb<A: Act>(name: &'static str, aliases: &'static [&'static str], abou
         },
     }
 }
-
-const RUN: Verb = verb::<run::Run>("run", &[], "Create and run a new container from an image");
-const CREATE: Verb = verb::<create::Create>("create", &[], "Create a new container");
-const START: Verb = verb::<start::Start>("start", &[], "Start one or more stopped containers");
-const STOP: Verb = verb::<stop::Stop>("stop", &[], "Stop one or more running containers");
-const RESTART: Verb = verb::<stop::Restart>("restart", &[], "Restart one or more containers");
-const KILL: Verb = verb::<kill::Kill>("kill", &[], "Kill one or more running containers");
-const ATTACH: Verb = verb::<attach::Attach>("attach", &[], "Attach local streams to a running container");
-const EXEC: Verb = verb::<exec::Exec>("exec", &[], "Execute a command in a running container");
-const LOGS: Verb = verb::<logs::Logs>("logs", &[], "Fetch the logs of a container");
-const TOP_PROCESSES: Verb = verb::<top::Top>("top", &[], "Display the running processes of a container");
-const STATS: Verb = verb::<stats::Stats>("stats", &[], "Display a live stream of resource usage statistics");
-const PAUSE: Verb = verb::<pause::Pause>("pause", &[], "Pause all processes within one or more containers");
-const UNPAUSE: Verb = verb::<unpause::Unpause>("unpause", &[], "Unpause all processes within one or more containers");
-const WAIT: Verb = verb::<wait::Wait>("wait", &[], "Block until containers stop, then print their exit codes");
-const RENAME: Verb = verb::<rename::Rename>("rename", &[], "Rename a container");
-const UPDATE: Verb = verb::<update::Update>("update", &[], "Update configuration of one or more containers");
-const PORT: Verb = verb::<port::Port>("port", &[], "List port mappings or a specific mapping for the container");
-const CP: Verb = verb::<cp::Cp>("cp", &[], "Copy files between a container and the local file system");
-const DIFF: Verb = verb::<diff::Diff>("diff", &[], "Inspect changes to files or directories of a container");
-const EXPORT: Verb = verb::<export::Export>("export", &[], "Export a container's file system as a tar archive");
-const COMMIT: Verb = verb::<commit::Commit>("commit", &[], "Create a new image from a container's changes");
-const IMPORT: Verb = verb::<import::Import>("import", &[], "Import a tarball to create a file-system image");
-const LOAD: Verb = verb::<import::Load>("load", &[], "Load images from a tar archive or STDIN");
-const SAVE: Verb = verb::<export::Save>("save", &[], "Save one or more images to a tar archive");
-const HISTORY: Verb = verb::<history::History>("history", &[], "Show the history of an image");
-const TAG: Verb = verb::<rmi::Tag>("tag", &[], "Create a tag that refers to an image");
-const EVENTS: Verb = verb::<events::Events>("events", &[], "Get real time events from the engine");
-const PULL: Verb = verb::<pull::Pull>("pull", &[], "Download an image from a registry");
-const PUSH: Verb = verb::<pull::Push>("push", &[], "Upload an image to a registry");
-const INFO: Verb = verb::<info::Info>("info", &[], "Display system-wide information");
-const DOCTOR: Verb = verb::<info::Doctor>("doctor", &[], "Say what this host offers, what was picked and why");
-
-/// Verbs without a group.
-const TOP: &[Verb] = &[
-    RUN,
-    EXEC,
-    verb::<ps::Ps>("ps", &[], "List containers"),
-    PULL,
-    PUSH,
-    verb::<images::Images>("images", &[], "List images"),
-    INFO,
-    DOCTOR,
-    verb::<login::Login>("login", &[], "Authenticate to a registry"),
-    verb::<login::Logout>("logout", &[], "Log out from a registry"),
-    verb::<version::Version>("version", &[], "Show the version information"),
-    verb::<serve::Serve>("serve", &[], "Run the engine for others, on a socket"),
-    ATTACH,
-    COMMIT,
-    CP,
-    CREATE,
-    DIFF,
-    EVENTS,
-    EXPORT,
-    HISTORY,
-    IMPORT,
-    verb::<inspect::Inspect>("inspect", &[], "Return low-level information on objects"),
-    KILL,
-    LOAD,
-    LOGS,
-    PAUSE,
-    PORT,
-    RENAME,
-    RESTART,
-    verb::<rm::Rm>("rm", &[], "Remove one or more containers"),
-    verb::<rmi::Rmi>("rmi", &[], "Remove one or more images"),
-    SAVE,
-    START,
-    STATS,
-    STOP,
-    TAG,
-    TOP_PROCESSES,
-    UNPAUSE,
-    UPDATE,
-    WAIT,
-];
-
-const CONTAINER: &[Verb] = &[
-    ATTACH,
-    COMMIT,
-    CP,
-    CREATE,
-    DIFF,
-    EXEC,
-    EXPORT,
-    verb::<inspect::InspectContainer>("inspect", &[], "Display detailed information on one or more containers"),
-    KILL,
-    LOGS,
-    verb::<ps::Ps>("ls", &["list", "ps"], "List containers"),
-    PAUSE,
-    PORT,
-    verb::<prune::PruneContainers>("prune", &[], "Remove all stopped containers"),
-    RENAME,
-    RESTART,
-    verb::<rm::Rm>("rm", &["remove"], "Remove one or more containers"),
-    RUN,
-    START,
-    STATS,
-    STOP,
-    TOP_PROCESSES,
-    UNPAUSE,
-    UPDATE,
-    WAIT,
-];
-
-const IMAGE: &[Verb] = &[
-    HISTORY,
-    IMPORT,
-    verb::<inspect::InspectImage>("inspect", &[], "Display detailed information on one or more images"),
-    LOAD,
-    verb::<images::Images>("ls", &["list"], "List images"),
-    verb::<prune::PruneImages>("prune", &[], "Remove unused images"),
-    PULL,
-    PUSH,
-    verb::<rmi::Rmi>("rm", &["remove"], "Remove one or more images"),
-    SAVE,
-    TAG,
-];
-
-const SYSTEM: &[Verb] = &[
-    verb::<check::Check>("check", &[], "Compare what should be there with what the host has"),
-    verb::<df::Df>("df", &[], "Show disk usage"),
-    DOCTOR,
-    EVENTS,
-    INFO,
-    verb::<prune::PruneSystem>("prune", &[], "Remove unused data"),
-];
-
-const VOLUME: &[Verb] = &[
-    verb::<volume::create::CreateVolume>("create", &[], "Create a volume"),
-    verb::<volume::inspect::InspectVolume>("inspect", &[], "Display detailed information on one or more volumes"),
-    verb::<volume::ls::Volumes>("ls", &["list"], "List volumes"),
-    verb::<volume::prune::PruneVolumes>("prune", &[], "Remove unused local volumes"),
-    verb::<volume::rm::RemoveVolumes>("rm", &["remove"], "Remove one or more volumes"),
-];
-
-const STORAGE: &[Verb] = &[
-    verb::<storage::CheckStorage>("check", &[], "Compare every layer with what was recorded of it"),
-    verb::<storage::Migrate>("migrate", &[], "Move images and containers to another storage driver"),
-];
-
-const CONFIG: &[Verb] = &[
-    verb::<config::CheckConfig>("check", &[], "Say what is wrong with the configuration, or with a file of it"),
-    verb::<config::ShowConfig>("show", &[], "Show the configuration that is in force on this host"),
-];
-
-/// Verbs under a common name.
-struct Group {
-    name: &'static str,
-    about: &'static str,
-    verbs: &'static [Verb],
-    define: fn(Command) -> Command,
-}
-
-const GROUPS: &[Group] = &[
-    Group {
-        name: "checkpoint",
-        about: "Manage checkpoints",
-        verbs: checkpoint::VERBS,
-        define: |command| with_verbs(command, checkpoint::VERBS, false, &|_| true),
-    },
-    Group {
-        name: "completion",
-        about: "Generate the autocompletion script for the specified shell",
-        verbs: completion::VERBS,
-        define: |command| with_verbs(command, completion::VERBS, false, &|_| true),
-    },
-    Group {
-        name: "config",
-        about: "Manage the configuration of the engine",
-        verbs: CONFIG,
-        define: |command| with_verbs(command, CONFIG, false, &|_| true),
-    },
-    Group {
-        name: "container",
-        about: "Manage containers",
-        verbs: CONTAINER,
-        define: |command| with_verbs(command, CONTAINER, false, &|_| true),
-    },
-    Group {
-        name: "emulation",
-        about: "Manage the emulation of other architectures",
-        verbs: emulation::VERBS,
-        define: |command| with_verbs(command, emulation::VERBS, false, &|_| true),
-    },
-    Group {
-        name: "image",
-        about: "Manage images",
-        verbs: IMAGE,
-        define: |command| with_verbs(command, IMAGE, false, &|_| true),
-    },
-    Group {
-        name: "manifest",
-        about: "Manage manifests and manifest lists",
-        verbs: manifest::VERBS,
-        define: |command| with_verbs(command, manifest::VERBS, false, &|_| true),
-    },
-    Group {
-        name: "network",
-        about: "Manage networks",
-        verbs: network::VERBS,
-        define: |command| with_verbs(command, network::VERBS, false, &|_| true),
-    },
-    Group {
-        name: "storage",
-        about: "Manage the storage of images and containers",
-        verbs: STORAGE,
-        define: |command| with_verbs(command, STORAGE, false, &|_| true),
-    },
-    Group {
-        name: "system",
-        about: "Manage the engine",
-        verbs: SYSTEM,
-        define: |command| with_verbs(command, SYSTEM, false, &|_| true),
-    },
-    Group {
-        name: "volume",
-        about: "Manage volumes",
-        verbs: VOLUME,
-        define: |command| with_verbs(command, VOLUME, false, &|_| true),
-    },
-];
-
-/// Roles of the program that people do not type.
-const HIDDEN: &[Verb] = &[
-    verb::<hello::Hello>("hello", &[], "Say which isolation is seen from here"),
-    #[cfg(feature = "manual")]
-    verb::<manual::Manual>("manual", &[], "Write the manual pages"),
-    verb::<reap::Reap>("monitor-reap", &[], "Remove a container that has ended"),
-];
 
 /// Docker's flags can be turned off and on again (`--rm=false`): a switch takes an optional value after `=`, and the
 /// last of several counts.
