@@ -43,10 +43,7 @@ impl ExecChild for Child {
     }
 
     fn signal(&self, signal: i32) -> Result<()> {
-        if self.status.is_some() {
-            return Err(Error::NotFound(format!("process {}: it has ended", self.process.pid())));
-        }
-        send(&self.process, signal)
+        send_unless(self.status, &self.process, signal)
     }
 
     fn take_terminal(&mut self) -> Option<OwnedFd> {
@@ -58,6 +55,14 @@ pub(crate) fn try_wait(process: &Process) -> Result<Option<ExitStatus>> {
     match process::try_wait(process.pid()) {
         Ok(status) => Ok(status.map(exit_status)),
         Err(error) => Err(setup(format!("wait for process {}", process.pid()))(error)),
+    }
+}
+
+/// To a process that was waited for its number may mean another one.
+pub(crate) fn send_unless(ended: Option<ExitStatus>, process: &Process, signal: i32) -> Result<()> {
+    match ended {
+        Some(_) => Err(Error::NotFound(format!("process {}: it has ended", process.pid()))),
+        None => send(process, signal),
     }
 }
 

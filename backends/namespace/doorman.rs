@@ -33,7 +33,7 @@ use super::sandbox::Container;
 use super::scheduling::Affinity;
 use super::task::{self, Streams, Task};
 use super::{clone, sys};
-use crate::children::{exit_status, send};
+use crate::children::{exit_status, send_unless};
 use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
 
 /// Whether a container gets one: where nobody outside can enter its mount and pid namespaces, and not if it may trace others,
@@ -245,10 +245,7 @@ impl ExecChild for Told {
     }
 
     fn signal(&self, signal: i32) -> Result<()> {
-        if self.status.is_some() {
-            return Err(Error::NotFound(format!("process {}: it has ended", self.process.pid())));
-        }
-        send(&self.process, signal)
+        send_unless(self.status, &self.process, signal)
     }
 
     fn take_terminal(&mut self) -> Option<OwnedFd> {
