@@ -198,10 +198,3 @@ pub(crate) fn unshare_mounts() -> Result<(), Errno> {
     unshare(libc::CLONE_NEWNS)?;
     crate::mount::make_rprivate(c"/")
 }
-
-/// personality(2) with PER_LINUX32, of the calling thread; false if the kernel has no 32-bit programs.
-pub(crate) fn becomes_linux32() -> bool {
-    const PER_LINUX32: libc::c_ulong = 8;
-    // SAFETY: an integer; it changes how uname(2) answers this thread, and nothing of its memory.
-    unsafe { libc::personality(PER_LINUX32) >= 0 }
-}

@@ -46,14 +46,8 @@ const EXECUTABLE: u16 = 2;
 const INTERPRETER: u32 = 3;
 
 impl Machine {
-    /// By the OCI architecture, or QEMU's name, or uname(2)'s.
+    /// By the OCI architecture or QEMU's name for it, which is mostly uname(2)'s.
     pub fn find(name: &str) -> Option<&'static Self> {
-        let name = match name {
-            "x86-64" => "amd64",
-            "i686" | "i586" => "386",
-            "armhf" | "armel" | "armv7l" | "armv6l" => "arm",
-            other => other,
-        };
         MACHINES.iter().find(|machine| machine.architecture == name || machine.qemu == name)
     }
 

@@ -10,7 +10,7 @@ mod trial;
 
 use std::path::{Path, PathBuf};
 
-use crate::{Probe, cpu, pretend, program};
+use crate::{Probe, answers, cpu, pretend, program};
 
 pub use binfmt::{Registration, is_mounted, is_open, mount, register, registration, unregister};
 pub use machine::{HEADER, MACHINES, Machine, of_static_program};
@@ -29,16 +29,29 @@ pub enum Support {
 /// Where ordinary PATHs and packages have QEMU.
 const FOLDERS: &[&str] = &["/usr/bin", "/usr/local/bin", "/bin"];
 
+/// Whether the kernel runs the architecture's programs by itself. Tried once a boot where it works.
+pub fn runs_directly(architecture: &str) -> bool {
+    if architecture == cpu::OCI_ARCHITECTURE {
+        return true;
+    }
+    let Some(machine) = Machine::find(architecture) else { return false };
+    let tried = || match trial::runs(machine, cpu::OCI_ARCHITECTURE) {
+        true => Probe::available(String::new()),
+        false => Probe::unavailable("its smallest program does not start", ""),
+    };
+    answers::remembered(&format!("runs-{}", machine.qemu), "", tried).is_available()
+}
+
 /// `kept` is a folder with interpreters by QEMU's name for the machine, asked first. Else why not, and what to do.
 pub fn support(machine: &Machine, kept: Option<&Path>) -> Result<Support, (String, String)> {
     if machine.architecture == cpu::OCI_ARCHITECTURE {
         return Ok(Support::Direct);
     }
-    // First of all, as in the kernel.
+    // Before anything else, as in the kernel.
     if let Some(registration) = registration(machine) {
         return Ok(Support::Registered(registration));
     }
-    if trial::runs(machine, cpu::OCI_ARCHITECTURE) {
+    if runs_directly(machine.architecture) {
         return Ok(Support::Direct);
     }
     interpreter(machine, kept).map(Support::Interpreter)

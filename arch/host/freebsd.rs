@@ -27,7 +27,7 @@ pub(super) fn cpus() -> usize {
 }
 
 /// Linux programs of either kind are not looked for.
-pub(super) fn runs_32_bit_programs() -> bool {
+pub(super) fn runs(_architecture: &str) -> bool {
     false
 }
 

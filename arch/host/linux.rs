@@ -1,6 +1,6 @@
 //! Linux's part: /proc, affinity and sysinfo(2).
 
-use crate::{pretend, sys};
+use crate::emulation;
 
 pub(super) use super::init::detect as init;
 
@@ -27,20 +27,8 @@ pub(super) fn cpus() -> usize {
 }
 
 /// Whether a 64-bit kernel takes programs of its 32-bit architecture, which processor and configuration decide.
-pub(super) fn runs_32_bit_programs() -> bool {
-    if pretend::without("compat") {
-        return false;
-    }
-    if cfg!(target_pointer_width = "32") {
-        return true;
-    }
-    match crate::cpu::OCI_ARCHITECTURE {
-        // The file is there if the kernel was built to (CONFIG_IA32_EMULATION, arch/x86/entry/vdso/vdso32-setup.c).
-        "amd64" => std::path::Path::new("/proc/sys/abi/vsyscall32").exists(),
-        // The personality is refused where no processor has the 32-bit state (arch/arm64/kernel/sys.c). It is of one thread.
-        "arm64" => std::thread::spawn(sys::becomes_linux32).join().unwrap_or(false),
-        _ => false,
-    }
+pub(super) fn runs(architecture: &str) -> bool {
+    emulation::runs_directly(architecture)
 }
 
 pub(super) fn memory() -> u64 {

@@ -40,7 +40,11 @@ impl Platform {
 /// The platforms of the programs that this host runs by itself, the best first.
 pub fn runnable() -> Vec<Platform> {
     let host = Platform::of(&rustix::system::uname().machine().to_string_lossy());
-    let compat = super::system::runs_32_bit_programs();
+    let compat = match host.architecture.as_str() {
+        "amd64" => super::system::runs("386"),
+        "arm64" => super::system::runs("arm"),
+        _ => false,
+    };
     with_compat(host, cpu::x86_level(), compat)
 }
 

@@ -11,9 +11,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use berth_api::emulation::{Emulator, How};
-use berth_api::models::ContainerCreateBody;
+use berth_api::models::{ContainerCreateBody, HostConfig};
 use berth_arch::cpu;
 use berth_arch::emulation::{self, MACHINES, Machine, Support};
+use berth_arch::host::Platform;
 use berth_fs_drivers::Access;
 use oci_spec::runtime::{Mount, Spec};
 use rustix::fs::{Mode, OFlags};
@@ -38,6 +39,13 @@ pub enum Source {
     File(PathBuf),
     /// An image that has it.
     Image(String),
+}
+
+/// A QEMU that is to be kept.
+enum Interpreter {
+    OnTheHost(PathBuf),
+    /// Out of an image, in the folder of those that are kept.
+    Copy(PathBuf),
 }
 
 /// What a container of a foreign image has beside the others.
@@ -136,58 +144,76 @@ impl Engine {
         {
             return Err(Error::invalid("a file of QEMU emulates one architecture: name it"));
         }
-        let mut done = Vec::new();
+        machines.retain(|machine| !emulation::runs_directly(machine.architecture));
+        let mut interpreters = Vec::new();
         for &machine in &machines {
-            match self.install_one(machine, from) {
-                Ok(true) => done.push(self.emulator(machine)),
-                Ok(false) => {}
+            match self.interpreter(machine, from) {
+                Ok(interpreter) => interpreters.push((machine, interpreter)),
                 // Of all, those that there is a QEMU for.
                 Err(Error::Unavailable(_)) if all => {}
                 Err(error) => return Err(error),
             }
         }
-        if done.is_empty() && all {
+        if interpreters.is_empty() && all {
             return Err(Error::Unavailable(
                 "emulation: no static QEMU was found; install Debian's qemu-user-static, or name an image that has one by \
                  --image"
                     .to_owned(),
             ));
         }
-        Ok(done)
+        for (machine, interpreter) in &interpreters {
+            self.keep(machine, interpreter)?;
+        }
+        Ok(interpreters.iter().map(|(machine, _)| self.emulator(machine)).collect())
     }
 
-    /// Whether there was something to do: not for what the kernel does by itself.
-    fn install_one(&self, machine: &'static Machine, from: &Source) -> Result<bool> {
-        if emulation::support(machine, None) == Ok(Support::Direct) {
-            return Ok(false);
+    /// Nothing is changed yet.
+    fn interpreter(&self, machine: &'static Machine, from: &Source) -> Result<Interpreter> {
+        match from {
+            Source::Host => {
+                let found = emulation::interpreter(machine, None);
+                let unavailable = |(reason, remedy): (String, String)| {
+                    Error::Unavailable(format!("emulation of {}: {reason}; {remedy}", machine.architecture))
+                };
+                found.map(Interpreter::OnTheHost).map_err(unavailable)
+            }
+            Source::File(path) => {
+                let path = fs::canonicalize(path);
+                let path = path.map_err(|error| Error::invalid(format!("emulation: the file: {error}")))?;
+                fit(&path).map(|()| Interpreter::OnTheHost(path))
+            }
+            Source::Image(image) => {
+                let folder = self.kept();
+                berth_store::create_private(&folder).map_err(Error::io("create", &folder))?;
+                let copy = folder.join(format!(".{}.copy", machine.qemu));
+                let _ = fs::remove_file(&copy);
+                let made = self.copy_from_image(machine, image, &copy).and_then(|()| fit(&copy));
+                made.inspect_err(|_| drop(fs::remove_file(&copy)))?;
+                Ok(Interpreter::Copy(copy))
+            }
         }
+    }
+
+    /// What cannot be registered is taken back, unless another one was there before.
+    fn keep(&self, machine: &Machine, interpreter: &Interpreter) -> Result<()> {
         let folder = self.kept();
         berth_store::create_private(&folder).map_err(Error::io("create", &folder))?;
         let place = folder.join(machine.qemu);
-        let new = folder.join(format!(".{}.new", machine.qemu));
-        let _ = fs::remove_file(&new);
-        let made = match from {
-            Source::Host => {
-                let path = emulation::interpreter(machine, None).map_err(|(reason, remedy)| {
-                    Error::Unavailable(format!("emulation of {}: {reason}; {remedy}", machine.architecture))
-                })?;
-                symlink(&path, &new).map_err(Error::io("make", &new))
+        let was_kept = self.is_kept(machine);
+        match interpreter {
+            Interpreter::Copy(copy) => fs::rename(copy, &place),
+            Interpreter::OnTheHost(path) => {
+                let link = folder.join(format!(".{}.link", machine.qemu));
+                let _ = fs::remove_file(&link);
+                symlink(path, &link).and_then(|()| fs::rename(&link, &place))
             }
-            Source::File(path) => {
-                let path =
-                    fs::canonicalize(path).map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
-                fit(&path).and_then(|()| symlink(&path, &new).map_err(Error::io("make", &new)))
+        }
+        .map_err(Error::io("write", &place))?;
+        self.register(machine).inspect_err(|_| {
+            if !was_kept {
+                let _ = fs::remove_file(&place);
             }
-            Source::Image(image) => self.copy_from_image(machine, image, &new).and_then(|()| fit(&new)),
-        };
-        made.and_then(|()| fs::rename(&new, &place).map_err(Error::io("write", &place)))
-            .and_then(|()| self.register(machine))
-            .inspect_err(|_| {
-                for path in [&new, &place] {
-                    let _ = fs::remove_file(path);
-                }
-            })?;
-        Ok(true)
+        })
     }
 
     /// Takes away what was installed, and its registration. What others registered stays.
@@ -273,9 +299,12 @@ impl Engine {
 
     /// Looks for QEMU where images have it: `/usr/bin/qemu-aarch64-static`, `/usr/bin/qemu-aarch64`, or in the root.
     fn copy_from_image(&self, machine: &Machine, image: &str, to: &Path) -> Result<()> {
+        // Its files are looked at; none of it runs, as whoever.
+        let host_config = HostConfig { userns_mode: Some("host".to_owned()), ..HostConfig::default() };
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             cmd: Some(vec!["-".to_owned()]),
+            host_config: Some(host_config),
             ..ContainerCreateBody::default()
         };
         let made = self.create(None, None, body)?;
@@ -292,7 +321,9 @@ impl Engine {
             }
             Ok(false)
         });
-        self.remove(&made.id, RemoveOptions::default())?;
+        if let Err(left) = self.remove(&made.id, RemoveOptions::default()) {
+            tracing::warn!("remove the container that showed {image}: {left}");
+        }
         match copied? {
             true => Ok(()),
             false => Err(Error::Unavailable(format!(
@@ -380,9 +411,9 @@ fn fit(path: &Path) -> Result<()> {
 fn named(architectures: &[String]) -> Result<Vec<&'static Machine>> {
     let mut machines = Vec::new();
     for name in architectures.iter().filter(|name| *name != "all") {
-        let name = name.strip_prefix("linux/").unwrap_or(name);
-        let name = name.split('/').next().unwrap_or_default();
-        machines.push(Machine::find(name).ok_or_else(|| {
+        // QEMU's own names too, beside those of platforms.
+        let platform = || name.parse::<Platform>().ok().and_then(|platform| Machine::find(&platform.architecture));
+        machines.push(Machine::find(name).or_else(platform).ok_or_else(|| {
             let known: Vec<_> = MACHINES.iter().map(|machine| machine.architecture).collect();
             Error::invalid(format!("unknown architecture {name:?}; known are {}", known.join(", ")))
         })?);

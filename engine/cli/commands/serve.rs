@@ -27,7 +27,8 @@ impl clap::Args for Serve {
         own().fold(command, |command, key| {
             let (action, value) = match key.kind {
                 Kind::Flag => (ArgAction::SetTrue, "BOOL"),
-                Kind::Folder => (ArgAction::Append, "FOLDER"),
+                Kind::Path if key.option.ends_with("-root") => (ArgAction::Append, "FOLDER"),
+                Kind::Path => (ArgAction::Append, "FILE"),
                 Kind::Table | Kind::Programs => (ArgAction::Append, "KEY=VALUE"),
                 Kind::Folders | Kind::Text | Kind::Word(_) | Kind::Choice | Kind::Number => (ArgAction::Append, "NAME"),
                 Kind::List => (ArgAction::Append, "HOST"),

@@ -4,6 +4,7 @@ use clap::{Arg, ArgAction, Command};
 
 use super::Offer;
 use super::names::Kind;
+use crate::session::Globals;
 
 /// A place on a command line.
 pub(super) struct Found<'a> {
@@ -24,8 +25,6 @@ pub(super) enum Place {
     Names(Vec<Kind>),
 }
 
-/// Options of the engine; they may stand before and after the verb.
-const GLOBALS: [&str; 6] = ["host", "root", "config", "storage_driver", "driver-opt", "debug"];
 const SIGNALS: [&str; 10] = ["HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "CONT", "STOP", "WINCH"];
 const POLICIES: [&str; 4] = ["no", "always", "on-failure", "unless-stopped"];
 
@@ -82,7 +81,8 @@ pub(super) fn place<'a>(mut command: &Command, before: &[String], last: &'a str)
 
 impl Found<'_> {
     fn note_global(&mut self, option: &Arg, word: &str) {
-        if GLOBALS.contains(&option.get_id().as_str()) {
+        let globals = <Globals as clap::Args>::augment_args(Command::new("berth"));
+        if globals.get_arguments().any(|global| global.get_id() == option.get_id()) {
             self.globals.push(word.to_owned());
         }
     }
@@ -161,9 +161,12 @@ fn of_argument(argument: &Arg, command: &Command) -> Place {
     let name = argument.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
     match name {
         "CONTAINER" => Place::Names(vec![Kind::containers_for(command.get_name())]),
-        "IMAGE" | "IMAGE [COMMAND] [ARG...]" | "REPOSITORY[:TAG]" | "SOURCE_IMAGE[:TAG]" => {
-            Place::Names(vec![Kind::Images])
-        }
+        "IMAGE"
+        | "IMAGE [COMMAND] [ARG...]"
+        | "REPOSITORY[:TAG]"
+        | "SOURCE_IMAGE[:TAG]"
+        | "NAME[:TAG]"
+        | "NAME[:TAG|@DIGEST]" => Place::Names(vec![Kind::Images]),
         "NETWORK" => Place::Names(vec![Kind::Networks]),
         "VOLUME" if argument.is_positional() => Place::Names(vec![Kind::Volumes]),
         "NAME|ID" => Place::Names(vec![Kind::containers_for(""), Kind::Images, Kind::Networks, Kind::Volumes]),

@@ -36,7 +36,7 @@ pub struct Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// One absolute path.
-    Folder,
+    Path,
     Folders,
     Text,
     Flag,
@@ -57,7 +57,7 @@ impl Kind {
     /// What is wanted, for messages and the documentation.
     pub fn wanted(self) -> String {
         match self {
-            Self::Folder => "an absolute path".to_owned(),
+            Self::Path => "an absolute path".to_owned(),
             Self::Folders => "a list of absolute paths".to_owned(),
             Self::Text => "a text".to_owned(),
             Self::Flag => "true or false".to_owned(),
@@ -99,7 +99,7 @@ const PLAIN: Key = Key {
 pub const KEYS: &[Key] = &[
     Key {
         name: "root",
-        kind: Kind::Folder,
+        kind: Kind::Path,
         variable: "BERTH_DATA_ROOT",
         option: "data-root",
         docker: &["data-root", "graph"],
@@ -109,7 +109,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "run",
-        kind: Kind::Folder,
+        kind: Kind::Path,
         variable: "BERTH_EXEC_ROOT",
         option: "exec-root",
         docker: &["exec-root"],
@@ -141,7 +141,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "pidfile",
-        kind: Kind::Folder,
+        kind: Kind::Path,
         variable: "BERTH_PIDFILE",
         option: "pidfile",
         letter: Some('p'),
@@ -188,7 +188,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "criu",
-        kind: Kind::Folder,
+        kind: Kind::Path,
         variable: "BERTH_CRIU",
         about: "Program that writes containers to files and back, instead of the one on the PATH",
         ..PLAIN

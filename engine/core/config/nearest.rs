@@ -8,7 +8,6 @@ const DOCKER_ALONE: &[(&str, &str)] = &[
     ("default-shm-size", "--shm-size sets it container by container"),
     ("dns", "--dns sets it container by container"),
     ("live-restore", "containers live on without the engine always"),
-    ("userns-remap", "root's containers have the host's users; an ordinary user's engine maps them"),
     ("init", "--init gives one to a container"),
     ("ip-forward", "berth switches forwarding on when a network is up"),
     ("bridge", "networks are made by berth network create"),
@@ -74,6 +73,13 @@ fn distance(from: &str, to: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_not_to_be_there_is_not() {
+        let known = |name: &str| KEYS.iter().any(|key| key.name == name || key.docker.contains(&name));
+        let stale: Vec<_> = DOCKER_ALONE.iter().filter(|(name, _)| known(name)).collect();
+        assert!(stale.is_empty(), "{stale:?}");
+    }
 
     #[test]
     fn a_slip_a_wrong_table_and_dockers_names_lead_to_the_right_key() {

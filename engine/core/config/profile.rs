@@ -4,6 +4,7 @@
 use std::cell::OnceCell;
 use std::cmp::Ordering;
 
+use berth_arch::emulation::MACHINES;
 use berth_arch::host::{self, Platform};
 use berth_arch::kernel::cgroup::{Cgroups, Layout};
 
@@ -56,7 +57,9 @@ pub const CONDITIONS: &[(&str, &str)] = &[
 ];
 
 /// OCI's names (Go's GOARCH).
-const ARCHITECTURES: &[&str] = &["amd64", "386", "arm", "arm64", "riscv64", "ppc64le", "s390x", "mips64le", "loong64"];
+fn architectures() -> impl Iterator<Item = &'static str> {
+    MACHINES.iter().map(|machine| machine.architecture)
+}
 
 /// The kernel's and the distributions' names for them.
 const OTHER_NAMES: &[(&str, &str)] = &[
@@ -199,14 +202,15 @@ fn architecture(value: &str) -> Result<(String, Option<String>), String> {
         Some((name, variant)) => (name, Some(variant.to_owned())),
         None => (value, None),
     };
-    if ARCHITECTURES.contains(&name) && variant.as_deref() != Some("") {
+    if architectures().any(|known| known == name) && variant.as_deref() != Some("") {
         return Ok((name.to_owned(), variant));
     }
     let meant = match OTHER_NAMES.iter().find(|(other, _)| *other == name) {
         Some((_, ours)) => format!("; it is {ours} here"),
-        None => did_you_mean(name, ARCHITECTURES.iter().copied()),
+        None => did_you_mean(name, architectures()),
     };
-    Err(format!("{value:?}: there is no such architecture{meant}; the known ones are {}", ARCHITECTURES.join(", ")))
+    let known: Vec<_> = architectures().collect();
+    Err(format!("{value:?}: there is no such architecture{meant}; the known ones are {}", known.join(", ")))
 }
 
 /// One or several, all of which have to hold, separated by commas. Without a sign, it is `=`.

@@ -38,7 +38,7 @@ impl Value {
                 "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
                 other => return Err(format!("{other:?}: {} is wanted", key.kind.wanted())),
             }),
-            Kind::Folder | Kind::Text | Kind::Word(_) | Kind::Number => Self::Text(last.to_owned()),
+            Kind::Path | Kind::Text | Kind::Word(_) | Kind::Number => Self::Text(last.to_owned()),
             Kind::Choice => Self::names(last),
             Kind::Folders | Kind::List => Self::List(words().map(str::to_owned).collect()),
             Kind::Table | Kind::Programs => {
@@ -57,7 +57,7 @@ impl Value {
     pub(super) fn from_toml(key: &Key, value: &DeValue<'_>) -> Result<Self, String> {
         let value = match (key.kind, value) {
             (Kind::Flag, DeValue::Boolean(flag)) => Self::Flag(*flag),
-            (Kind::Folder | Kind::Text | Kind::Word(_), DeValue::String(text)) => Self::Text(text.to_string()),
+            (Kind::Path | Kind::Text | Kind::Word(_), DeValue::String(text)) => Self::Text(text.to_string()),
             (Kind::Choice, DeValue::String(text)) => Self::names(text),
             (Kind::Choice | Kind::List | Kind::Folders, DeValue::Array(list)) => Self::List(texts(list)?),
             (Kind::Number, DeValue::Integer(number)) if number.radix() == 10 => Self::Text(number.as_str().to_owned()),
@@ -105,7 +105,7 @@ impl Value {
 
     fn fits(&self, kind: Kind) -> Result<(), String> {
         let wrong = match (kind, self) {
-            (Kind::Folder, Self::Text(path)) => (!is_absolute(path)).then_some(path),
+            (Kind::Path, Self::Text(path)) => (!is_absolute(path)).then_some(path),
             (Kind::Number, Self::Text(text)) => (!text.parse::<u32>().is_ok_and(|number| number > 0)).then_some(text),
             (Kind::Folders, Self::List(paths)) => paths.iter().find(|path| !is_absolute(path)),
             (Kind::Word(words), Self::Text(word)) => (!words.contains(&word.as_str())).then_some(word),

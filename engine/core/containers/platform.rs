@@ -30,8 +30,15 @@ pub(super) fn check(wanted: &str, image: &Image, name: &str) -> Result<()> {
 
 /// A warning if the image is for another machine than this and nobody has asked for that.
 pub(super) fn foreign(image: &Image, host: &berth_arch::Host, asked: bool) -> Option<String> {
-    let (offered, here) = (of(image), &host.platform);
-    if asked || image.config.architecture.is_empty() || Wanted::new(None).fitness(&offered) > 0 {
+    let (config, here) = (&image.config, &host.platform);
+    let plain =
+        config.variant.as_deref().is_none_or(|variant| variant.is_empty() || here.variant.as_deref() == Some(variant));
+    // The usual case, before this host's abilities are looked for.
+    if asked || config.architecture.is_empty() || config.architecture == here.architecture && plain {
+        return None;
+    }
+    let offered = of(image);
+    if Wanted::new(None).fitness(&offered) > 0 {
         return None;
     }
     Some(format!(
