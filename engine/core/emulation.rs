@@ -178,9 +178,9 @@ impl Engine {
                 found.map(Interpreter::OnTheHost).map_err(unavailable)
             }
             Source::File(path) => {
-                let path = fs::canonicalize(path);
-                let path = path.map_err(|error| Error::invalid(format!("emulation: the file: {error}")))?;
-                fit(&path).map(|()| Interpreter::OnTheHost(path))
+                let whole = fs::canonicalize(path);
+                let whole = whole.map_err(|error| Error::invalid(format!("emulation: {}: {error}", path.display())))?;
+                fit(&whole).map(|()| Interpreter::OnTheHost(whole))
             }
             Source::Image(image) => {
                 let folder = self.kept();

@@ -81,7 +81,7 @@ async fn make(client: &Client, creation: &Creation) -> anyhow::Result<ContainerC
 }
 
 /// Also where the name means an image for another platform than was asked for.
-fn is_missing_image(error: &berth_client::Error) -> bool {
+pub(super) fn is_missing_image(error: &berth_client::Error) -> bool {
     let text = error.to_string();
     let other_platform = text.ends_with(')') && text.contains("does not provide the specified platform (");
     error.status() == Some(404) && (text.starts_with("No such image") || other_platform)
