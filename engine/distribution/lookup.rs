@@ -33,12 +33,6 @@ impl Repository<'_> {
         let raw = self.small_blob(&fetched.manifest()?.config, MAX_MANIFEST)?;
         let config: ImageConfig = serde_json::from_slice(&raw)
             .map_err(|error| Error::InvalidArgument(format!("the image's configuration makes no sense: {error}")))?;
-        Ok(PlatformSpec {
-            architecture: config.architecture,
-            os: config.os,
-            variant: config.variant,
-            os_version: config.os_version,
-            os_features: config.os_features,
-        })
+        Ok(PlatformSpec::from(&config))
     }
 }
