@@ -1,7 +1,5 @@
 //! By which URL a registry is reached.
 
-use std::net::IpAddr;
-
 use berth_image::{Error, Reference, Result};
 
 use crate::Config;
@@ -50,30 +48,12 @@ impl Config {
 
     /// Whether nobody checks who it is.
     pub(crate) fn is_insecure(&self, origin: &Origin) -> bool {
-        let host = origin.bare_host();
-        let address: Option<IpAddr> = host.parse().ok();
-        if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
-            return true;
-        }
-        self.insecure.iter().any(|entry| match entry.split_once('/') {
-            Some((network, bits)) => match (network.parse(), bits.parse(), address) {
-                (Ok(network), Ok(bits), Some(address)) => contains(network, bits, address),
-                _ => false,
-            },
-            None => *entry == host || *entry == origin.authority(),
-        })
+        origin.is_this_host()
+            || self
+                .insecure
+                .iter()
+                .any(|entry| origin.is_in(entry) || *entry == origin.bare_host() || *entry == origin.authority())
     }
-}
-
-fn contains(network: IpAddr, bits: u32, address: IpAddr) -> bool {
-    let (network, address, width) = match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            (u128::from(network.to_bits()), u128::from(address.to_bits()), 32)
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits(), address.to_bits(), 128),
-        _ => return false,
-    };
-    bits <= width && (bits == 0 || (network ^ address) >> (width - bits) == 0)
 }
 
 #[cfg(test)]
