@@ -11,11 +11,10 @@ use hyper::header::{CONTENT_RANGE, HeaderValue, RANGE};
 
 use crate::Repository;
 use crate::net::{Answer, Payload};
-use crate::repository::is_passing;
+use crate::repository::{is_passing, pause};
 
 /// Bytes after which a new break is the first again.
 const PROGRESS: u64 = 1 << 20;
-const PAUSE: Duration = Duration::from_millis(500);
 
 impl<'c> Repository<'c> {
     /// The blob from its beginning. `stop`, set by somebody else, ends waiting.
@@ -174,7 +173,7 @@ impl<'c> Source<'_, 'c> {
             return Err(Error::Unreachable(message));
         }
         tracing::debug!("blob {} goes on from byte {} after {why}", self.blob.digest, self.position);
-        let until = std::time::Instant::now() + PAUSE * 2u32.pow(self.breaks - 1);
+        let until = std::time::Instant::now() + pause(self.breaks - 1);
         while std::time::Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(50));
         }
