@@ -21,9 +21,8 @@ use crate::{Access, Client, Credentials, Repository};
 
 /// What layers may be.
 const LAYERS: &[&str] = &[LAYER, LAYER_GZIP, LAYER_ZSTD, DOCKER_LAYER, DOCKER_LAYER_GZIP];
-/// Beyond this many bytes a layer may not unpack to more than [`RATIO`] times its size: gzip reaches 1032 at the most.
+/// Up to this many bytes a layer may unpack to whatever it likes, beyond that to [`ratio`] times its size.
 const FREE_RATIO: u64 = 256 << 20;
-const RATIO: u64 = 1100;
 /// Bytes of disk that a pull leaves free, and how often that is looked at.
 const RESERVE: u64 = 32 << 20;
 const LOOK: u64 = 16 << 20;
@@ -175,7 +174,14 @@ impl Supplier for Layers<'_, '_> {
         let mut blob = self.repository.blob(layer, options.stop);
         let reading = Reading { blob: &mut blob, bar: Bar::new(options.tell, label, "Downloading", layer.size) };
         let unpacked = decompress_layer(reading).map_err(stream).and_then(|archive| {
-            let mut archive = Bounded { inner: archive, size: layer.size, count: 0, looked: 0, state: self.state };
+            let mut archive = Bounded {
+                inner: archive,
+                size: layer.size,
+                ratio: ratio(&layer.media_type),
+                count: 0,
+                looked: 0,
+                state: self.state,
+            };
             take(&mut archive)
         });
         blob.finish(unpacked).map_err(|error| match error {
@@ -213,11 +219,18 @@ impl Read for Reading<'_, '_, '_> {
     }
 }
 
+/// How many times its size a layer can unpack to. deflate reaches 1032. zstd puts 128 KiB of the same byte into a block of four
+/// (RFC 8878, 3.1.1.2): there it is the disk that ends a bomb ([`leave_room`]).
+fn ratio(media_type: &str) -> u64 {
+    if media_type == LAYER_ZSTD { 33_000 } else { 1_100 }
+}
+
 /// Ends what unpacks to more than it can honestly be, and what would fill the disk to its end.
 struct Bounded<'s, R> {
     inner: R,
     /// Of the packed blob.
     size: u64,
+    ratio: u64,
     count: u64,
     looked: u64,
     state: &'s Path,
@@ -227,7 +240,7 @@ impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.count += count as u64;
-        if self.count > FREE_RATIO && self.count / RATIO > self.size {
+        if self.count > FREE_RATIO && self.count / self.ratio > self.size {
             let message = format!("its {} bytes unpack to more than {} MiB: it is a bomb", self.size, self.count >> 20);
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
@@ -249,4 +262,33 @@ fn leave_room(state: &Path) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::StorageFull, message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many bytes of a packed blob of `size` are let through of a gigabyte.
+    fn unpacked(media_type: &str, size: u64) -> io::Result<u64> {
+        let inner = io::repeat(0).take(1 << 30);
+        let mut bounded =
+            Bounded { inner, size, ratio: ratio(media_type), count: 0, looked: 0, state: Path::new("/nowhere") };
+        let (mut count, mut buffer) = (0, vec![0; 1 << 20]);
+        loop {
+            match bounded.read(&mut buffer)? {
+                0 => return Ok(count),
+                more => count += more as u64,
+            }
+        }
+    }
+
+    #[test]
+    fn a_layer_unpacks_to_what_its_kind_can_hold() {
+        assert_eq!(unpacked(LAYER_ZSTD, 35_000).unwrap(), 1 << 30);
+        assert_eq!(unpacked(LAYER_GZIP, 1 << 20).unwrap(), 1 << 30);
+        for (kind, size) in [(LAYER_GZIP, 35_000), (DOCKER_LAYER_GZIP, 35_000), (LAYER, 35_000), (LAYER_ZSTD, 5_000)] {
+            let error = unpacked(kind, size).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{kind}: {error}");
+        }
+    }
 }
