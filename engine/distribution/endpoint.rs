@@ -48,11 +48,19 @@ impl Config {
 
     /// Whether nobody checks who it is.
     pub(crate) fn is_insecure(&self, origin: &Origin) -> bool {
-        origin.is_this_host()
-            || self
-                .insecure
-                .iter()
-                .any(|entry| origin.is_in(entry) || *entry == origin.bare_host() || *entry == origin.authority())
+        origin.is_this_host() || self.is_named_insecure(origin)
+    }
+
+    /// Whether an answer of `from` may lead to `to`: in the open only where that was so before, or where somebody has said so. A
+    /// registry elsewhere has nothing to say about what listens on this host.
+    pub(crate) fn may_lead(&self, from: &Origin, to: &Origin) -> bool {
+        !from.tls || to.tls || self.is_named_insecure(to) || (from.is_this_host() && to.is_this_host())
+    }
+
+    fn is_named_insecure(&self, origin: &Origin) -> bool {
+        let names =
+            |entry: &String| origin.is_in(entry) || *entry == origin.bare_host() || *entry == origin.authority();
+        self.insecure.iter().any(names)
     }
 }
 
@@ -85,6 +93,19 @@ mod tests {
             ("localhost.example.com", 1),
         ] {
             assert_eq!(tried(&config, domain).len(), count, "{domain}");
+        }
+        let leads =
+            |from: &str, to: &str| config.may_lead(&Url::parse(from).unwrap().origin, &Url::parse(to).unwrap().origin);
+        for (from, to) in [
+            ("https://example.com", "https://elsewhere.example"),
+            ("https://example.com", "http://10.1.1.1"),
+            ("https://localhost:5000", "http://127.0.0.1:80"),
+            ("http://10.1.1.1", "http://elsewhere.example"),
+        ] {
+            assert!(leads(from, to), "{from} to {to}");
+        }
+        for to in ["http://127.0.0.1:80", "http://localhost", "http://[::1]", "http://elsewhere.example"] {
+            assert!(!leads("https://example.com", to), "{to}");
         }
         assert_eq!(tried(&config, "docker.io"), ["https://registry-1.docker.io/v2/"]);
         assert_eq!(tried(&config, "[::1]:5000"), ["https://[::1]:5000/v2/", "http://[::1]:5000/v2/"]);

@@ -209,7 +209,7 @@ impl<'c> Repository<'c> {
             }
             let next = answer.header(LOCATION).and_then(|location| answer.url.join(location));
             let next = next.ok_or_else(|| refused("to an invalid address".to_owned()))?;
-            if answer.url.origin.tls && !next.origin.tls && !client.config.is_insecure(&next.origin) {
+            if !client.config.may_lead(&answer.url.origin, &next.origin) {
                 return Err(refused(format!("to {next}, which is not encrypted")));
             }
             url = next;
