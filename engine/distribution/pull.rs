@@ -2,7 +2,6 @@
 
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use berth_arch::host::Platform;
 use berth_image::formats::{
@@ -17,7 +16,7 @@ use berth_image::{
 use crate::blobs::Blob;
 use crate::manifests::{Fetched, MAX_MANIFEST};
 use crate::tell::{Bar, Tell, status};
-use crate::{Access, Client, Credentials, Repository};
+use crate::{Access, Client, Credentials, Repository, Transfer};
 
 /// What layers may be.
 const LAYERS: &[&str] = &[LAYER, LAYER_GZIP, LAYER_ZSTD, DOCKER_LAYER, DOCKER_LAYER_GZIP];
@@ -26,15 +25,6 @@ const FREE_RATIO: u64 = 256 << 20;
 /// Bytes of disk that a pull leaves free, and how often that is looked at.
 const RESERVE: u64 = 32 << 20;
 const LOOK: u64 = 16 << 20;
-
-pub struct PullOptions<'a> {
-    /// Instead of what this host runs.
-    pub platform: Option<&'a Platform>,
-    pub credentials: Option<&'a Credentials>,
-    pub tell: &'a Tell<'a>,
-    /// Set by somebody else: the pull is to end.
-    pub stop: &'a AtomicBool,
-}
 
 /// What has come of a pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +37,20 @@ pub struct Pulled {
 }
 
 impl Client {
-    /// Pulls the image that `reference` (with a tag or a digest) means, from a mirror or from the registry itself.
-    pub fn pull(&self, images: &ImageStore, reference: &Reference, options: &PullOptions<'_>) -> Result<Pulled> {
+    /// Pulls the image that `reference` (with a tag or a digest) means, from a mirror or from the registry itself. `platform`:
+    /// instead of what this host runs.
+    pub fn pull(
+        &self,
+        images: &ImageStore,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        transfer: Transfer<'_>,
+    ) -> Result<Pulled> {
+        let wanted = Wanted::new(platform);
         for mirror in self.config.mirrors(reference)? {
             let host = mirror.base.origin.to_string();
             let repository = self.at(mirror, reference, Access::Pull, None)?;
-            match repository.pull(images, reference, options) {
+            match repository.pull(images, reference, &wanted, transfer) {
                 Err(
                     error @ (Error::Unreachable(_) | Error::NotFound(_) | Error::Denied(_) | Error::InvalidArgument(_)),
                 ) => {
@@ -61,7 +59,7 @@ impl Client {
                 other => return other,
             }
         }
-        self.repository(reference, Access::Pull, options.credentials)?.pull(images, reference, options)
+        self.repository(reference, Access::Pull, transfer.credentials)?.pull(images, reference, &wanted, transfer)
     }
 
     /// All tags of a repository.
@@ -72,33 +70,39 @@ impl Client {
 }
 
 impl Repository<'_> {
-    fn pull(&self, images: &ImageStore, reference: &Reference, options: &PullOptions<'_>) -> Result<Pulled> {
+    fn pull(
+        &self,
+        images: &ImageStore,
+        reference: &Reference,
+        wanted: &Wanted,
+        transfer: Transfer<'_>,
+    ) -> Result<Pulled> {
         let top = self.manifest(reference)?;
         // What is refused before this line has a status of its own.
         let label = reference.digest().map(Digest::to_string).or(reference.tag().map(str::to_owned));
-        status(options.tell, &label.unwrap_or_default(), format!("Pulling from {}", reference.path()));
+        status(transfer.tell, &label.unwrap_or_default(), format!("Pulling from {}", reference.path()));
         let digest = top.descriptor.digest.clone();
-        let found = self.choose(top, &Wanted::new(options.platform))?;
+        let found = self.choose(top, wanted)?;
         let manifest = found.manifest()?;
         check(&manifest)?;
         let id = manifest.config.digest.clone();
         let before = images.resolve_reference(reference)?.map(|image| image.id);
         if images.get(&id).is_ok() {
             images.confirm(reference, &digest, &id)?;
-            tell_digest(options.tell, &digest);
+            tell_digest(transfer.tell, &digest);
             return Ok(Pulled { newer: before.as_ref() != Some(&id), id, digest });
         }
-        let config = self.small_blob(&manifest.config, MAX_MANIFEST)?;
+        let config = self.small_blob(&manifest.config, MAX_MANIFEST, transfer.stop)?;
         check_config(&config, manifest.layers.len())?;
         let labels: Vec<String> = manifest.layers.iter().map(|layer| layer.digest.short().to_owned()).collect();
-        labels.iter().for_each(|label| status(options.tell, label, "Pulling fs layer"));
+        labels.iter().for_each(|label| status(transfer.tell, label, "Pulling fs layer"));
         let state = images.state_folder();
-        let layers = Layers { repository: self, layers: &manifest.layers, labels: &labels, options, state };
+        let layers = Layers { repository: self, layers: &manifest.layers, labels: &labels, transfer, state };
         let incoming =
             Incoming { reference, digest: &digest, manifest: &found.bytes, config: &config, layers: &manifest.layers };
-        let gathering = Gathering { parallel: self.client.config.downloads, stop: options.stop };
+        let gathering = Gathering { parallel: self.client.config.downloads, stop: transfer.stop };
         let id = images.receive_image(&incoming, &layers, gathering)?;
-        tell_digest(options.tell, &digest);
+        tell_digest(transfer.tell, &digest);
         Ok(Pulled { id, digest, newer: true })
     }
 
@@ -160,19 +164,19 @@ struct Layers<'p, 'c> {
     repository: &'p Repository<'c>,
     layers: &'p [Descriptor],
     labels: &'p [String],
-    options: &'p PullOptions<'p>,
+    transfer: Transfer<'p>,
     state: &'p Path,
 }
 
 impl Supplier for Layers<'_, '_> {
     fn exists(&self, index: usize) {
-        status(self.options.tell, &self.labels[index], "Already exists");
+        status(self.transfer.tell, &self.labels[index], "Already exists");
     }
 
     fn supply(&self, index: usize, take: &mut Take<'_>) -> Result<()> {
-        let (layer, label, options) = (&self.layers[index], &self.labels[index], self.options);
-        let mut blob = self.repository.blob(layer, options.stop);
-        let reading = Reading { blob: &mut blob, bar: Bar::new(options.tell, label, "Downloading", layer.size) };
+        let (layer, label, transfer) = (&self.layers[index], &self.labels[index], self.transfer);
+        let mut blob = self.repository.blob(layer, transfer.stop);
+        let reading = Reading { blob: &mut blob, bar: Bar::new(transfer.tell, label, "Downloading", layer.size) };
         let unpacked = decompress_layer(reading).map_err(stream).and_then(|archive| {
             let mut archive = Bounded {
                 inner: archive,
@@ -197,7 +201,7 @@ impl Supplier for Layers<'_, '_> {
     }
 
     fn complete(&self, index: usize) {
-        status(self.options.tell, &self.labels[index], "Pull complete");
+        status(self.transfer.tell, &self.labels[index], "Pull complete");
     }
 }
 

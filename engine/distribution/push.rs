@@ -13,20 +13,13 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::net::{Payload, Url};
-use crate::tell::{Bar, Tell, status};
+use crate::tell::{Bar, status};
 use crate::uploads::Mounted;
-use crate::{Access, Client, Credentials, Repository};
+use crate::{Access, Client, Repository, Transfer};
 
 /// Bytes that are handed to a connection at a time, and how many of these may wait.
 const CHUNK: usize = 64 * 1024;
 const DEPTH: usize = 4;
-
-pub struct PushOptions<'a> {
-    pub credentials: Option<&'a Credentials>,
-    pub tell: &'a Tell<'a>,
-    /// Set by somebody else: the push is to end.
-    pub stop: &'a AtomicBool,
-}
 
 /// What a registry has got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,13 +31,13 @@ pub struct Pushed {
 
 impl Client {
     /// Pushes the image that `reference` (with a tag) means here to where the name says.
-    pub fn push(&self, images: &ImageStore, reference: &Reference, options: &PushOptions<'_>) -> Result<Pushed> {
+    pub fn push(&self, images: &ImageStore, reference: &Reference, transfer: Transfer<'_>) -> Result<Pushed> {
         let outgoing = images.outgoing(reference)?;
         let layers = outgoing.layers()?;
         for (diff_id, _) in &layers {
-            status(options.tell, diff_id.short(), "Preparing");
+            status(transfer.tell, diff_id.short(), "Preparing");
         }
-        let mut repository = self.repository(reference, Access::Push, options.credentials)?;
+        let mut repository = self.repository(reference, Access::Push, transfer.credentials)?;
         // Layers that other repositories of the registry have need not be sent; the right to read these is asked for at once.
         let mut sources: Vec<String> = Vec::new();
         for (diff_id, _) in &layers {
@@ -57,7 +50,7 @@ impl Client {
         for path in &sources {
             repository = repository.and_pull(path);
         }
-        let push = Push { images, repository: &repository, outgoing: &outgoing, layers: &layers, options };
+        let push = Push { images, repository: &repository, outgoing: &outgoing, layers: &layers, transfer };
         let blobs = push.all()?;
         let (media_type, manifest) = push.manifest(&blobs)?;
         repository.put_manifest(reference, &media_type, &manifest)?;
@@ -65,7 +58,7 @@ impl Client {
         let sent: Vec<_> = layers.iter().map(|(diff_id, _)| diff_id.clone()).zip(blobs).collect();
         images.note_sent(reference, &pushed.digest, &outgoing.id, &sent)?;
         let tag = reference.tag().unwrap_or_default();
-        status(options.tell, "", format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size));
+        status(transfer.tell, "", format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size));
         Ok(pushed)
     }
 }
@@ -82,7 +75,7 @@ struct Push<'p, 'c> {
     outgoing: &'p Outgoing<'p>,
     /// Diff IDs and sizes, the lowest first.
     layers: &'p [(Digest, u64)],
-    options: &'p PushOptions<'p>,
+    transfer: Transfer<'p>,
 }
 
 impl Push<'_, '_> {
@@ -92,7 +85,7 @@ impl Push<'_, '_> {
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let worker = || -> Result<()> {
             while !failed.load(Ordering::Relaxed) {
-                if self.options.stop.load(Ordering::Relaxed) {
+                if (self.transfer.stop)() {
                     return Err(Error::Stopped);
                 }
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +109,7 @@ impl Push<'_, '_> {
 
     fn one(&self, index: usize) -> Result<Descriptor> {
         let (diff_id, _) = &self.layers[index];
-        let (tell, label) = (self.options.tell, diff_id.short());
+        let (tell, label) = (self.transfer.tell, diff_id.short());
         let mut known = self.images.known_blobs(diff_id)?;
         let (name, domain) = (self.repository.name.repository(), self.repository.name.domain());
         known.retain(|known| known.repository.split_once('/').is_some_and(|(other, _)| other == domain));
@@ -167,7 +160,7 @@ impl Push<'_, '_> {
             let packer = scope.spawn(move || {
                 let sink = Chunks { sender, buffer: Vec::with_capacity(CHUNK), hasher: Hasher::new(), length: 0 };
                 let mut gzip = flate2::write::GzEncoder::new(sink, flate2::Compression::default());
-                let mut bar = Bar::new(self.options.tell, diff_id.short(), "Pushing", *size);
+                let mut bar = Bar::new(self.transfer.tell, diff_id.short(), "Pushing", *size);
                 let mut current = |progress: Progress<'_>| bar.at(progress.current);
                 let written = self.outgoing.write_layer(index, &mut gzip, &mut current);
                 written.and_then(|()| gzip.finish().and_then(Chunks::finish).map_err(broken))
