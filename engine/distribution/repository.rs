@@ -110,6 +110,12 @@ impl Client {
     /// Whether the registry of `domain` takes `credentials`.
     pub fn log_in(&self, domain: &str, credentials: &Credentials) -> Result<()> {
         let name: Reference = format!("{domain}/login").parse()?;
+        // Without a dot or a port it is a part of a path on Docker Hub, whose business the password is not.
+        if name.domain() != domain {
+            return Err(Error::InvalidArgument(format!(
+                "registry {domain:?}: no image's name can mean it; write it with a port ({domain}:443)"
+            )));
+        }
         let repository = self.repository(&name, Access::Pull, Some(credentials))?;
         let answer = Repository { scopes: Vec::new(), ..repository }.request(Method::GET, "", &[], 0)?;
         match answer.status.as_u16() {
@@ -330,6 +336,16 @@ fn words(answer: Answer<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_goes_to_no_other_registry_than_was_named() {
+        let client = Client::new(crate::Config::default()).unwrap();
+        for domain in ["myhost", "someone"] {
+            let error = client.log_in(domain, &Credentials::default()).unwrap_err();
+            assert!(matches!(error, Error::InvalidArgument(_)), "{error}");
+            assert!(error.to_string().contains(&format!("({domain}:443)")), "{error}");
+        }
+    }
 
     #[test]
     fn pauses_grow_but_not_without_end() {

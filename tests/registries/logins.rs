@@ -67,6 +67,15 @@ fn a_helper_keeps_the_secret() {
     world.berth(&["push", "-q", &registry.name("box")]).refused(1, &["denied"]);
 }
 
+#[test]
+fn a_password_for_what_no_image_can_mean_goes_to_nobody() {
+    let world = World::bare(Mode::Embedded);
+    world
+        .feed(&["login", "-u", "me", "--password-stdin", "myhost"], b"pw")
+        .refused(1, &["write it with a port (myhost:443)"]);
+    assert!(!world.path("home/.docker/config.json").exists());
+}
+
 /// A server that wants a token of itself.
 #[test]
 fn tokens_are_asked_for_with_what_is_wanted_and_go_nowhere_else() {
