@@ -1,63 +1,51 @@
 //! Images between registries and the engine.
 
-use std::sync::atomic::AtomicBool;
-
 use berth_arch::host::Platform;
-use berth_distribution::{Client, Credentials, Found, PullOptions, Pulled, PushOptions, Pushed, Tell};
+use berth_distribution::{Client, Credentials, Found, Pulled, Pushed, Transfer};
 use berth_image::Reference;
 
 use crate::{Engine, Error, Result};
 
-/// Who asks, who hears, and who may end it.
-#[derive(Clone, Copy)]
-pub struct Transfer<'a> {
-    pub credentials: Option<&'a Credentials>,
-    pub tell: &'a Tell<'a>,
-    pub stop: &'a AtomicBool,
+/// The way to registries, for one call: what is learned of hosts, and connections to them, are worth as long as that lasts.
+pub struct Registries<'e> {
+    engine: &'e Engine,
+    client: Client,
 }
 
 impl Engine {
-    /// A client of its own: what it learns of hosts is worth as long as a call lasts.
-    fn registries(&self) -> Result<Client> {
-        Ok(Client::new(self.config().registries.clone())?)
+    pub fn registries(&self) -> Result<Registries<'_>> {
+        Ok(Registries { engine: self, client: Client::new(self.config().registries.clone())? })
     }
+}
 
+impl Registries<'_> {
     /// Pulls one image; the image that is part of the program is not asked for elsewhere.
-    pub fn pull_image(
-        &self,
-        reference: &Reference,
-        platform: Option<&Platform>,
-        transfer: Transfer<'_>,
-    ) -> Result<Pulled> {
-        self.usable_storage()?;
-        let Transfer { credentials, tell, stop } = transfer;
-        let options = PullOptions { platform, credentials, tell, stop };
-        let pulled = self.registries()?.pull(self.images(), reference, &options).map_err(as_missing)?;
-        let name = reference.familiar();
-        self.emit_image("pull", &name, &reference.familiar_name());
+    pub fn pull(&self, reference: &Reference, platform: Option<&Platform>, transfer: Transfer<'_>) -> Result<Pulled> {
+        self.engine.usable_storage()?;
+        let pulled = self.client.pull(self.engine.images(), reference, platform, transfer).map_err(as_missing)?;
+        self.engine.emit_image("pull", &reference.familiar(), &reference.familiar_name());
         Ok(pulled)
     }
 
     /// The names of all images of a repository.
-    pub fn remote_tags(&self, repository: &Reference, credentials: Option<&Credentials>) -> Result<Vec<Reference>> {
-        self.registries()?.tags(repository, credentials).map_err(as_missing)
+    pub fn tags(&self, repository: &Reference, credentials: Option<&Credentials>) -> Result<Vec<Reference>> {
+        self.client.tags(repository, credentials).map_err(as_missing)
     }
 
-    pub fn push_image(&self, reference: &Reference, transfer: Transfer<'_>) -> Result<Pushed> {
-        self.usable_storage()?;
-        let Transfer { credentials, tell, stop } = transfer;
-        let pushed = self.registries()?.push(self.images(), reference, &PushOptions { credentials, tell, stop })?;
-        self.emit_image("push", &reference.familiar(), &reference.familiar_name());
+    pub fn push(&self, reference: &Reference, transfer: Transfer<'_>) -> Result<Pushed> {
+        self.engine.usable_storage()?;
+        let pushed = self.client.push(self.engine.images(), reference, transfer)?;
+        self.engine.emit_image("push", &reference.familiar(), &reference.familiar_name());
         Ok(pushed)
     }
 
-    pub fn look_up_image(&self, reference: &Reference, credentials: Option<&Credentials>) -> Result<Found> {
-        self.registries()?.look_up(reference, credentials).map_err(as_missing)
+    pub fn look_up(&self, reference: &Reference, credentials: Option<&Credentials>) -> Result<Found> {
+        self.client.look_up(reference, credentials).map_err(as_missing)
     }
 
     /// Whether a registry (`host[:port]`, Docker Hub's old address, or nothing for Docker Hub) takes `credentials`.
     pub fn log_in(&self, server: &str, credentials: &Credentials) -> Result<()> {
-        Ok(self.registries()?.log_in(registry_domain(server), credentials)?)
+        Ok(self.client.log_in(registry_domain(server), credentials)?)
     }
 }
 

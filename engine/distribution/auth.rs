@@ -71,7 +71,12 @@ impl Client {
             },
             Challenge::Bearer { realm, service } => {
                 let realm = self.realm(origin, realm)?;
-                self.token(&realm, service.as_deref(), credentials, scopes).map(Some)
+                let token = |scopes| self.token(&realm, service.as_deref(), credentials, scopes).map(Some);
+                match (token(scopes), scopes) {
+                    // For what is wanted besides, some servers deny everything.
+                    (Err(Error::Denied(_)), [first, _, ..]) => token(std::slice::from_ref(first)),
+                    (token, _) => token,
+                }
             }
         }
     }

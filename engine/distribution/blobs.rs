@@ -1,38 +1,35 @@
 //! Blobs, as streams that go on where a connection broke.
 
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use berth_image::formats::Descriptor;
-use berth_image::{Error, HashingReader, Result};
+use berth_image::{Error, HashingReader, Result, Stop};
 use hyper::Method;
 use hyper::header::{CONTENT_RANGE, HeaderValue, RANGE};
 
 use crate::Repository;
 use crate::net::{Answer, Payload};
-use crate::repository::is_passing;
+use crate::repository::{is_passing, pause};
 
 /// Bytes after which a new break is the first again.
 const PROGRESS: u64 = 1 << 20;
-const PAUSE: Duration = Duration::from_millis(500);
 
 impl<'c> Repository<'c> {
-    /// The blob from its beginning. `stop`, set by somebody else, ends waiting.
-    pub(crate) fn blob<'r>(&'r self, blob: &'r Descriptor, stop: &'r AtomicBool) -> Blob<'r, 'c> {
+    /// The blob from its beginning. `stop` ends waiting.
+    pub(crate) fn blob<'r>(&'r self, blob: &'r Descriptor, stop: &'r Stop<'r>) -> Blob<'r, 'c> {
         let source =
             Source { repository: self, blob, stop, answer: None, position: 0, breaks: 0, last: 0, failure: None };
         Blob { stream: HashingReader::new(source) }
     }
 
     /// A whole small blob.
-    pub(crate) fn small_blob(&self, blob: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+    pub(crate) fn small_blob(&self, blob: &Descriptor, limit: u64, stop: &Stop<'_>) -> Result<Vec<u8>> {
         if blob.size > limit {
             let message = format!("blob {} has {} bytes, where {limit} are possible", blob.digest, blob.size);
             return Err(Error::InvalidArgument(message));
         }
-        let stop = AtomicBool::new(false);
-        let mut stream = self.blob(blob, &stop);
+        let mut stream = self.blob(blob, stop);
         let mut bytes = Vec::new();
         let read = stream.read_to_end(&mut bytes);
         let object = || format!("blob {}", blob.digest);
@@ -102,7 +99,7 @@ impl Read for Blob<'_, '_> {
 struct Source<'r, 'c> {
     repository: &'r Repository<'c>,
     blob: &'r Descriptor,
-    stop: &'r AtomicBool,
+    stop: &'r Stop<'r>,
     answer: Option<Answer<'c>>,
     position: u64,
     /// Since the last real progress, and where that was.
@@ -114,7 +111,7 @@ struct Source<'r, 'c> {
 
 impl<'c> Source<'_, 'c> {
     /// Asks for what is missing.
-    fn open(&mut self) -> std::result::Result<Answer<'c>, Stop> {
+    fn open(&mut self) -> std::result::Result<Answer<'c>, Broken> {
         let Descriptor { digest, size, .. } = self.blob;
         let path = self.repository.path(&format!("blobs/{digest}"));
         let mut headers = Vec::new();
@@ -127,12 +124,12 @@ impl<'c> Source<'_, 'c> {
         let answer = self.repository.send(&Method::GET, &url, &headers, &mut || Payload::empty());
         let mut answer = answer.map_err(|attempt| match attempt {
             crate::repository::Attempt::Failed(failure) if !failure.transient && !failure.connecting => {
-                Stop::ForGood(failure.into())
+                Broken::ForGood(failure.into())
             }
-            crate::repository::Attempt::Failed(failure) => Stop::ForNow(failure.message),
-            crate::repository::Attempt::Refused(error) => Stop::ForGood(error),
+            crate::repository::Attempt::Failed(failure) => Broken::ForNow(failure.message),
+            crate::repository::Attempt::Refused(error) => Broken::ForGood(error),
         })?;
-        let wrong = |why: String| Stop::ForGood(Error::InvalidArgument(format!("blob {digest}: {why}")));
+        let wrong = |why: String| Broken::ForGood(Error::InvalidArgument(format!("blob {digest}: {why}")));
         match answer.status.as_u16() {
             200 => {
                 if let Some(length) = answer.length().filter(|length| length != size) {
@@ -142,8 +139,8 @@ impl<'c> Source<'_, 'c> {
                 let skipped = io::copy(&mut (&mut answer).take(self.position), &mut io::sink());
                 match skipped {
                     Ok(skipped) if skipped == self.position => Ok(answer),
-                    Ok(_) => Err(Stop::ForNow("it ended too early".to_owned())),
-                    Err(error) => Err(Stop::ForNow(error.to_string())),
+                    Ok(_) => Err(Broken::ForNow("it ended too early".to_owned())),
+                    Err(error) => Err(Broken::ForNow(error.to_string())),
                 }
             }
             206 => {
@@ -156,8 +153,8 @@ impl<'c> Source<'_, 'c> {
                 }
                 Ok(answer)
             }
-            _ if is_passing(answer.status) => Err(Stop::ForNow(format!("{} answers {}", answer.url, answer.status))),
-            _ => Err(Stop::ForGood(self.repository.refusal(answer, &format!("blob {digest}")))),
+            _ if is_passing(answer.status) => Err(Broken::ForNow(format!("{} answers {}", answer.url, answer.status))),
+            _ => Err(Broken::ForGood(self.repository.refusal(answer, &format!("blob {digest}")))),
         }
     }
 
@@ -174,8 +171,8 @@ impl<'c> Source<'_, 'c> {
             return Err(Error::Unreachable(message));
         }
         tracing::debug!("blob {} goes on from byte {} after {why}", self.blob.digest, self.position);
-        let until = std::time::Instant::now() + PAUSE * 2u32.pow(self.breaks - 1);
-        while std::time::Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
+        let until = std::time::Instant::now() + pause(self.breaks - 1);
+        while std::time::Instant::now() < until && !(self.stop)() {
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
@@ -183,7 +180,7 @@ impl<'c> Source<'_, 'c> {
 
     fn next(&mut self, buffer: &mut [u8]) -> std::result::Result<usize, Error> {
         loop {
-            if self.stop.load(Ordering::Relaxed) {
+            if (self.stop)() {
                 return Err(Error::Stopped);
             }
             if self.position == self.blob.size {
@@ -202,8 +199,8 @@ impl<'c> Source<'_, 'c> {
                 Some(answer) => answer,
                 None => match self.open() {
                     Ok(answer) => answer,
-                    Err(Stop::ForGood(error)) => return Err(error),
-                    Err(Stop::ForNow(why)) => {
+                    Err(Broken::ForGood(error)) => return Err(error),
+                    Err(Broken::ForNow(why)) => {
                         self.pause(why)?;
                         continue;
                     }
@@ -224,7 +221,7 @@ impl<'c> Source<'_, 'c> {
     }
 }
 
-enum Stop {
+enum Broken {
     ForNow(String),
     ForGood(Error),
 }
@@ -239,5 +236,44 @@ impl Read for Source<'_, '_> {
             self.failure = Some(error);
             io::Error::other(message)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use berth_image::Digest;
+
+    use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::net::Url;
+    use crate::{Access, Client, Config};
+
+    #[test]
+    fn who_asked_for_a_blob_need_not_wait_for_the_last_attempt() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = Url::at(false, &listener.local_addr().unwrap().to_string()).unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let head = BufReader::new(&stream).lines().map_while(|line| line.ok().filter(|line| !line.is_empty()));
+                head.for_each(drop);
+                count.fetch_add(1, Ordering::SeqCst);
+                let answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                let _ = { &stream }.write_all(answer);
+            }
+        });
+        let client = Client::new(Config { retries: u32::MAX, ..Config::default() }).unwrap();
+        let name = "example.com/a".parse().unwrap();
+        let repository = client.at(Endpoint { base, mirror: false }, &name, Access::Pull, None).unwrap();
+        let blob = Descriptor::new("", Digest::of(b""), 10);
+        let outcome = repository.small_blob(&blob, 10, &|| asked.load(Ordering::SeqCst) > 1);
+        assert!(matches!(outcome, Err(Error::Stopped)), "{outcome:?}");
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
 }

@@ -1,7 +1,5 @@
 //! By which URL a registry is reached.
 
-use std::net::IpAddr;
-
 use berth_image::{Error, Reference, Result};
 
 use crate::Config;
@@ -50,30 +48,20 @@ impl Config {
 
     /// Whether nobody checks who it is.
     pub(crate) fn is_insecure(&self, origin: &Origin) -> bool {
-        let host = origin.bare_host();
-        let address: Option<IpAddr> = host.parse().ok();
-        if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
-            return true;
-        }
-        self.insecure.iter().any(|entry| match entry.split_once('/') {
-            Some((network, bits)) => match (network.parse(), bits.parse(), address) {
-                (Ok(network), Ok(bits), Some(address)) => contains(network, bits, address),
-                _ => false,
-            },
-            None => *entry == host || *entry == origin.authority(),
-        })
+        origin.is_this_host() || self.is_named_insecure(origin)
     }
-}
 
-fn contains(network: IpAddr, bits: u32, address: IpAddr) -> bool {
-    let (network, address, width) = match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            (u128::from(network.to_bits()), u128::from(address.to_bits()), 32)
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits(), address.to_bits(), 128),
-        _ => return false,
-    };
-    bits <= width && (bits == 0 || (network ^ address) >> (width - bits) == 0)
+    /// Whether an answer of `from` may lead to `to`: in the open only where that was so before, or where somebody has said so. A
+    /// registry elsewhere has nothing to say about what listens on this host.
+    pub(crate) fn may_lead(&self, from: &Origin, to: &Origin) -> bool {
+        !from.tls || to.tls || self.is_named_insecure(to) || (from.is_this_host() && to.is_this_host())
+    }
+
+    fn is_named_insecure(&self, origin: &Origin) -> bool {
+        let names =
+            |entry: &String| origin.is_in(entry) || *entry == origin.bare_host() || *entry == origin.authority();
+        self.insecure.iter().any(names)
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +93,19 @@ mod tests {
             ("localhost.example.com", 1),
         ] {
             assert_eq!(tried(&config, domain).len(), count, "{domain}");
+        }
+        let leads =
+            |from: &str, to: &str| config.may_lead(&Url::parse(from).unwrap().origin, &Url::parse(to).unwrap().origin);
+        for (from, to) in [
+            ("https://example.com", "https://elsewhere.example"),
+            ("https://example.com", "http://10.1.1.1"),
+            ("https://localhost:5000", "http://127.0.0.1:80"),
+            ("http://10.1.1.1", "http://elsewhere.example"),
+        ] {
+            assert!(leads(from, to), "{from} to {to}");
+        }
+        for to in ["http://127.0.0.1:80", "http://localhost", "http://[::1]", "http://elsewhere.example"] {
+            assert!(!leads("https://example.com", to), "{to}");
         }
         assert_eq!(tried(&config, "docker.io"), ["https://registry-1.docker.io/v2/"]);
         assert_eq!(tried(&config, "[::1]:5000"), ["https://[::1]:5000/v2/", "http://[::1]:5000/v2/"]);

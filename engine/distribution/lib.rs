@@ -18,6 +18,7 @@ mod pull;
 mod push;
 mod repository;
 mod tell;
+mod transfer;
 mod uploads;
 
 use std::collections::HashMap;
@@ -28,10 +29,11 @@ pub use config::Config;
 pub use credentials::Credentials;
 pub use lookup::Found;
 pub use manifests::Fetched;
-pub use pull::{PullOptions, Pulled};
-pub use push::{PushOptions, Pushed};
+pub use pull::Pulled;
+pub use push::Pushed;
 pub use repository::{Access, Repository};
 pub use tell::{Line, Tell};
+pub use transfer::Transfer;
 
 use endpoint::Endpoint;
 use net::Net;

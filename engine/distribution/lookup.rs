@@ -30,15 +30,9 @@ impl Client {
 impl Repository<'_> {
     /// What the image of a manifest is for, by its configuration.
     pub fn platform_of(&self, fetched: &Fetched) -> Result<PlatformSpec> {
-        let raw = self.small_blob(&fetched.manifest()?.config, MAX_MANIFEST)?;
+        let raw = self.small_blob(&fetched.manifest()?.config, MAX_MANIFEST, &|| false)?;
         let config: ImageConfig = serde_json::from_slice(&raw)
             .map_err(|error| Error::InvalidArgument(format!("the image's configuration makes no sense: {error}")))?;
-        Ok(PlatformSpec {
-            architecture: config.architecture,
-            os: config.os,
-            variant: config.variant,
-            os_version: config.os_version,
-            os_features: config.os_features,
-        })
+        Ok(PlatformSpec::from(&config))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use berth_arch::host::Platform;
 use berth_image::formats::{
@@ -17,25 +16,15 @@ use berth_image::{
 use crate::blobs::Blob;
 use crate::manifests::{Fetched, MAX_MANIFEST};
 use crate::tell::{Bar, Tell, status};
-use crate::{Access, Client, Credentials, Repository};
+use crate::{Access, Client, Credentials, Repository, Transfer};
 
 /// What layers may be.
 const LAYERS: &[&str] = &[LAYER, LAYER_GZIP, LAYER_ZSTD, DOCKER_LAYER, DOCKER_LAYER_GZIP];
-/// Beyond this many bytes a layer may not unpack to more than [`RATIO`] times its size: gzip reaches 1032 at the most.
+/// Up to this many bytes a layer may unpack to whatever it likes, beyond that to [`ratio`] times its size.
 const FREE_RATIO: u64 = 256 << 20;
-const RATIO: u64 = 1100;
 /// Bytes of disk that a pull leaves free, and how often that is looked at.
 const RESERVE: u64 = 32 << 20;
 const LOOK: u64 = 16 << 20;
-
-pub struct PullOptions<'a> {
-    /// Instead of what this host runs.
-    pub platform: Option<&'a Platform>,
-    pub credentials: Option<&'a Credentials>,
-    pub tell: &'a Tell<'a>,
-    /// Set by somebody else: the pull is to end.
-    pub stop: &'a AtomicBool,
-}
 
 /// What has come of a pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,12 +37,20 @@ pub struct Pulled {
 }
 
 impl Client {
-    /// Pulls the image that `reference` (with a tag or a digest) means, from a mirror or from the registry itself.
-    pub fn pull(&self, images: &ImageStore, reference: &Reference, options: &PullOptions<'_>) -> Result<Pulled> {
+    /// Pulls the image that `reference` (with a tag or a digest) means, from a mirror or from the registry itself. `platform`:
+    /// instead of what this host runs.
+    pub fn pull(
+        &self,
+        images: &ImageStore,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        transfer: Transfer<'_>,
+    ) -> Result<Pulled> {
+        let wanted = Wanted::new(platform);
         for mirror in self.config.mirrors(reference)? {
             let host = mirror.base.origin.to_string();
             let repository = self.at(mirror, reference, Access::Pull, None)?;
-            match repository.pull(images, reference, options) {
+            match repository.pull(images, reference, &wanted, transfer) {
                 Err(
                     error @ (Error::Unreachable(_) | Error::NotFound(_) | Error::Denied(_) | Error::InvalidArgument(_)),
                 ) => {
@@ -62,7 +59,7 @@ impl Client {
                 other => return other,
             }
         }
-        self.repository(reference, Access::Pull, options.credentials)?.pull(images, reference, options)
+        self.repository(reference, Access::Pull, transfer.credentials)?.pull(images, reference, &wanted, transfer)
     }
 
     /// All tags of a repository.
@@ -73,33 +70,39 @@ impl Client {
 }
 
 impl Repository<'_> {
-    fn pull(&self, images: &ImageStore, reference: &Reference, options: &PullOptions<'_>) -> Result<Pulled> {
+    fn pull(
+        &self,
+        images: &ImageStore,
+        reference: &Reference,
+        wanted: &Wanted,
+        transfer: Transfer<'_>,
+    ) -> Result<Pulled> {
         let top = self.manifest(reference)?;
         // What is refused before this line has a status of its own.
         let label = reference.digest().map(Digest::to_string).or(reference.tag().map(str::to_owned));
-        status(options.tell, &label.unwrap_or_default(), format!("Pulling from {}", reference.path()));
+        status(transfer.tell, &label.unwrap_or_default(), format!("Pulling from {}", reference.path()));
         let digest = top.descriptor.digest.clone();
-        let found = self.choose(top, &Wanted::new(options.platform))?;
+        let found = self.choose(top, wanted)?;
         let manifest = found.manifest()?;
         check(&manifest)?;
         let id = manifest.config.digest.clone();
         let before = images.resolve_reference(reference)?.map(|image| image.id);
         if images.get(&id).is_ok() {
             images.confirm(reference, &digest, &id)?;
-            tell_digest(options.tell, &digest);
+            tell_digest(transfer.tell, &digest);
             return Ok(Pulled { newer: before.as_ref() != Some(&id), id, digest });
         }
-        let config = self.small_blob(&manifest.config, MAX_MANIFEST)?;
+        let config = self.small_blob(&manifest.config, MAX_MANIFEST, transfer.stop)?;
         check_config(&config, manifest.layers.len())?;
         let labels: Vec<String> = manifest.layers.iter().map(|layer| layer.digest.short().to_owned()).collect();
-        labels.iter().for_each(|label| status(options.tell, label, "Pulling fs layer"));
+        labels.iter().for_each(|label| status(transfer.tell, label, "Pulling fs layer"));
         let state = images.state_folder();
-        let layers = Layers { repository: self, layers: &manifest.layers, labels: &labels, options, state };
+        let layers = Layers { repository: self, layers: &manifest.layers, labels: &labels, transfer, state };
         let incoming =
             Incoming { reference, digest: &digest, manifest: &found.bytes, config: &config, layers: &manifest.layers };
-        let gathering = Gathering { parallel: self.client.config.downloads, stop: options.stop };
+        let gathering = Gathering { parallel: self.client.config.downloads, stop: transfer.stop };
         let id = images.receive_image(&incoming, &layers, gathering)?;
-        tell_digest(options.tell, &digest);
+        tell_digest(transfer.tell, &digest);
         Ok(Pulled { id, digest, newer: true })
     }
 
@@ -161,21 +164,28 @@ struct Layers<'p, 'c> {
     repository: &'p Repository<'c>,
     layers: &'p [Descriptor],
     labels: &'p [String],
-    options: &'p PullOptions<'p>,
+    transfer: Transfer<'p>,
     state: &'p Path,
 }
 
 impl Supplier for Layers<'_, '_> {
     fn exists(&self, index: usize) {
-        status(self.options.tell, &self.labels[index], "Already exists");
+        status(self.transfer.tell, &self.labels[index], "Already exists");
     }
 
     fn supply(&self, index: usize, take: &mut Take<'_>) -> Result<()> {
-        let (layer, label, options) = (&self.layers[index], &self.labels[index], self.options);
-        let mut blob = self.repository.blob(layer, options.stop);
-        let reading = Reading { blob: &mut blob, bar: Bar::new(options.tell, label, "Downloading", layer.size) };
+        let (layer, label, transfer) = (&self.layers[index], &self.labels[index], self.transfer);
+        let mut blob = self.repository.blob(layer, transfer.stop);
+        let reading = Reading { blob: &mut blob, bar: Bar::new(transfer.tell, label, "Downloading", layer.size) };
         let unpacked = decompress_layer(reading).map_err(stream).and_then(|archive| {
-            let mut archive = Bounded { inner: archive, size: layer.size, count: 0, looked: 0, state: self.state };
+            let mut archive = Bounded {
+                inner: archive,
+                size: layer.size,
+                ratio: ratio(&layer.media_type),
+                count: 0,
+                looked: 0,
+                state: self.state,
+            };
             take(&mut archive)
         });
         blob.finish(unpacked).map_err(|error| match error {
@@ -191,7 +201,7 @@ impl Supplier for Layers<'_, '_> {
     }
 
     fn complete(&self, index: usize) {
-        status(self.options.tell, &self.labels[index], "Pull complete");
+        status(self.transfer.tell, &self.labels[index], "Pull complete");
     }
 }
 
@@ -213,11 +223,18 @@ impl Read for Reading<'_, '_, '_> {
     }
 }
 
+/// How many times its size a layer can unpack to. deflate reaches 1032. zstd puts 128 KiB of the same byte into a block of four
+/// (RFC 8878, 3.1.1.2): there it is the disk that ends a bomb ([`leave_room`]).
+fn ratio(media_type: &str) -> u64 {
+    if media_type == LAYER_ZSTD { 33_000 } else { 1_100 }
+}
+
 /// Ends what unpacks to more than it can honestly be, and what would fill the disk to its end.
 struct Bounded<'s, R> {
     inner: R,
     /// Of the packed blob.
     size: u64,
+    ratio: u64,
     count: u64,
     looked: u64,
     state: &'s Path,
@@ -227,7 +244,7 @@ impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.count += count as u64;
-        if self.count > FREE_RATIO && self.count / RATIO > self.size {
+        if self.count > FREE_RATIO && self.count / self.ratio > self.size {
             let message = format!("its {} bytes unpack to more than {} MiB: it is a bomb", self.size, self.count >> 20);
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
@@ -249,4 +266,33 @@ fn leave_room(state: &Path) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::StorageFull, message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many bytes of a packed blob of `size` are let through of a gigabyte.
+    fn unpacked(media_type: &str, size: u64) -> io::Result<u64> {
+        let inner = io::repeat(0).take(1 << 30);
+        let mut bounded =
+            Bounded { inner, size, ratio: ratio(media_type), count: 0, looked: 0, state: Path::new("/nowhere") };
+        let (mut count, mut buffer) = (0, vec![0; 1 << 20]);
+        loop {
+            match bounded.read(&mut buffer)? {
+                0 => return Ok(count),
+                more => count += more as u64,
+            }
+        }
+    }
+
+    #[test]
+    fn a_layer_unpacks_to_what_its_kind_can_hold() {
+        assert_eq!(unpacked(LAYER_ZSTD, 35_000).unwrap(), 1 << 30);
+        assert_eq!(unpacked(LAYER_GZIP, 1 << 20).unwrap(), 1 << 30);
+        for (kind, size) in [(LAYER_GZIP, 35_000), (DOCKER_LAYER_GZIP, 35_000), (LAYER, 35_000), (LAYER_ZSTD, 5_000)] {
+            let error = unpacked(kind, size).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{kind}: {error}");
+        }
+    }
 }

@@ -8,25 +8,21 @@ use berth_image::formats::{
     CONFIG, DOCKER_CONFIG, DOCKER_LAYER, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, Descriptor, LAYER, LAYER_GZIP, LAYER_ZSTD,
     MANIFEST, Manifest,
 };
-use berth_image::{Digest, Error, Hasher, ImageStore, Outgoing, Progress, Reference, Result};
+use berth_image::{Digest, Error, Hasher, ImageStore, Outgoing, Progress, Reference, Result, Stop};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::net::{Payload, Url};
-use crate::tell::{Bar, Tell, status};
+use crate::net::{Chunks, Payload, Url};
+use crate::tell::{Bar, status};
 use crate::uploads::Mounted;
-use crate::{Access, Client, Credentials, Repository};
+use crate::{Access, Client, Repository, Transfer};
 
 /// Bytes that are handed to a connection at a time, and how many of these may wait.
 const CHUNK: usize = 64 * 1024;
 const DEPTH: usize = 4;
-
-pub struct PushOptions<'a> {
-    pub credentials: Option<&'a Credentials>,
-    pub tell: &'a Tell<'a>,
-    /// Set by somebody else: the push is to end.
-    pub stop: &'a AtomicBool,
-}
+/// Other repositories that a layer is looked for in, and all layers: a token's URL names them all.
+const SOURCES: usize = 2;
+const ALL_SOURCES: usize = 16;
 
 /// What a registry has got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,26 +34,19 @@ pub struct Pushed {
 
 impl Client {
     /// Pushes the image that `reference` (with a tag) means here to where the name says.
-    pub fn push(&self, images: &ImageStore, reference: &Reference, options: &PushOptions<'_>) -> Result<Pushed> {
+    pub fn push(&self, images: &ImageStore, reference: &Reference, transfer: Transfer<'_>) -> Result<Pushed> {
         let outgoing = images.outgoing(reference)?;
         let layers = outgoing.layers()?;
         for (diff_id, _) in &layers {
-            status(options.tell, diff_id.short(), "Preparing");
+            status(transfer.tell, diff_id.short(), "Preparing");
         }
-        let mut repository = self.repository(reference, Access::Push, options.credentials)?;
-        // Layers that other repositories of the registry have need not be sent; the right to read these is asked for at once.
-        let mut sources: Vec<String> = Vec::new();
-        for (diff_id, _) in &layers {
-            for known in images.known_blobs(diff_id)? {
-                sources.extend(other_path(&known.repository, reference).map(str::to_owned));
-            }
-        }
-        sources.sort();
-        sources.dedup();
+        let mut repository = self.repository(reference, Access::Push, transfer.credentials)?;
+        let sources = sources(images, reference, &layers)?;
         for path in &sources {
             repository = repository.and_pull(path);
         }
-        let push = Push { images, repository: &repository, outgoing: &outgoing, layers: &layers, options };
+        let push =
+            Push { images, repository: &repository, outgoing: &outgoing, layers: &layers, sources: &sources, transfer };
         let blobs = push.all()?;
         let (media_type, manifest) = push.manifest(&blobs)?;
         repository.put_manifest(reference, &media_type, &manifest)?;
@@ -65,9 +54,25 @@ impl Client {
         let sent: Vec<_> = layers.iter().map(|(diff_id, _)| diff_id.clone()).zip(blobs).collect();
         images.note_sent(reference, &pushed.digest, &outgoing.id, &sent)?;
         let tag = reference.tag().unwrap_or_default();
-        status(options.tell, "", format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size));
+        status(transfer.tell, "", format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size));
         Ok(pushed)
     }
+}
+
+/// The repositories of the registry that layers need perhaps not be sent to again, since these have them; the right to read them
+/// is asked for with the right to push.
+fn sources(images: &ImageStore, reference: &Reference, layers: &[(Digest, u64)]) -> Result<Vec<String>> {
+    let mut sources: Vec<String> = Vec::new();
+    for (diff_id, _) in layers {
+        let known = images.known_blobs(diff_id)?;
+        let others = known.iter().filter_map(|known| other_path(&known.repository, reference));
+        for path in others.take(SOURCES) {
+            if sources.len() < ALL_SOURCES && !sources.iter().any(|source| source == path) {
+                sources.push(path.to_owned());
+            }
+        }
+    }
+    Ok(sources)
 }
 
 /// The path of another repository of the same registry.
@@ -82,7 +87,9 @@ struct Push<'p, 'c> {
     outgoing: &'p Outgoing<'p>,
     /// Diff IDs and sizes, the lowest first.
     layers: &'p [(Digest, u64)],
-    options: &'p PushOptions<'p>,
+    /// Paths of other repositories that may be read.
+    sources: &'p [String],
+    transfer: Transfer<'p>,
 }
 
 impl Push<'_, '_> {
@@ -92,7 +99,7 @@ impl Push<'_, '_> {
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let worker = || -> Result<()> {
             while !failed.load(Ordering::Relaxed) {
-                if self.options.stop.load(Ordering::Relaxed) {
+                if (self.transfer.stop)() {
                     return Err(Error::Stopped);
                 }
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -116,27 +123,37 @@ impl Push<'_, '_> {
 
     fn one(&self, index: usize) -> Result<Descriptor> {
         let (diff_id, _) = &self.layers[index];
-        let (tell, label) = (self.options.tell, diff_id.short());
-        let mut known = self.images.known_blobs(diff_id)?;
-        let (name, domain) = (self.repository.name.repository(), self.repository.name.domain());
-        known.retain(|known| known.repository.split_once('/').is_some_and(|(other, _)| other == domain));
-        known.sort_by_key(|known| known.repository != name);
+        let (tell, label) = (self.transfer.tell, diff_id.short());
+        let known = self.images.known_blobs(diff_id)?;
+        let name = self.repository.name.repository();
+        if let Some(known) = known.iter().find(|known| known.repository == name) {
+            if self.repository.has_blob(&known.blob)? {
+                status(tell, label, "Layer already exists");
+                return Ok(known.blob.clone());
+            }
+            self.images.forget_blob(diff_id, &name)?;
+        }
         let mut place = None;
-        for known in known {
-            if known.repository == name {
-                if self.repository.has_blob(&known.blob)? {
-                    status(tell, label, "Layer already exists");
-                    return Ok(known.blob);
+        let others = known.iter().filter_map(|known| {
+            let path = other_path(&known.repository, &self.repository.name)?;
+            self.sources.iter().any(|source| source == path).then_some((path, &known.blob))
+        });
+        for (path, blob) in others.take(SOURCES) {
+            match self.repository.mount_blob(blob, path) {
+                Ok(Mounted::Yes) => {
+                    status(tell, label, format!("Mounted from {path}"));
+                    return Ok(blob.clone());
                 }
-                self.images.forget_blob(diff_id, &name)?;
-            } else if let Some(path) = other_path(&known.repository, &self.repository.name) {
-                match self.repository.mount_blob(&known.blob, path)? {
-                    Mounted::Yes => {
-                        status(tell, label, format!("Mounted from {path}"));
-                        return Ok(known.blob);
-                    }
-                    Mounted::No(found) => place = Some(found),
+                // One upload has begun, and is used.
+                Ok(Mounted::No(found)) => {
+                    place = Some(found);
+                    break;
                 }
+                // It is sent as any other.
+                Err(
+                    error @ (Error::Denied(_) | Error::NotFound(_) | Error::InvalidArgument(_) | Error::Unsupported(_)),
+                ) => tracing::debug!("layer {label} is not to be had of {path}: {error}"),
+                Err(error) => return Err(error),
             }
         }
         let mut tries = 0;
@@ -165,16 +182,27 @@ impl Push<'_, '_> {
         let (sender, receiver) = mpsc::channel(DEPTH);
         let (sent, packed) = std::thread::scope(|scope| {
             let packer = scope.spawn(move || {
-                let sink = Chunks { sender, buffer: Vec::with_capacity(CHUNK), hasher: Hasher::new(), length: 0 };
+                let sink = Sink {
+                    sender,
+                    stop: self.transfer.stop,
+                    buffer: Vec::with_capacity(CHUNK),
+                    hasher: Hasher::new(),
+                    length: 0,
+                };
                 let mut gzip = flate2::write::GzEncoder::new(sink, flate2::Compression::default());
-                let mut bar = Bar::new(self.options.tell, diff_id.short(), "Pushing", *size);
+                let mut bar = Bar::new(self.transfer.tell, diff_id.short(), "Pushing", *size);
                 let mut current = |progress: Progress<'_>| bar.at(progress.current);
                 let written = self.outgoing.write_layer(index, &mut gzip, &mut current);
-                written.and_then(|()| gzip.finish().and_then(Chunks::finish).map_err(broken))
+                written.and_then(|()| gzip.finish().and_then(Sink::finish).map_err(broken))
             });
-            let sent = self.repository.send_blob(place, Payload::Stream(receiver));
+            let chunks = Chunks::new(receiver);
+            let sent = self.repository.send_blob(place, Payload::Stream(chunks.clone()));
+            chunks.close();
             (sent, packer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
+        if (self.transfer.stop)() {
+            return Err(Error::Stopped);
+        }
         // Who stops listening breaks the packer's pipe: then the reason is the other's.
         let (next, (digest, length)) = match (sent, packed) {
             (Ok(next), Ok(packed)) => (next, packed),
@@ -229,21 +257,22 @@ fn broken(source: io::Error) -> Error {
 }
 
 /// Hands on what is written, digested.
-struct Chunks {
+struct Sink<'s> {
     sender: mpsc::Sender<io::Result<Bytes>>,
+    stop: &'s Stop<'s>,
     buffer: Vec<u8>,
     hasher: Hasher,
     length: u64,
 }
 
-impl Chunks {
+impl Sink<'_> {
     fn finish(mut self) -> io::Result<(Digest, u64)> {
         self.flush()?;
         Ok((self.hasher.finish(), self.length))
     }
 }
 
-impl Write for Chunks {
+impl Write for Sink<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.buffer.extend_from_slice(data);
         if self.buffer.len() >= CHUNK {
@@ -255,6 +284,11 @@ impl Write for Chunks {
     fn flush(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
+        }
+        if (self.stop)() {
+            // Without this the registry would take what there is for all of the blob.
+            let _ = self.sender.blocking_send(Err(io::Error::other("stopped")));
+            return Err(io::Error::other("stopped"));
         }
         let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
         self.hasher.update(&chunk);

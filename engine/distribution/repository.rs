@@ -18,8 +18,9 @@ use crate::{Client, Credentials};
 const MAX_REDIRECTS: usize = 5;
 /// Of an error's text.
 const MAX_ERROR: u64 = 64 * 1024;
-/// Of the pause before the first new attempt; each next one is twice as long.
-const PAUSE: Duration = Duration::from_millis(300);
+/// Before the first new attempt, and before any.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What is to be done with a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,7 @@ impl Client {
             match attempt() {
                 Err(failure) if failure.transient && tried < retries => {
                     tracing::debug!("try again: {}", failure.message);
-                    std::thread::sleep(PAUSE * 2u32.pow(tried));
+                    std::thread::sleep(pause(tried));
                     tried += 1;
                 }
                 other => return Ok(other?),
@@ -109,6 +110,12 @@ impl Client {
     /// Whether the registry of `domain` takes `credentials`.
     pub fn log_in(&self, domain: &str, credentials: &Credentials) -> Result<()> {
         let name: Reference = format!("{domain}/login").parse()?;
+        // Without a dot or a port it is a part of a path on Docker Hub, whose business the password is not.
+        if name.domain() != domain {
+            return Err(Error::InvalidArgument(format!(
+                "registry {domain:?}: no image's name can mean it; write it with a port ({domain}:443)"
+            )));
+        }
         let repository = self.repository(&name, Access::Pull, Some(credentials))?;
         let answer = Repository { scopes: Vec::new(), ..repository }.request(Method::GET, "", &[], 0)?;
         match answer.status.as_u16() {
@@ -208,7 +215,7 @@ impl<'c> Repository<'c> {
             }
             let next = answer.header(LOCATION).and_then(|location| answer.url.join(location));
             let next = next.ok_or_else(|| refused("to an invalid address".to_owned()))?;
-            if answer.url.origin.tls && !next.origin.tls && !client.config.is_insecure(&next.origin) {
+            if !client.config.may_lead(&answer.url.origin, &next.origin) {
                 return Err(refused(format!("to {next}, which is not encrypted")));
             }
             url = next;
@@ -277,6 +284,11 @@ impl From<Attempt> for Error {
     }
 }
 
+/// How long to wait after `tried` attempts and a first one; each time twice as long.
+pub(crate) fn pause(tried: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(2u32.saturating_pow(tried)).min(LONGEST_PAUSE)
+}
+
 /// Whether the same question may be answered later.
 pub(crate) fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
@@ -319,4 +331,25 @@ fn words(answer: Answer<'_>) -> String {
             if c.is_control() { c.escape_debug().to_string() } else { c.to_string() }.chars().collect::<Vec<_>>()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_goes_to_no_other_registry_than_was_named() {
+        let client = Client::new(crate::Config::default()).unwrap();
+        for domain in ["myhost", "someone"] {
+            let error = client.log_in(domain, &Credentials::default()).unwrap_err();
+            assert!(matches!(error, Error::InvalidArgument(_)), "{error}");
+            assert!(error.to_string().contains(&format!("({domain}:443)")), "{error}");
+        }
+    }
+
+    #[test]
+    fn pauses_grow_but_not_without_end() {
+        assert_eq!([0, 1, 2].map(pause), [300, 600, 1200].map(Duration::from_millis));
+        assert_eq!([7, 31, 32, u32::MAX].map(pause), [LONGEST_PAUSE; 4]);
+    }
 }

@@ -49,7 +49,7 @@ impl<'c> Repository<'c> {
         let place = answer.header(LOCATION).and_then(|location| answer.url.join(location));
         let place = place
             .ok_or_else(|| Error::InvalidArgument(format!("{} takes an upload without saying where", answer.url)))?;
-        if answer.url.origin.tls && !place.origin.tls && !self.client.config.is_insecure(&place.origin) {
+        if !self.client.config.may_lead(&answer.url.origin, &place.origin) {
             return Err(Error::InvalidArgument(format!(
                 "{} sends an upload to {place}, which is not encrypted",
                 answer.url

@@ -7,6 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Digest;
+use crate::formats::PlatformSpec;
 
 /// The document whose digest is the image's ID. What is not known here is lost when it is written again, so
 /// images keep the exact bytes that they came with.
@@ -39,9 +40,7 @@ pub struct ImageConfig {
 impl ImageConfig {
     /// `linux/arm64/v8`.
     pub fn platform(&self) -> String {
-        let variant = self.variant.as_deref().filter(|variant| !variant.is_empty());
-        let rest = variant.map(|variant| format!("/{variant}")).unwrap_or_default();
-        format!("{}/{}{rest}", self.os, self.architecture)
+        PlatformSpec::from(self).to_string()
     }
 }
 

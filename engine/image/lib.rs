@@ -43,7 +43,7 @@ pub use images::{
     Summary, Users,
 };
 pub use import::ImportOptions;
-pub use layers::{Checked, ContainerLayer, Damaged, Gathering, Moved, Supplier, Take, Visit};
+pub use layers::{Checked, ContainerLayer, Damaged, Gathering, Moved, Stop, Supplier, Take, Visit};
 pub use progress::{OnProgress, Progress};
 pub use reference::Reference;
 pub use transfer::{Incoming, KnownBlob, Outgoing, check_config};

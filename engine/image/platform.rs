@@ -2,6 +2,7 @@
 
 use berth_arch::host::Platform;
 
+use crate::ImageConfig;
 use crate::formats::{Descriptor, PlatformSpec, REFERENCE_TYPE};
 
 /// What is wanted of images for several platforms.
@@ -84,6 +85,19 @@ impl From<&Platform> for PlatformSpec {
     }
 }
 
+impl From<&ImageConfig> for PlatformSpec {
+    fn from(config: &ImageConfig) -> Self {
+        Self {
+            architecture: config.architecture.clone(),
+            os: config.os.clone(),
+            // Some write an empty one for none.
+            variant: config.variant.clone().filter(|variant| !variant.is_empty()),
+            os_version: config.os_version.clone(),
+            os_features: config.os_features.clone(),
+        }
+    }
+}
+
 impl std::fmt::Display for PlatformSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
@@ -101,6 +115,17 @@ mod tests {
 
     fn spec(text: &str) -> PlatformSpec {
         (&platform(text)).into()
+    }
+
+    #[test]
+    fn an_empty_variant_is_none() {
+        let config: ImageConfig =
+            serde_json::from_str(r#"{"os":"linux","architecture":"arm","variant":"","os.version":"6"}"#).unwrap();
+        let found = PlatformSpec::from(&config);
+        assert_eq!((found.variant.as_deref(), found.os_version.as_deref()), (None, Some("6")));
+        assert_eq!(config.platform(), "linux/arm");
+        let config = ImageConfig { variant: Some("v6".to_owned()), ..config };
+        assert_eq!(config.platform(), "linux/arm/v6");
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! What goes to registries: pulls and pushes, logins and questions.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use berth_core::Engine;
-use berth_core::registries::Transfer;
-use berth_distribution::{Credentials, Line};
+use berth_distribution::{Credentials, Line, Transfer};
 use berth_image::Reference;
 use serde_json::{Value, json};
 
@@ -24,17 +22,10 @@ fn credentials(call: &Call) -> Result<Option<Credentials>, Failure> {
     Ok(Credentials::decode(text)?)
 }
 
-/// Tells several threads' lines in Docker's form, and notices that nobody listens any more.
-struct Teller<'t, 'l> {
-    lines: Mutex<&'t mut Lines<'l>>,
-    stop: AtomicBool,
-}
+/// Tells several threads' lines in Docker's form.
+struct Teller<'t, 'l>(Mutex<&'t mut Lines<'l>>);
 
-impl<'t, 'l> Teller<'t, 'l> {
-    fn new(lines: &'t mut Lines<'l>) -> Self {
-        Self { lines: Mutex::new(lines), stop: AtomicBool::new(false) }
-    }
-
+impl Teller<'_, '_> {
     fn tell(&self, line: Line) {
         let mut value = json!({ "status": line.status });
         if !line.id.is_empty() {
@@ -50,11 +41,7 @@ impl<'t, 'l> Teller<'t, 'l> {
     }
 
     fn send(&self, value: &Value) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.send(value);
-        if lines.is_closed() {
-            self.stop.store(true, Ordering::Relaxed);
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).send(value);
     }
 }
 
@@ -99,15 +86,16 @@ pub(crate) async fn pull(call: Call, name: String) -> Result<Reply, Failure> {
         .await;
     }
     told(call, move |engine, _, lines| {
-        let teller = Teller::new(lines);
+        let (stop, teller) = (lines.watcher(), Teller(Mutex::new(lines)));
         let tell = |line| teller.tell(line);
-        let transfer = Transfer { credentials: credentials.as_ref(), tell: &tell, stop: &teller.stop };
+        let transfer = Transfer { credentials: credentials.as_ref(), tell: &tell, stop: &stop };
         let one = reference.tag().is_some() || reference.digest().is_some();
+        let registries = engine.registries()?;
         let references =
-            if one { vec![reference.clone()] } else { engine.remote_tags(&reference, credentials.as_ref())? };
+            if one { vec![reference.clone()] } else { registries.tags(&reference, credentials.as_ref())? };
         let mut newer = false;
         for reference in &references {
-            newer |= engine.pull_image(reference, platform.as_ref(), transfer)?.newer;
+            newer |= registries.pull(reference, platform.as_ref(), transfer)?.newer;
         }
         let name = if one { reference.familiar() } else { reference.familiar_name() };
         let word = if newer { "Downloaded newer image for" } else { "Image is up to date for" };
@@ -126,12 +114,13 @@ pub(crate) async fn push(call: Call, name: &str) -> Result<Reply, Failure> {
     let credentials = credentials(&call)?;
     told(call, move |engine, _, lines| {
         let references = to_push(engine, &reference)?;
-        let teller = Teller::new(lines);
+        let (stop, teller) = (lines.watcher(), Teller(Mutex::new(lines)));
         teller.send(&json!({ "status": format!("The push refers to repository [{}]", reference.repository()) }));
         let tell = |line| teller.tell(line);
-        let transfer = Transfer { credentials: credentials.as_ref(), tell: &tell, stop: &teller.stop };
+        let transfer = Transfer { credentials: credentials.as_ref(), tell: &tell, stop: &stop };
+        let registries = engine.registries()?;
         for reference in &references {
-            let pushed = engine.push_image(reference, transfer)?;
+            let pushed = registries.push(reference, transfer)?;
             let tag = reference.tag().unwrap_or_default();
             let aux = json!({ "Tag": tag, "Digest": pushed.digest.to_string(), "Size": pushed.size });
             teller.send(&json!({ "progressDetail": {}, "aux": aux }));
@@ -158,13 +147,13 @@ fn to_push(engine: &Engine, reference: &Reference) -> berth_core::Result<Vec<Ref
 pub(crate) async fn look_up(call: Call, name: &str) -> Result<Reply, Failure> {
     let reference = name.parse::<Reference>()?.with_default_tag();
     let credentials = credentials(&call)?;
-    let found = run(move || call.engine.look_up_image(&reference, credentials.as_ref())).await?;
+    let found = run(move || call.engine.registries()?.look_up(&reference, credentials.as_ref())).await?;
     Ok(reply::ok(&json!({ "Descriptor": found.descriptor, "Platforms": found.platforms })))
 }
 
 pub(crate) async fn log_in(mut call: Call) -> Result<Reply, Failure> {
     let given: Option<Credentials> = call.json().await?;
     let given = given.unwrap_or_default().whole()?;
-    run(move || call.engine.log_in(&given.serveraddress.clone(), &given)).await?;
+    run(move || call.engine.registries()?.log_in(&given.serveraddress, &given)).await?;
     Ok(reply::ok(&BTreeMap::from([("Status", "Login Succeeded"), ("IdentityToken", "")])))
 }

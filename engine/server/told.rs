@@ -26,9 +26,9 @@ impl Lines<'_> {
         let _ = writeln!(self.writer, "{value}").and_then(|()| self.writer.flush());
     }
 
-    /// Whether nobody listens any more.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.writer.is_closed()
+    /// Asks whether nobody listens any more.
+    pub(crate) fn watcher(&self) -> impl Fn() -> bool + use<> {
+        self.writer.watcher()
     }
 
     fn begin(&mut self, with: Result<(), Error>) {

@@ -170,8 +170,8 @@ fn bombs_and_what_nobody_can_unpack() {
     let script = format!("python3 -c {} | zstd -19 -c", shell_quoted(pack));
     let out = Command::new("bash").args(["-c", &script]).stderr(Stdio::inherit()).output().unwrap();
     assert!(out.status.success() && out.stdout.len() < 900_000, "{} bytes", out.stdout.len());
-    let zstd = "application/vnd.oci.image.layer.v1.tar+zstd";
-    let bomb = Image::of(&out.stdout, Some(&digest(b"whatever")), zstd, out.stdout.len() as u64);
+    let gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let bomb = Image::of(&out.stdout, Some(&digest(b"whatever")), gzip, out.stdout.len() as u64);
     refused(move |asked, stream| bomb.serve(asked, stream), &["it is a bomb"]);
     for (kind, words) in [
         ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "had from its maker alone"),

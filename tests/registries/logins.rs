@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::server::{Image, Server, reply};
 use crate::support::image::{archive, file};
 use crate::support::registry::{Kind, PASSWORD, Registry, USER};
+use crate::support::screen::Screen;
 use crate::support::{Mode, World};
 
 #[test]
@@ -65,6 +66,34 @@ fn a_helper_keeps_the_secret() {
     world.berth(&["logout", registry.host()]).ok();
     assert!(!world.path("home/secret").exists());
     world.berth(&["push", "-q", &registry.name("box")]).refused(1, &["denied"]);
+}
+
+#[test]
+fn a_password_for_what_no_image_can_mean_goes_to_nobody() {
+    let world = World::bare(Mode::Embedded);
+    world
+        .feed(&["login", "-u", "me", "--password-stdin", "myhost"], b"pw")
+        .refused(1, &["write it with a port (myhost:443)"]);
+    assert!(!world.path("home/.docker/config.json").exists());
+}
+
+#[test]
+fn an_interrupt_at_the_password_leaves_the_terminal_as_it_was() {
+    let world = World::bare(Mode::Embedded);
+    let script = "trap : INT TERM; stty -a > before; \
+        berth login -u me 127.0.0.1:1; echo code $?; stty -a > after; cmp before after && echo sa\"\"me";
+    for (keys, code) in [("\x03", "code 130"), ("pw\r", "code 1")] {
+        let mut command = std::process::Command::new("bash");
+        world.surround(&mut command);
+        command.env("PATH", world.path_with_berth()).current_dir(world.path("")).args(["-c", script]);
+        let mut screen = Screen::start(&world, &command, 80, 24);
+        screen.expect("Password: ");
+        screen.send(keys);
+        screen.expect(code);
+        screen.expect("same");
+        assert!(!screen.all().contains("pw"), "{}", screen.all());
+        assert_eq!(screen.end(), 0);
+    }
 }
 
 /// A server that wants a token of itself.

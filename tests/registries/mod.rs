@@ -4,6 +4,7 @@
 mod hostile;
 mod logins;
 mod manifests;
+mod pushes;
 mod server;
 mod survive;
 mod transfers;

@@ -1,6 +1,6 @@
 //! A registry of the tests' own that lies as it is told to.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +9,7 @@ use crate::support::World;
 /// One request: its first line and its headers, in lower case names.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
+    pub(super) method: String,
     pub(super) path: String,
     pub(super) headers: Vec<(String, String)>,
 }
@@ -61,17 +62,37 @@ impl Server {
 
 /// `None`: not HTTP (a client tries TLS first), or nothing.
 fn read(stream: &TcpStream) -> Option<Asked> {
-    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
+    // A byte at a time: a body is left to the answer.
+    let mut lines = BufReader::with_capacity(1, stream.try_clone().ok()?).lines();
     let first = lines.next()?.ok()?;
     let mut words = first.split(' ').map(str::to_owned);
-    let (_, path) = (words.next()?, words.next()?);
+    let (method, path) = (words.next()?, words.next()?);
     let mut headers = Vec::new();
     for line in lines {
         let line = line.ok()?;
         let Some((name, value)) = line.split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    Some(Asked { path, headers })
+    Some(Asked { method, path, headers })
+}
+
+/// Reads a request's body to its end.
+pub(super) fn drain(asked: &Asked, stream: &TcpStream) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    if asked.header("transfer-encoding") != Some("chunked") {
+        let length = asked.header("content-length").map_or(0, |length| length.parse().unwrap());
+        return std::io::copy(&mut stream.take(length), &mut std::io::sink()).map(drop);
+    }
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let length = u64::from_str_radix(line.trim(), 16).map_err(std::io::Error::other)?;
+        // And its line's end.
+        std::io::copy(&mut (&mut stream).take(length + 2), &mut std::io::sink())?;
+        if length == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// A whole answer.

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
+use super::server::{Image, Server, reply};
 use crate::support::call::call;
+use crate::support::image::{archive, file};
 use crate::support::registry::{Kind, Registry, other};
 use crate::support::world::LIMIT;
 use crate::support::{Mode, World, eventually, find_program, skip};
@@ -89,6 +91,20 @@ fn all_tags_go_and_come_and_a_layer_is_sent_once() {
     let tags = world.berth(&["images", "--format", "{{.Tag}}", &registry.name("many")]).ok().lines();
     assert_eq!(tags, ["a", "b"]);
     world.berth(&["pull", "-a", &registry.name("many:a")]).refused(1, &["tag can't be used"]);
+}
+
+#[test]
+fn a_registry_is_found_once_for_all_tags() {
+    let world = World::bare(Mode::Embedded);
+    let image = Image::new(&archive(&[file("hello", b"hi")]), None);
+    let server = Server::start(&world, move |asked, stream| match asked.path.as_str() {
+        "/v2/many/tags/list" => reply(stream, "200 OK", &[], br#"{"tags":["a","b","c"]}"#),
+        _ => image.serve(asked, stream),
+    });
+    world.berth(&["pull", "-a", &server.name("many")]).ok();
+    assert_eq!(world.berth(&["images", "-q", &server.name("many")]).ok().lines().len(), 3);
+    let asked = server.asked.lock().unwrap();
+    assert_eq!(asked.iter().filter(|asked| asked.path == "/v2/").count(), 1);
 }
 
 #[test]

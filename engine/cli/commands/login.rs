@@ -1,11 +1,13 @@
 //! `berth login` and `berth logout`.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
+use std::task::Poll;
 
 use anyhow::{Context, ensure};
 use berth_core::registries::registry_domain;
 use berth_distribution::Credentials;
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Act;
 use crate::registry;
@@ -34,6 +36,18 @@ pub(crate) struct Logout {
 
 impl Act for Login {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
+        let ending = ending()?;
+        let number = tokio::select! {
+            outcome = self.log_in(session) => return outcome,
+            number = ending => number,
+        };
+        // Not by returning: that would wait for whoever reads the password.
+        std::process::exit(128 + number)
+    }
+}
+
+impl Login {
+    async fn log_in(self, session: Session) -> anyhow::Result<u8> {
         let domain = registry_domain(self.server.as_deref().unwrap_or_default()).to_owned();
         let given = self.password.is_some() || self.password_stdin;
         let stored = if self.username.is_none() && !given { registry::of_domain(&domain)? } else { None };
@@ -42,7 +56,7 @@ impl Act for Login {
                 println!("Authenticating with existing credentials...");
                 stored
             }
-            None => self.ask()?,
+            None => self.ask().await?,
         };
         credentials.serveraddress = registry::key(&domain);
         let answer: Value = session.client.post("/auth", &(), &credentials).await?;
@@ -55,11 +69,9 @@ impl Act for Login {
         println!("{}", answer["Status"].as_str().unwrap_or("Login Succeeded"));
         Ok(0)
     }
-}
 
-impl Login {
     /// From the options, standard input or the user at the terminal.
-    fn ask(&self) -> anyhow::Result<Credentials> {
+    async fn ask(&self) -> anyhow::Result<Credentials> {
         let terminal = std::io::stdin().is_terminal();
         let username = match &self.username {
             Some(name) => name.clone(),
@@ -84,9 +96,7 @@ impl Login {
             None => {
                 ensure!(terminal, "Cannot perform an interactive login from a non TTY device");
                 let _silent = Silent::new()?;
-                let password = prompt("Password: ");
-                println!();
-                password?
+                tokio::task::spawn_blocking(|| prompt("Password: ")).await??
             }
         };
         ensure!(!password.is_empty(), "password is empty");
@@ -102,7 +112,19 @@ fn prompt(text: &str) -> anyhow::Result<String> {
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// A terminal that does not show what is typed, until the value is dropped.
+/// The next signal that ends us: it must find the terminal as it was.
+fn ending() -> std::io::Result<impl Future<Output = i32>> {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let caught = kinds.map(|kind| Ok((signal(kind)?, kind.as_raw_value())));
+    let mut caught = caught.into_iter().collect::<std::io::Result<Vec<_>>>()?;
+    Ok(std::future::poll_fn(move |context| {
+        let next =
+            caught.iter_mut().find_map(|(signal, number)| signal.poll_recv(context).is_ready().then_some(*number));
+        next.map_or(Poll::Pending, Poll::Ready)
+    }))
+}
+
+/// A terminal that does not show what is typed, until the value is dropped. The end of the line, too, was not shown.
 struct Silent(rustix::termios::Termios);
 
 impl Silent {
@@ -119,6 +141,7 @@ impl Silent {
 impl Drop for Silent {
     fn drop(&mut self) {
         let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, &self.0);
+        println!();
     }
 }
 

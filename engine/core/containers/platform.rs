@@ -8,13 +8,12 @@ use berth_image::platform::Wanted;
 use crate::{Error, Result};
 
 fn of(image: &Image) -> PlatformSpec {
-    PlatformSpec {
-        // Images of old say neither.
-        os: if image.config.os.is_empty() { "linux".to_owned() } else { image.config.os.clone() },
-        architecture: image.config.architecture.clone(),
-        variant: image.config.variant.clone(),
-        ..PlatformSpec::default()
+    let mut platform = PlatformSpec::from(&image.config);
+    // Images of old say neither.
+    if platform.os.is_empty() {
+        "linux".clone_into(&mut platform.os);
     }
+    platform
 }
 
 /// Refuses an image that is not for the platform `wanted`.

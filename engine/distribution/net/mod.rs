@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use berth_image::{Error, Result};
@@ -37,11 +38,31 @@ const IDLE: usize = 4;
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
+/// The end of a stream that a connection takes from. Connections are worked on only while somebody waits for one, so that an end
+/// which a connection alone held would keep whoever fills the stream waiting: the other hand on it is for [`Chunks::close`].
+#[derive(Clone)]
+pub(crate) struct Chunks(Arc<Mutex<mpsc::Receiver<io::Result<Bytes>>>>);
+
+impl Chunks {
+    pub(crate) fn new(receiver: mpsc::Receiver<io::Result<Bytes>>) -> Self {
+        Self(Arc::new(Mutex::new(receiver)))
+    }
+
+    /// Nothing more is taken: who fills the stream hears of it, even while he waits.
+    pub(crate) fn close(&self) {
+        self.receiver().close();
+    }
+
+    fn receiver(&self) -> std::sync::MutexGuard<'_, mpsc::Receiver<io::Result<Bytes>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What a request carries.
 pub(crate) enum Payload {
     Bytes(Bytes),
     /// As it comes; it cannot be sent twice.
-    Stream(mpsc::Receiver<io::Result<Bytes>>),
+    Stream(Chunks),
 }
 
 impl Payload {
@@ -54,13 +75,10 @@ impl Payload {
         match self {
             Self::Bytes(bytes) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
             Self::Stream(chunks) => {
-                let stream = futures_util::stream::unfold(chunks, move |mut chunks| {
-                    let passed = passed.clone();
-                    async move {
-                        let chunk = chunks.recv().await?;
-                        passed.fetch_add(1, Ordering::Relaxed);
-                        Some((chunk.map(Frame::data), chunks))
-                    }
+                let stream = futures_util::stream::poll_fn(move |context| {
+                    let chunk = std::task::ready!(chunks.receiver().poll_recv(context));
+                    passed.fetch_add(1, Ordering::Relaxed);
+                    Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
                 });
                 BodyExt::boxed_unsync(StreamBody::new(stream))
             }

@@ -1,7 +1,5 @@
 //! Proxies, by the variables that every program knows: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, in either case.
 
-use std::net::IpAddr;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::HeaderValue;
@@ -54,8 +52,7 @@ impl Proxies {
     /// This host is never beyond a proxy.
     fn is_excepted(&self, origin: &Origin) -> bool {
         let host = origin.bare_host();
-        let address: Option<IpAddr> = host.parse().ok();
-        if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
+        if origin.is_this_host() {
             return true;
         }
         self.exceptions.iter().any(|entry| {
@@ -64,9 +61,8 @@ impl Proxies {
             match entry {
                 "" => false,
                 "*" => true,
-                _ => {
-                    host == name || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.') && address.is_none())
-                }
+                _ if origin.is_address() => host == name || origin.is_in(entry),
+                _ => host == name || host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.')),
             }
         })
     }
@@ -109,7 +105,7 @@ mod tests {
         let proxies = Proxies::from(|name| match name {
             "https_proxy" => Some("me:p%40ss@proxy:3128".to_owned()),
             "HTTP_PROXY" => Some("http://other:80".to_owned()),
-            "no_proxy" => Some(".inside.example, corp.example:5000,10.0.0.1".to_owned()),
+            "no_proxy" => Some(".inside.example, corp.example:5000,10.0.0.1, 172.16.0.0/12,fd00::/8".to_owned()),
             _ => None,
         });
         let through = |url: &str| proxies.of(&Url::parse(url).unwrap().origin).map(|proxy| proxy.origin.to_string());
@@ -120,12 +116,14 @@ mod tests {
             "https://corp.example:5000",
             "https://x.corp.example:5000",
             "https://10.0.0.1",
+            "https://172.31.1.2:5000",
+            "https://[fd00::2]",
             "https://localhost:1",
             "https://127.3.2.1",
         ] {
             assert_eq!(through(url), None, "{url}");
         }
-        for url in ["https://notinside.example", "https://corp.example", "https://110.0.0.1"] {
+        for url in ["https://notinside.example", "https://corp.example", "https://110.0.0.1", "https://172.32.0.1"] {
             assert!(through(url).is_some(), "{url}");
         }
         let basic = format!("Basic {}", STANDARD.encode("me:p@ss"));

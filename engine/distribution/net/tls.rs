@@ -50,17 +50,18 @@ impl Tls {
         let own = Own::read(&self.folders, origin)?;
         let builder = ClientConfig::builder_with_provider(self.provider.clone());
         let builder = builder.with_safe_default_protocol_versions().map_err(wrong)?;
-        let builder = if insecure {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(self.provider.clone())))
+        let usual = if insecure {
+            None
         } else {
             let mut roots = RootCertStore::clone(&self.authorities());
             for certificate in &own.authorities {
                 roots.add(certificate.clone()).map_err(wrong)?;
             }
             let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build();
-            let usual = usual.map_err(|error| Failure::lasting(format!("set up TLS for {origin}: {error}")))?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Known { usual, own: own.authorities }))
+            Some(usual.map_err(|error| Failure::lasting(format!("set up TLS for {origin}: {error}")))?)
         };
+        let verifier = Verifier { usual, own: own.authorities, provider: self.provider.clone() };
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
         match own.identity {
             Some((certificates, key)) => builder.with_client_auth_cert(certificates, key).map_err(wrong),
             None => Ok(builder.with_no_client_auth()),
@@ -132,12 +133,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// As usual, and beyond that: what a registry's own folder has may be the registry's certificate itself, which `openssl req -x509`
 /// makes an authority, and which is none for others. Its dates do not count then: somebody has put it there.
 #[derive(Debug)]
-struct Known {
-    usual: Arc<WebPkiServerVerifier>,
+struct Verifier {
+    /// `None`: everybody is believed to be who he says he is; that he has the key of what he shows is still checked.
+    usual: Option<Arc<WebPkiServerVerifier>>,
     own: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Known {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -146,7 +149,8 @@ impl ServerCertVerifier for Known {
         staple: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.usual.verify_server_cert(certificate, intermediates, name, staple, now) {
+        let Some(usual) = &self.usual else { return Ok(ServerCertVerified::assertion()) };
+        match usual.verify_server_cert(certificate, intermediates, name, staple, now) {
             Err(_) if self.own.contains(certificate) => {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 Ok(ServerCertVerified::assertion())
@@ -161,7 +165,7 @@ impl ServerCertVerifier for Known {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -170,49 +174,10 @@ impl ServerCertVerifier for Known {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
-    }
-}
-
-/// Believes everybody to be who he says he is; that he has the key of what he shows is still checked.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -1,6 +1,7 @@
 //! The few forms of URLs that registries use.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use berth_image::{Error, Result};
 use hyper::Uri;
@@ -18,6 +19,29 @@ impl Origin {
     /// Without brackets.
     pub(crate) fn bare_host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// If it is one and no name.
+    fn address(&self) -> Option<IpAddr> {
+        self.bare_host().parse().ok()
+    }
+
+    pub(crate) fn is_address(&self) -> bool {
+        self.address().is_some()
+    }
+
+    /// By name or by a loopback address.
+    pub(crate) fn is_this_host(&self) -> bool {
+        self.host == "localhost" || self.address().is_some_and(|address| address.is_loopback())
+    }
+
+    /// Whether its address is of `network` (`10.0.0.0/8`, `fd00::/8`).
+    pub(crate) fn is_in(&self, network: &str) -> bool {
+        let of = |network: &str| {
+            let (network, bits) = network.split_once('/')?;
+            Some(contains(network.parse().ok()?, bits.parse().ok()?, self.address()?))
+        };
+        of(network).unwrap_or(false)
     }
 
     /// `host`, or `host:port` where the port is not the usual one.
@@ -108,6 +132,17 @@ impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.origin, self.path.split('?').next().unwrap_or("/"))
     }
+}
+
+fn contains(network: IpAddr, bits: u32, address: IpAddr) -> bool {
+    let (network, address, width) = match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            (u128::from(network.to_bits()), u128::from(address.to_bits()), 32)
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits(), address.to_bits(), 128),
+        _ => return false,
+    };
+    bits <= width && (bits == 0 || (network ^ address) >> (width - bits) == 0)
 }
 
 fn usual_port(tls: bool) -> u16 {

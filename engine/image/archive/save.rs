@@ -43,12 +43,7 @@ impl ImageStore {
             let manifest =
                 Manifest { schema_version: 2, media_type: MANIFEST.to_owned(), config, layers: descriptors.clone() };
             let mut descriptor = writer.blob(MANIFEST, &encode(&manifest)?)?;
-            descriptor.platform = Some(PlatformSpec {
-                architecture: image.config.architecture.clone(),
-                os: image.config.os.clone(),
-                variant: image.config.variant.clone(),
-                ..PlatformSpec::default()
-            });
+            descriptor.platform = Some(PlatformSpec::from(&image.config));
             if names.is_empty() {
                 index.push(descriptor.clone());
             }

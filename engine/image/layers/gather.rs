@@ -35,12 +35,14 @@ pub trait Supplier: Sync {
     fn complete(&self, index: usize);
 }
 
+/// Whether long work is to break off; asked often, by several threads.
+pub type Stop<'a> = dyn Fn() -> bool + Sync + 'a;
+
 /// How many layers may be made at a time, and who ends it.
 #[derive(Clone, Copy)]
 pub struct Gathering<'a> {
     pub parallel: usize,
-    /// Set by somebody else: the work is to break off.
-    pub stop: &'a AtomicBool,
+    pub stop: &'a Stop<'a>,
 }
 
 /// One of the layers that are made.
@@ -244,7 +246,7 @@ impl Work<'_, '_> {
         errors.sort_by_key(|error| matches!(error, Error::Stopped));
         match errors.into_iter().next() {
             Some(error) => Err(error),
-            None if self.gathering.stop.load(Ordering::Relaxed) => Err(Error::Stopped),
+            None if (self.gathering.stop)() => Err(Error::Stopped),
             None => self.settle(),
         }
     }
@@ -315,7 +317,7 @@ impl Work<'_, '_> {
 
     /// Whether somebody else has failed, or wants it to end.
     fn is_over(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.gathering.stop.load(Ordering::Relaxed)
+        self.failed.load(Ordering::Relaxed) || (self.gathering.stop)()
     }
 }
 

@@ -20,6 +20,6 @@ mod write;
 pub(crate) use chain::Chain;
 pub use check::{Checked, Damaged};
 pub use container::{ContainerLayer, Visit};
-pub use gather::{Gathering, Supplier, Take};
+pub use gather::{Gathering, Stop, Supplier, Take};
 pub(crate) use graph::{Layer, chain, layer_id, release_unneeded};
 pub use migrate::Moved;
