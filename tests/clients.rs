@@ -266,7 +266,7 @@ k.pause(); k.reload(); assert k.status == 'paused'; k.unpause()
 k.rename('ll'); k.update(mem_limit='96m', memswap_limit='192m'); k.kill('SIGKILL')
 assert k.wait()['StatusCode'] == 137
 image = k.commit('made', 'v1'); assert 'made:v1' in image.tags
-data = b''.join(image.save(named=True)); k.remove(); image.remove()
+data = b''.join(image.save(named=True)); k.remove(); c.images.remove('made:v1')
 assert c.images.load(data)[0].tags == ['made:v1']
 c.images.get('made:v1').tag('other'); c.images.remove('other'); c.images.remove('made:v1')
 seen = [e['Action'] for e in c.events(since=0, until=int(time.time()) + 1, decode=True, filters={'type': 'container'})]
