@@ -111,7 +111,7 @@ fn a_release_is_packed_installed_upgraded_and_removed() {
 
     install(&world, &["--uninstall"]).ok();
     let left = || fs::read_dir(prefix.join("bin")).unwrap().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
-    assert_eq!(left(), [foreign.clone()]);
+    assert_eq!(left(), [foreign]);
     assert!(!prefix.join("share").exists());
     install(&world, &["--uninstall"]).refused(1, &["nothing that this script installed"]);
 }
