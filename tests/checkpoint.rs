@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::support::criu;
+use crate::support::host::monitor;
 use crate::support::screen::Screen;
 use crate::support::{Mode, World, eventually};
 
@@ -81,7 +82,7 @@ fn a_counter_goes_on_through_a_daemon() {
 #[test]
 fn nothing_is_lost_and_the_monitor_is_the_parent_again() {
     let Some(world) = criu::world(Mode::Embedded) else { return };
-    world.start(&["--name", "c1", "--network", "none"], COUNTER);
+    let id = world.start(&["--name", "c1", "--network", "none"], COUNTER);
     counts_on(&world, "c1");
     world.berth(&["checkpoint", "create", "c1", "one"]).ok();
     world.berth(&["start", "--checkpoint", "one", "c1"]).ok();
@@ -89,8 +90,9 @@ fn nothing_is_lost_and_the_monitor_is_the_parent_again() {
     // It ends with its monitor, as any other container does.
     let pid: i32 = world.inspect("c1", "{{.State.Pid}}").parse().unwrap();
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let monitor: i32 = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    assert_eq!(fs::read_to_string(format!("/proc/{monitor}/comm")).unwrap(), "berth-monitor\n");
+    let parent: i32 = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let monitor = monitor(&world.root(), Some(&id));
+    assert_eq!(parent, monitor);
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(monitor), Signal::SIGKILL).unwrap();
     world.until_status("c1", "exited");
     // An exit code comes through.
@@ -192,7 +194,7 @@ fn a_published_port_answers_again_and_connections_are_refused_or_kept() {
 #[test]
 fn an_established_connection_is_refused_unless_it_is_asked_for() {
     let Some(world) = criu::world(Mode::Embedded) else { return };
-    let script = "nc -l -p 90 -e cat & sleep 1; (while :; do echo x; sleep 0.1; done) | nc 127.0.0.1 90 > /dev/null & \
+    let script = "nc -l -p 90 -e cat & until netstat -tln | grep -q ':90 '; do sleep 0.1; done; (while :; do echo x; sleep 0.1; done) | nc 127.0.0.1 90 > /dev/null & \
         i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done";
     world.start(&["--name", "c1"], script);
     eventually("it is connected", Duration::from_secs(20), || {
@@ -293,10 +295,8 @@ fn a_monitor_that_is_killed_over_it_leaves_no_half_of_one() {
     let text = format!("#!/bin/sh\ntouch {}\nexec sleep 1000\n", world.at("begun"));
     fs::write(&slow, text).unwrap();
     fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
-    world.start(&["--name", "c1", "--network", "none"], COUNTER);
-    let pid = world.inspect("c1", "{{.State.Pid}}");
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let monitor: i32 = stat.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let id = world.start(&["--name", "c1", "--network", "none"], COUNTER);
+    let monitor = monitor(&world.root(), Some(&id));
     let mut command = world.command();
     command.env("BERTH_CRIU", &slow).args(["checkpoint", "create", "c1", "one"]);
     let asking = crate::support::call::Background::start(command);

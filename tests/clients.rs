@@ -6,28 +6,10 @@ use std::time::Duration;
 
 use crate::support::call::{Background, call};
 use crate::support::criu;
+use crate::support::docker::Docker;
 use crate::support::screen::Screen;
 use crate::support::world::LIMIT;
-use crate::support::{Mode, Outcome, World, eventually, find_program, skip};
-
-struct Docker<'a>(&'a World);
-
-impl Docker<'_> {
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("docker");
-        self.0.surround(&mut command);
-        command.env("DOCKER_HOST", format!("unix://{}", self.0.socket().display())).args(arguments);
-        command
-    }
-
-    fn call(&self, arguments: &[&str]) -> Outcome {
-        call(self.command(arguments), &[], LIMIT)
-    }
-
-    fn feed(&self, arguments: &[&str], input: &[u8]) -> Outcome {
-        call(self.command(arguments), input, LIMIT)
-    }
-}
+use crate::support::{Mode, World, eventually, find_program, skip};
 
 /// A daemon, unless there is no client to try it with.
 fn world(client: &str) -> Option<World> {
@@ -266,7 +248,7 @@ k.pause(); k.reload(); assert k.status == 'paused'; k.unpause()
 k.rename('ll'); k.update(mem_limit='96m', memswap_limit='192m'); k.kill('SIGKILL')
 assert k.wait()['StatusCode'] == 137
 image = k.commit('made', 'v1'); assert 'made:v1' in image.tags
-data = b''.join(image.save(named=True)); k.remove(); image.remove()
+data = b''.join(image.save(named=True)); k.remove(); c.images.remove('made:v1')
 assert c.images.load(data)[0].tags == ['made:v1']
 c.images.get('made:v1').tag('other'); c.images.remove('other'); c.images.remove('made:v1')
 seen = [e['Action'] for e in c.events(since=0, until=int(time.time()) + 1, decode=True, filters={'type': 'container'})]
@@ -275,9 +257,8 @@ assert c.info()['ContainersRunning'] == 0 and c.df()['Images']
 c.containers.prune(); c.images.prune()
 print('all fine')
 "#;
-    let mut command = Command::new("python3");
-    world.surround(&mut command);
-    command.env("DOCKER_HOST", format!("unix://{}", world.socket().display())).args(["-c", script]);
+    let mut command = world.client("python3");
+    command.args(["-c", script]);
     assert_eq!(call(command, &[], LIMIT).ok().text(), "all fine");
     eventually("nothing is left", Duration::from_secs(10), || world.berth(&["ps", "-aq"]).text().is_empty());
 }
@@ -309,10 +290,8 @@ fn docker_compose_works() {
     fs::create_dir(world.path("project")).unwrap();
     fs::write(world.path("project/docker-compose.yml"), COMPOSE).unwrap();
     let compose = |says: &str, arguments: &[&str]| {
-        let mut command = Command::new("docker-compose");
-        world.surround(&mut command);
-        command.env("DOCKER_HOST", format!("unix://{}", world.socket().display())).env("SAYS", says);
-        command.current_dir(world.path("project")).args(arguments);
+        let mut command = world.client("docker-compose");
+        command.env("SAYS", says).current_dir(world.path("project")).args(arguments);
         call(command, &[], LIMIT)
     };
     let page = |from: &[&str]| world.berth(&[&["exec"], from].concat()).text();

@@ -1,20 +1,22 @@
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
-use crate::support::call::call;
+use nix::mount::umount;
+
 use crate::support::image::{Member, archive, file};
 use crate::support::user::Given;
-use crate::support::world::LIMIT;
 use crate::support::{Mode, World, find_program, skip};
 
 const PLACE: &str = "/proc/sys/fs/binfmt_misc";
 const BOX: &str = "/bin/busybox";
 
-/// A world with busybox for `arm64`, alone on the machine: registrations are the whole host's. Taken off at the end.
+/// A world with busybox for `arm64`, alone on the machine: registrations are the whole host's. What was registered in it is
+/// taken off at the end.
 struct Foreign {
     world: World,
     was_mounted: bool,
+    /// Registrations of others for arm64 (Debian's qemu-user-static makes one at boot), off as long as the world is there.
+    others: Vec<PathBuf>,
 }
 
 impl Foreign {
@@ -28,33 +30,39 @@ impl Foreign {
             return None;
         }
         let was_mounted = Path::new(PLACE).join("status").exists();
-        if world.berth(&["emulation", "ls", "--format", "{{.Architecture}} {{.How}}"]).ok().text().contains("arm64 reg")
-        {
-            skip("somebody has registered an interpreter for arm64 on this host");
-            return None;
+        let mut foreign = Self { world, was_mounted, others: Vec::new() };
+        while let Some(name) = foreign.registration() {
+            let other = Path::new(PLACE).join(name);
+            fs::write(&other, "0").unwrap();
+            assert!(!foreign.others.contains(&other), "{} cannot be switched off", other.display());
+            foreign.others.push(other);
         }
-        Some(Self { world, was_mounted })
+        Some(foreign)
     }
 
-    /// What a reboot does to registrations.
+    /// The name of the one in force for arm64.
+    fn registration(&self) -> Option<String> {
+        let format = "{{.Architecture}} {{.How}} {{.Registration}}";
+        let listed = self.world.berth(&["emulation", "ls", "--format", format]).ok().lines();
+        listed.iter().find_map(|line| line.strip_prefix("arm64 registered ").map(str::to_owned))
+    }
+
+    /// What a reboot does to berth's registration.
     fn forget(&self) {
-        call(command("umount", &[PLACE]), &[], LIMIT);
+        fs::write(Path::new(PLACE).join("berth-aarch64"), "-1").unwrap();
     }
 }
 
 impl Drop for Foreign {
     fn drop(&mut self) {
         self.world.berth(&["emulation", "rm", "--all"]);
+        for other in &self.others {
+            let _ = fs::write(other, "1");
+        }
         if !self.was_mounted {
-            self.forget();
+            let _ = umount(PLACE);
         }
     }
-}
-
-fn command(program: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(arguments);
-    command
 }
 
 #[test]

@@ -35,6 +35,8 @@ mod hostile;
 mod images;
 /// What the program says about the host, and how it chooses.
 mod info;
+/// Releases: packed, installed, upgraded, removed.
+mod install;
 /// A container's life after its first start: stop, restart, logs, exec, events, lists.
 mod lifecycle;
 /// Networks: who reaches whom, ports, names.

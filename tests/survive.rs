@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::host::{Traces, is_alive};
+use crate::support::host::{Traces, is_alive, monitor};
 use crate::support::random::Random;
 use crate::support::{Mode, World, eventually};
 
@@ -143,24 +143,13 @@ fn containers_outlive_the_daemon_and_are_found_again() {
     assert_eq!(world.inspect("one", "{{.State.Pid}} {{.State.Running}}"), format!("{pid} true"), "an orderly end too");
 }
 
-/// The monitor of a container: the process that has its folder as an argument.
-pub(crate) fn monitor_of(world: &World, id: &str) -> i32 {
-    let folder = world.root().join("containers").join(id);
-    let named = |pid: &i32| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        line.starts_with("berth-monitor") && line.contains(folder.to_str().unwrap())
-    };
-    crate::support::host::processes().into_iter().find(named).expect("the container's monitor")
-}
-
 both! {
     fn a_killed_monitor_is_noticed_and_said(world) {
         for flags in [&["--name", "one"][..], &["--name", "two", "--restart", "always"]] {
             let name = flags[1];
             let id = world.start(flags, "sleep 1000 & sleep 1000");
             let pid: i32 = world.inspect(name, "{{.State.Pid}}").parse().unwrap();
-            kill(Pid::from_raw(monitor_of(world, &id)), Signal::SIGKILL).unwrap();
+            kill(Pid::from_raw(monitor(&world.root(), Some(&id))), Signal::SIGKILL).unwrap();
             eventually("the state is right", Duration::from_secs(10), || {
                 let state = world.inspect(name, "{{.State.Status}} {{.State.ExitCode}}");
                 state == "exited 137" || (name == "two" && state.starts_with("running"))
@@ -181,14 +170,14 @@ both! {
         let wait = world.background(&["wait", "one"]);
         let follow = world.background(&["logs", "-f", "one"]);
         std::thread::sleep(Duration::from_millis(300));
-        kill(Pid::from_raw(monitor_of(world, &id)), Signal::SIGKILL).unwrap();
+        kill(Pid::from_raw(monitor(&world.root(), Some(&id))), Signal::SIGKILL).unwrap();
         assert_eq!(wait.wait(Duration::from_secs(20)).text(), "137");
         follow.wait(Duration::from_secs(20));
     }
 
     fn a_killed_monitor_of_an_rm_container_leaves_nothing_for_long(world) {
         let id = world.start(&["--rm", "--name", "one"], "sleep 1000");
-        kill(Pid::from_raw(monitor_of(world, &id)), Signal::SIGKILL).unwrap();
+        kill(Pid::from_raw(monitor(&world.root(), Some(&id))), Signal::SIGKILL).unwrap();
         std::thread::sleep(Duration::from_millis(200));
         // Nobody is there to remove it but the next engine that starts to serve, or a user.
         world.berth(&["rm", "-f", "one"]);

@@ -115,6 +115,8 @@ stop_service() {
     elif grep -qx /etc/init.d/berth "$list" 2>/dev/null; then
         /etc/init.d/berth stop || true
         if have rc-update; then rc-update del berth || true; fi
+        # By force, as the script is still there.
+        if have update-rc.d; then update-rc.d -f berth remove || true; fi
     fi
 }
 

@@ -219,7 +219,7 @@ fn the_next_engine_ends_what_a_killed_monitor_left() {
         let id =
             start(world, &["--name", "one", "-v", "vol:/data"], &format!("echo kept > /data/file; {}", haunted(world)));
         eventually("the daemons are there", Duration::from_secs(20), || sleepers(world) == 6);
-        let monitor = crate::survive::monitor_of(world, &id);
+        let monitor = crate::support::host::monitor(&world.root(), Some(&id));
         kill(Pid::from_raw(monitor), Signal::SIGKILL).unwrap();
         eventually("the monitor has ended", Duration::from_secs(10), || !crate::support::host::is_alive(monitor));
         assert_eq!(world.inspect("one", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
@@ -228,7 +228,7 @@ fn the_next_engine_ends_what_a_killed_monitor_left() {
         world.berth(&["system", "check"]).ok();
         world.berth(&["start", "one"]).ok();
         eventually("the daemons are there again", Duration::from_secs(20), || sleepers(world) == 6);
-        let monitor = crate::survive::monitor_of(world, &id);
+        let monitor = crate::support::host::monitor(&world.root(), Some(&id));
         kill(Pid::from_raw(monitor), Signal::SIGKILL).unwrap();
         world.berth(&["rm", "-f", "one"]).ok();
         assert_eq!(sleepers(world), 0);

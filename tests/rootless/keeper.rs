@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::host::Traces;
+use crate::support::host::{Traces, monitor};
 use crate::support::lan::word;
 use crate::support::user::Given;
 use crate::support::{Mode, World, eventually};
@@ -18,16 +18,6 @@ fn record(world: &World) -> PathBuf {
 fn keeper(world: &World) -> Option<i32> {
     let record: serde_json::Value = serde_json::from_slice(&fs::read(record(world)).ok()?).ok()?;
     Some(record["pid"].as_i64()? as i32)
-}
-
-fn monitor(world: &World) -> i32 {
-    let folder = world.root().join("containers");
-    let named = |pid: &i32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        line.starts_with("berth-monitor\0") && line.contains(folder.to_str().unwrap())
-    };
-    crate::support::host::processes().into_iter().find(named).expect("a monitor")
 }
 
 fn end(pid: i32) {
@@ -47,7 +37,7 @@ fn it_ends_with_the_last_and_leaves_no_process() {
     let first = keeper(&world).unwrap();
     world.berth(&["ps"]).ok();
     assert_eq!(keeper(&world), Some(first), "who comes finds it");
-    let monitor = monitor(&world);
+    let monitor = monitor(&world.root(), None);
     for kind in ["user", "mnt"] {
         assert_eq!(space(monitor, kind), space(first, kind));
     }
@@ -73,7 +63,7 @@ fn killed_it_is_replaced_and_nobody_notices() {
     world.start(&["--name", "one", "--network", "net", "-p", "8080:80"], page);
     let ask = || world.shell("busybox wget -qO- http://127.0.0.1:8080/").text();
     eventually("it serves", Duration::from_secs(10), || ask() == "page");
-    let (first, watcher) = (keeper(&world).unwrap(), monitor(&world));
+    let (first, watcher) = (keeper(&world).unwrap(), monitor(&world.root(), None));
     let before = ["user", "mnt", "net"].map(|kind| space(first, kind));
     end(first);
     assert_eq!(world.berth(&["ps", "--format", "{{.Names}} {{.State}}"]).ok().text(), "one running");
@@ -83,7 +73,7 @@ fn killed_it_is_replaced_and_nobody_notices() {
     assert_eq!(ask(), "page");
     assert_eq!(world.berth(&["exec", "one", "cat", "/www/index.html"]).ok().text(), "page");
     assert_eq!(world.sh(&["--network", "net"], "wget -qO- http://one/"), "page");
-    assert_eq!(monitor(&world), watcher);
+    assert_eq!(monitor(&world.root(), None), watcher);
     // The container's own end, with nobody there to keep anything.
     end(second);
     world.berth(&["stop", "-t", "0", "one"]).ok();
@@ -112,7 +102,7 @@ fn a_killed_monitor_is_found_out_with_the_keeper_and_without() {
         if both {
             end(keeper(&world).unwrap());
         }
-        end(monitor(&world));
+        end(monitor(&world.root(), None));
         world.until_status("one", "exited");
         assert_eq!(world.inspect("one", "{{.State.ExitCode}}"), "137");
         world.berth(&["start", "one"]).ok();

@@ -36,13 +36,9 @@ impl Covers {
         Self(Arc::new(made.join().expect("make a mount namespace")))
     }
 
-    pub(crate) fn namespace(&self) -> Arc<File> {
-        self.0.clone()
-    }
-
     /// What `command` starts sees them.
     pub(crate) fn enter(&self, command: &mut Command) {
-        let mounts = self.namespace();
+        let mounts = self.0.clone();
         let folder = command.get_current_dir().unwrap_or(Path::new("/"));
         let folder = CString::new(folder.as_os_str().as_bytes()).expect("a path");
         // SAFETY: between fork and exec the closure makes system calls; it allocates nothing and takes no lock.

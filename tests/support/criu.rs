@@ -59,7 +59,7 @@ fn unpack() -> Result<String, String> {
     let (root, program) = (folder.join("criu"), folder.join("criu.sh"));
     if !program.is_file() {
         let tool = find_program("mmdebstrap").ok_or("mmdebstrap is not installed (`ci/setup test` does it)")?;
-        let archive = archive().ok_or("apt's sources name no Debian archive to take criu from")?;
+        let archive = archive()?;
         let _ = fs::remove_dir_all(&root);
         let output = Command::new(tool)
             .args(["--variant=extract", "--quiet", "--include=criu", SUITE])
@@ -71,11 +71,15 @@ fn unpack() -> Result<String, String> {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(format!("mmdebstrap: {}", said.lines().last().unwrap_or_default()));
         }
-        let libraries = find_loader(&root).ok_or("the unpacked criu has no loader")?;
-        let (root, lib, loader) = (root.display(), libraries.0.display(), libraries.1.display());
-        let text = format!("#!/bin/sh\nexec {loader} --library-path {lib} {root}/usr/sbin/criu \"$@\"\n");
-        fs::write(&program, text).map_err(|error| error.to_string())?;
-        fs::set_permissions(&program, Permissions::from_mode(0o755)).map_err(|error| error.to_string())?;
+        let (libraries, loader) = find_loader(&root).ok_or("the unpacked criu has no loader")?;
+        let [loader, libraries, criu] = [loader, libraries, root.join("usr/sbin/criu")].map(|path| quoted(&path));
+        let text = format!("#!/bin/sh\nexec {loader} --library-path {libraries} {criu} \"$@\"\n");
+        // Whole from the moment that it has its name.
+        let new = folder.join("criu.sh.new");
+        fs::write(&new, text)
+            .and_then(|()| fs::set_permissions(&new, Permissions::from_mode(0o755)))
+            .and_then(|()| fs::rename(&new, &program))
+            .map_err(|error| format!("{}: {error}", program.display()))?;
     }
     check(&program)?;
     Ok(program.to_str().ok_or("the cache's path is not UTF-8")?.to_owned())
@@ -91,12 +95,14 @@ fn find_loader(root: &Path) -> Option<(PathBuf, PathBuf)> {
     })
 }
 
-fn archive() -> Option<String> {
-    let sources = fs::read_to_string("/etc/apt/sources.list.d/debian.sources").unwrap_or_default();
-    let named = sources.lines().find_map(|line| line.strip_prefix("URIs:")).map(|uris| uris.trim().to_owned());
-    named.or_else(|| {
-        let list = fs::read_to_string("/etc/apt/sources.list").ok()?;
-        let words = list.lines().filter(|line| line.starts_with("deb ")).flat_map(str::split_whitespace);
-        words.into_iter().find(|word| word.contains("://") && word.contains("debian")).map(str::to_owned)
-    })
+fn archive() -> Result<String, String> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/archive");
+    let output = Command::new(&program).output().map_err(|error| format!("{}: {error}", program.display()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+/// For a shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }

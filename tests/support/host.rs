@@ -126,6 +126,18 @@ pub(crate) fn processes() -> Vec<i32> {
     names(Path::new("/proc")).iter().filter_map(|name| name.parse().ok()).collect()
 }
 
+/// The monitor of the container, or of the only one of the state root: the process that has its folder as an argument.
+#[track_caller]
+pub(crate) fn monitor(root: &Path, id: Option<&str>) -> i32 {
+    let folder = root.join("containers").join(id.unwrap_or_default()).display().to_string();
+    let named = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.starts_with("berth-monitor\0") && line.contains(&folder)
+    };
+    processes().into_iter().find(named).expect("the container's monitor")
+}
+
 fn shares_our_mounts(pid: i32) -> bool {
     let space = |who: &str| fs::read_link(format!("/proc/{who}/ns/mnt")).ok();
     space(&pid.to_string()) == space("self")

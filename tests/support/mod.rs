@@ -9,6 +9,7 @@ pub(crate) mod call;
 pub(crate) mod covers;
 pub(crate) mod criu;
 pub(crate) mod debian;
+pub(crate) mod docker;
 pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod image;
@@ -29,9 +30,10 @@ use std::time::{Duration, Instant};
 pub(crate) use call::Outcome;
 pub(crate) use world::{Mode, World};
 
-/// A test body that runs twice: with embedded engines and through a daemon.
-macro_rules! both {
-    ($($(#[$meta:meta])* fn $name:ident($world:ident) $body:block)*) => {$(
+/// Test bodies that run in two worlds, each as two tests of these names.
+macro_rules! twice {
+    ($first:ident: $one:expr, $second:ident: $other:expr;
+     $($(#[$meta:meta])* fn $name:ident($world:ident) $body:block)*) => {$(
         mod $name {
             #[allow(unused_imports)]
             use super::*;
@@ -40,17 +42,28 @@ macro_rules! both {
 
             $(#[$meta])*
             #[test]
-            fn embedded() {
-                body(&crate::support::World::new(crate::support::Mode::Embedded));
+            fn $first() {
+                body(&$one);
             }
 
             $(#[$meta])*
             #[test]
-            fn daemon() {
-                body(&crate::support::World::new(crate::support::Mode::Daemon));
+            fn $second() {
+                body(&$other);
             }
         }
     )*};
+}
+
+/// Test bodies that run with embedded engines and through a daemon.
+macro_rules! both {
+    ($($tests:tt)*) => {
+        twice! {
+            embedded: crate::support::World::new(crate::support::Mode::Embedded),
+            daemon: crate::support::World::new(crate::support::Mode::Daemon);
+            $($tests)*
+        }
+    };
 }
 
 /// The program under test: `BERTH`, else the one that was built beside this binary.

@@ -2,18 +2,15 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
-use std::ffi::CString;
 use std::fs::{self, File};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 use super::covers::Covers;
 use super::{find_program, program};
@@ -35,7 +32,7 @@ pub(crate) enum Given {
 
 /// How a command is run by the user.
 pub(crate) struct User {
-    mounts: Arc<File>,
+    covers: Covers,
     /// By which the user's processes enter control groups.
     groups: RefCell<Vec<Arc<File>>>,
     program: PathBuf,
@@ -78,9 +75,9 @@ impl User {
             let found = ["newuidmap", "newgidmap"].into_iter().filter_map(find_program);
             binds.extend(found.map(|path| (PathBuf::from("/dev/null"), path)));
         }
-        let mounts = Covers::new(binds).namespace();
+        let covers = Covers::new(binds);
         let launcher = super::kernel::launcher_for_users(folder);
-        Some(Self { mounts, groups: RefCell::default(), program: own, launcher })
+        Some(Self { covers, groups: RefCell::default(), program: own, launcher })
     }
 
     /// What the user runs from now on is in these control groups.
@@ -101,21 +98,17 @@ impl User {
 
     /// What `command` starts is run by the user. After everything that takes root.
     pub(crate) fn enter(&self, command: &mut Command) {
-        let (mounts, groups) = (self.mounts.clone(), self.groups.borrow().clone());
-        let folder = command.get_current_dir().unwrap_or(Path::new("/"));
-        let folder = CString::new(folder.as_os_str().as_bytes()).expect("a path");
+        self.covers.enter(command);
+        let groups = self.groups.borrow().clone();
         // SAFETY: between fork and exec the closure makes system calls; it allocates nothing and takes no lock.
         unsafe {
             command.pre_exec(move || {
                 for group in &groups {
                     nix::unistd::write(group, b"0")?;
                 }
-                setns(&*mounts, CloneFlags::CLONE_NEWNS)?;
                 setgroups(&[])?;
                 setgid(Gid::from_raw(NUMBER))?;
-                setuid(Uid::from_raw(NUMBER))?;
-                // Another mount namespace is entered at its root.
-                Ok(chdir(folder.as_c_str())?)
+                Ok(setuid(Uid::from_raw(NUMBER))?)
             });
         }
     }

@@ -31,11 +31,7 @@ fn tables(world: &World, users: &str, groups: &str) {
     let mut binds = Vec::new();
     for (name, text) in [("subuid", users), ("subgid", groups)] {
         fs::write(world.path(name), text).unwrap();
-        let there = Path::new("/etc").join(name);
-        if !there.exists() {
-            fs::write(&there, "").unwrap();
-        }
-        binds.push((world.path(name), there));
+        binds.push((world.path(name), Path::new("/etc").join(name)));
     }
     world.cover(binds);
 }
@@ -50,29 +46,21 @@ fn owner(path: impl AsRef<Path>) -> (u32, u32) {
     (found.uid(), found.gid())
 }
 
+/// As [`remapped`], by copies of the images.
+fn copied() -> World {
+    let world = remapped(Mode::Embedded);
+    world.set("BERTH_PRETEND_WITHOUT", "idmap");
+    world
+}
+
 /// Runs with mounts that map owners, and with copies.
 macro_rules! both_ways {
-    ($($(#[$meta:meta])* fn $name:ident($world:ident) $body:block)*) => {$(
-        mod $name {
-            #[allow(unused_imports)]
-            use super::*;
-
-            fn body($world: &crate::support::World) $body
-
-            $(#[$meta])*
-            #[test]
-            fn by_mounts() {
-                body(&crate::userns::remapped(crate::support::Mode::Embedded));
-            }
-
-            $(#[$meta])*
-            #[test]
-            fn by_copies() {
-                let world = crate::userns::remapped(crate::support::Mode::Embedded);
-                world.set("BERTH_PRETEND_WITHOUT", "idmap");
-                body(&world);
-            }
+    ($($tests:tt)*) => {
+        twice! {
+            by_mounts: crate::userns::remapped(crate::support::Mode::Embedded),
+            by_copies: crate::userns::copied();
+            $($tests)*
         }
-    )*};
+    };
 }
 use both_ways;

@@ -1,7 +1,7 @@
 //! What goes together with users of its own, what is refused, and that nothing is left.
 
 use super::{FIRST, both_ways, configure, remapped, tables};
-use crate::support::{Mode, World, find_program};
+use crate::support::{Mode, World, find_program, skip};
 
 /// Layers on the disk, without the places to mount on.
 fn layers(world: &World) -> usize {
@@ -102,7 +102,7 @@ fn every_driver_shows_the_files_as_the_containers() {
         configure(&world, &format!("userns-remap = 'default'\nstorage = '{driver}'\n"));
         let info = world.berth(&["info"]);
         if info.code != 0 {
-            eprintln!("skipped {driver}: {}", info.err().trim());
+            skip(&format!("{driver}: {}", info.err().trim()));
             continue;
         }
         world.import_box();
@@ -123,7 +123,7 @@ fn other_backends_map_users_too() {
     let world = remapped(Mode::Embedded);
     for (backend, program) in [("lxc", "lxc-start"), ("crun", "crun"), ("runc", "runc")] {
         if find_program(program).is_none() {
-            eprintln!("skipped {backend}: {program} is not installed");
+            skip(&format!("{backend}: {program} is not installed"));
             continue;
         }
         let script = "id -u; touch /x; stat -c %u /x /bin; echo out > /dev/stdout; xargs < /proc/self/uid_map";
