@@ -127,6 +127,10 @@ impl Foreign {
         rootfs::propagation(&self.plan.root)?;
         let root = rootfs::mount_root(&self.plan.root)?;
         rootfs::perform(&self.plan.root, root.as_fd(), Side::Outside, channel)?;
+        // What was made as somebody else (FsOwner) took the signal away for moments.
+        if channel.is_abandoned() {
+            sys::exit(1);
+        }
         self.porch.make().at(Step::Porch)?;
         rustix::process::umask(Mode::WGRP | Mode::WOTH);
         for (number, stream) in (0..).zip(streams) {
