@@ -190,7 +190,9 @@ impl Restorer for Namespace {
         container.spec = Some(bundle.spec.clone());
         let waiting = Waiting { from, written, root, streams: Streams::new(io)? };
         if let Some(creator) = &mut container.creator {
-            creator.restore = Some(waiting);
+            if let Some(husk) = &mut creator.waiting {
+                husk.restore = Some(waiting);
+            }
             // Of the process that waits, with which it ends.
             creator.doorman = None;
         }
