@@ -1,10 +1,15 @@
-//! Descriptors: what must not leak into containers and monitors.
+//! Descriptors: what must not leak into containers and monitors, and one that is sent to another process.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, RawDir};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
 
 use crate::{pretend, sys};
 
@@ -33,6 +38,31 @@ pub fn close_inherited() {
     };
     // That of the listing itself is closed by now.
     listed.into_iter().filter(|&fd| fd > 2).for_each(sys::close);
+}
+
+/// Sends a descriptor with `bytes`, of which there is one at least (SCM_RIGHTS, unix(7)). How many have gone: fewer than all over
+/// a stream. System calls only.
+pub fn send_with(socket: impl AsFd, bytes: &[u8], descriptor: impl AsFd) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor.as_fd()];
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(Errno::NOBUFS);
+    }
+    retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL))
+}
+
+/// How many bytes have come, 0 at the end, and the descriptor that came with them, close-on-exec. System calls only.
+pub fn receive_with(socket: impl AsFd, bytes: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received =
+        retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut control, RecvFlags::CMSG_CLOEXEC))?;
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((received.bytes, descriptor))
 }
 
 fn cloexec_listed(first: i32) -> Result<(), Errno> {
@@ -70,7 +100,8 @@ fn set(fd: i32) -> Result<(), Errno> {
 mod tests {
     use super::*;
     use rustix::io::FdFlags;
-    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
 
     /// Other tests run in this process: this looks at two descriptors of its own, far up, one test at a time.
     fn marks_from_a_number_on(mark: fn(i32) -> Result<(), Errno>) {
@@ -101,5 +132,20 @@ mod tests {
     #[test]
     fn counting_does_the_same() {
         marks_from_a_number_on(cloexec_counted);
+    }
+
+    #[test]
+    fn a_descriptor_arrives_with_its_bytes_and_is_the_same_file() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let file = rustix::fs::open("/dev/null", OFlags::RDONLY, Mode::empty()).unwrap();
+        assert_eq!(send_with(&ours, b"ab", &file), Ok(2));
+        let mut bytes = [0; 8];
+        let (count, arrived) = receive_with(&theirs, &mut bytes).unwrap();
+        let arrived = arrived.unwrap();
+        assert_eq!(&bytes[..count], b"ab");
+        assert_eq!(rustix::fs::fstat(&arrived).unwrap().st_rdev, rustix::fs::fstat(&file).unwrap().st_rdev);
+        assert!(rustix::io::fcntl_getfd(&arrived).unwrap().contains(FdFlags::CLOEXEC));
+        drop(ours);
+        assert!(matches!(receive_with(&theirs, &mut bytes), Ok((0, None))));
     }
 }

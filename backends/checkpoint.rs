@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use crate::{Bundle, ContainerId, Result, Sandbox, Stdio};
 
+/// In [`Checkpoint::work`], while a container is restored: what it is to have from outside is mounted below. Whoever removes
+/// the rest looks first whether this folder is empty.
+pub const RESTORE_MOUNTS: &str = "mounts";
+
 /// Where a checkpoint is and how it is made or taken up again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Checkpoint {

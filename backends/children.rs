@@ -1,22 +1,43 @@
 //! Processes that a backend waits for and signals, as [`crate::Sandbox`] answers.
 
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
 use std::os::fd::{BorrowedFd, OwnedFd};
+#[cfg(target_os = "linux")]
+use std::os::unix::net::UnixStream;
 
 use berth_arch::process::{self, Process};
 
 use crate::error::setup;
+#[cfg(target_os = "linux")]
+use crate::namespace::task;
 use crate::{Error, ExecChild, ExitStatus, Result};
 
-/// A program of [`crate::Sandbox::exec`] that is a child of this process.
+/// A program of [`crate::Sandbox::exec`].
 pub(crate) struct Child {
     process: Process,
     terminal: Option<OwnedFd>,
+    end: End,
     status: Option<ExitStatus>,
+}
+
+/// How its end is heard of.
+enum End {
+    /// It is a child of this process.
+    Waited,
+    /// Its parent, inside, says it over this socket.
+    #[cfg(target_os = "linux")]
+    Told(UnixStream),
 }
 
 impl Child {
     pub(crate) fn new(process: Process, terminal: Option<OwnedFd>) -> Self {
-        Self { process, terminal, status: None }
+        Self { process, terminal, end: End::Waited, status: None }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn told(process: Process, terminal: Option<OwnedFd>, stream: UnixStream) -> Self {
+        Self { end: End::Told(stream), ..Self::new(process, terminal) }
     }
 }
 
@@ -27,7 +48,10 @@ impl ExecChild for Child {
 
     #[cfg(target_os = "linux")]
     fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.process.pidfd()
+        match &self.end {
+            End::Waited => self.process.pidfd(),
+            End::Told(stream) => Some(stream.as_fd()),
+        }
     }
 
     #[cfg(target_os = "freebsd")]
@@ -37,7 +61,11 @@ impl ExecChild for Child {
 
     fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         if self.status.is_none() {
-            self.status = try_wait(&self.process)?;
+            self.status = match &self.end {
+                End::Waited => try_wait(&self.process)?,
+                #[cfg(target_os = "linux")]
+                End::Told(stream) => task::end_of(stream).map_err(setup("wait for a program"))?.map(exit_status),
+            };
         }
         Ok(self.status)
     }

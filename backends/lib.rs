@@ -24,7 +24,7 @@ pub use backend::{
     Stdio,
 };
 pub use bundle::{Bundle, ContainerId, Lent, Standalone};
-pub use checkpoint::{Checkpoint, Checkpointer, GroupMode, Restorer};
+pub use checkpoint::{Checkpoint, Checkpointer, GroupMode, RESTORE_MOUNTS, Restorer};
 pub use error::{Error, Result};
 pub use registry::{ORDER, Refused, Registry, Selection, by_name};
 pub use runtime::Runtime;

@@ -24,7 +24,8 @@ const CALLS: [Call; 2] = [
     Call { number: sys::FACCESSAT2, since: (5, 8), ask: sys::faccessat2_with_nothing },
 ];
 
-/// Called before anything else is, and costs two system calls where all is well. Where a filter may not be set (before
+/// Called before a thread or a program is started, and costs two system calls where all is well. Not for what runs inside a
+/// container: whose filter refuses these calls there means it. Where a filter may not be set (before
 /// Linux 3.5, and without CAP_SYS_ADMIN), nothing changes.
 pub fn hide() {
     let misleads = |call: &Call| match (call.ask)() {

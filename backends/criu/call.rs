@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use berth_arch::process;
 use berth_arch::program::find;
 use rustix::fs::{Mode, OFlags};
 
@@ -11,6 +12,7 @@ use super::options::{NetworkLock, Options};
 use super::rpc::{self, Failure, Kind, Notification};
 use super::{log, program};
 use crate::error::setup;
+use crate::namespace::clone;
 use crate::{Checkpoint, Error, Result};
 
 /// The first version that can leave packet filters alone.
@@ -95,17 +97,27 @@ impl Restore<'_> {
             options.inherit(key, copy.as_raw_fd());
             lent.push(copy);
         }
-        let mut terminal = None;
-        let mut notified = |now: Notification<'_>| match now.event {
-            "orphan-pts-master" => {
-                terminal = now.handed;
-                Ok(())
+        let (mut terminal, mut first) = (None, None);
+        let mut notified = |now: Notification<'_>| {
+            first = now.pid.or(first);
+            match now.event {
+                "orphan-pts-master" => {
+                    terminal = now.handed;
+                    Ok(())
+                }
+                // All is there, and nothing runs yet.
+                "post-restore" => check(now.pid.ok_or(io::ErrorKind::NotFound)?),
+                _ => Ok(()),
             }
-            // All is there, and nothing runs yet.
-            "post-restore" => check(now.pid.ok_or(io::ErrorKind::NotFound)?),
-            _ => Ok(()),
         };
-        let response = call.ask(Kind::Restore, &options, &mut notified)?;
+        let response = call.ask(Kind::Restore, &options, &mut notified).inspect_err(|_| {
+            // criu, whose child it is not, kills it at best. An answer but ECHILD: it is this process's, and the number its own.
+            if let Some(pid) = first
+                && let Ok(None) = process::try_wait(pid)
+            {
+                clone::end(pid);
+            }
+        })?;
         let pid = response.pid.filter(|&pid| pid > 0).ok_or_else(|| {
             Error::Unavailable(format!("{}: it does not say what it has restored", call.program.display()))
         })?;

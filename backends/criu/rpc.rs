@@ -2,17 +2,14 @@
 //! images/rpc.proto, which are the same in every version since 3.0.
 #![allow(unsafe_code)]
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags,
-    SocketType,
-};
+use berth_arch::fd::receive_with;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use rustix::process::Signal;
 
 use super::options::Options;
@@ -206,28 +203,18 @@ fn converse(
 }
 
 fn send(socket: &OwnedFd, message: &Message) -> io::Result<()> {
-    let mut nothing = SendAncillaryBuffer::default();
-    let bytes = [IoSlice::new(message.as_bytes())];
-    rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, &bytes, &mut nothing, SendFlags::NOSIGNAL))?;
+    rustix::io::retry_on_intr(|| rustix::net::send(socket, message.as_bytes(), SendFlags::NOSIGNAL))?;
     Ok(())
 }
 
 fn receive(socket: &OwnedFd) -> io::Result<(Response, Option<OwnedFd>)> {
     // Longer than anything that is asked for.
     let mut bytes = vec![0; 16 * 1024];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(socket.as_fd(), &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
-    })?;
-    if received.bytes == 0 {
+    let (count, handed) = receive_with(socket, &mut bytes)?;
+    if count == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let handed = control.drain().find_map(|part| match part {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    Ok((Response::parse(&bytes[..received.bytes])?, handed))
+    Ok((Response::parse(&bytes[..count])?, handed))
 }
 
 #[cfg(test)]

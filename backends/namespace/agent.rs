@@ -1,16 +1,12 @@
 //! The agent that decides about system calls (OCI runtime specification, "The Container Process State"): it listens on a
 //! socket, and gets the filter's other end and what container that is.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use berth_arch::fd::send_with;
 use oci_spec::runtime::{ContainerProcessState, ContainerState, SECCOMP_FD_NAME, Spec, State};
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, connect, sendmsg,
-    socket_with,
-};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, socket_with};
 
 use super::gate::with_address;
 use super::process::setup;
@@ -45,12 +41,7 @@ pub(super) fn hand_over(listener: &OwnedFd, of: &Of<'_>, pid: i32) -> Result<()>
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     let socket = socket.map_err(setup(step()))?;
     with_address(path, |address| rustix::io::retry_on_intr(|| connect(&socket, address))).map_err(setup(step()))?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [listener.as_fd()];
-    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    let mut sent =
-        sendmsg(&socket, &[IoSlice::new(&text)], &mut ancillary, SendFlags::NOSIGNAL).map_err(setup(step()))?;
+    let mut sent = send_with(&socket, &text, listener).map_err(setup(step()))?;
     while sent < text.len() {
         sent += rustix::net::send(&socket, &text[sent..], SendFlags::NOSIGNAL).map_err(setup(step()))?;
     }

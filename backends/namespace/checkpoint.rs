@@ -20,10 +20,10 @@ use super::externals::{self, External, Staged};
 use super::process::{Streams, has_own_users, setup};
 use super::restrictions::{self, Restrictions, loosened};
 use super::sandbox::Container;
-use super::{Namespace, actions, make};
+use super::{Namespace, actions, clone, make};
 use crate::assemble::Assembled;
 use crate::criu::{Dump, Restore};
-use crate::{Bundle, Checkpoint, Checkpointer, ContainerId, Error, Restorer, Result, Sandbox, Stdio};
+use crate::{Bundle, Checkpoint, Checkpointer, ContainerId, Error, RESTORE_MOUNTS, Restorer, Result, Sandbox, Stdio};
 
 /// In the folder of the images.
 const FILE: &str = "berth.json";
@@ -63,6 +63,13 @@ impl Checkpointer for Container {
             )));
         };
         refuse(spec)?;
+        if self.creator.as_ref().is_some_and(|creator| creator.doorman.is_some()) {
+            return Err(Error::Unavailable(format!(
+                "checkpoint of container {}: a process of berth's runs in it, for nobody can enter containers on this kernel; \
+                 it takes Linux 3.8",
+                self.name
+            )));
+        }
         self.refuse_strangers()?;
         let pid = self.init.pid();
         let found = externals::find(pid, &actions::list(spec, &self.cgroup)?)?;
@@ -126,7 +133,7 @@ impl Container {
             None => None,
         };
         let groups = groups_of(husk)?;
-        let scratch = from.work.as_deref().unwrap_or(&from.images).join("mounts");
+        let scratch = from.work.as_deref().unwrap_or(&from.images).join(RESTORE_MOUNTS);
         let staged = Staged::new(scratch, &actions::list(spec, &self.cgroup)?, &written.externals)?;
         if let Some(gate) = &self.gate {
             let _ = std::fs::remove_file(gate);
@@ -152,7 +159,9 @@ impl Container {
             found.map_or(Ok(()), |found| Err(io::Error::other(found)))
         };
         let (pid, terminal) = restore.read(&from, &check)?;
-        self.init = Process::open(pid, None).map_err(setup("open the restored process"))?;
+        self.init = Process::open(pid, None).map_err(setup("open the restored process")).inspect_err(|_| {
+            clone::end(pid);
+        })?;
         self.terminal = terminal;
         Ok(())
     }
@@ -181,7 +190,11 @@ impl Restorer for Namespace {
         container.spec = Some(bundle.spec.clone());
         let waiting = Waiting { from, written, root, streams: Streams::new(io)? };
         if let Some(creator) = &mut container.creator {
-            creator.restore = Some(waiting);
+            if let Some(husk) = &mut creator.waiting {
+                husk.restore = Some(waiting);
+            }
+            // Of the process that waits, with which it ends.
+            creator.doorman = None;
         }
         Ok(Box::new(container))
     }

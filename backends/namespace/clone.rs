@@ -104,7 +104,7 @@ fn number(result: c_long) -> Result<i32> {
 }
 
 /// Kills and reaps a child that has not become what it should.
-pub(super) fn end(pid: i32) {
+pub(crate) fn end(pid: i32) {
     // SAFETY: integers only; the child has not been reaped, so the number is still its own.
     unsafe { libc::kill(pid, libc::SIGKILL) };
     let _ = berth_arch::process::wait(pid);

@@ -8,51 +8,51 @@
 //! one that sends no signal when it ends is waited for by none of the usual calls. It can kill it, as root and by a number; then
 //! no program can be added any more.
 
-use std::io::{IoSlice, IoSliceMut, Read};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use berth_arch::process::{self, Process};
 use oci_spec::runtime::{Capability, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
-};
 
 use super::become_program::{clean_slate, list_descriptors};
 use super::exec::second;
-use super::explain::explain_process;
-use super::foreign::refuse_agents;
+use super::foreign::{Further, refuse_agents};
 use super::plan::forbid_nodes;
-use super::process::{ProcessPlan, Streams as PlannedStreams, setup};
-use super::report::{At, Channel, Done, Failure, Packet, Step, above_stdio};
+use super::process::{ProcessPlan, setup};
+use super::report::{At, Channel, Done, Failure, Packet, Step};
 use super::sandbox::Container;
 use super::scheduling::Affinity;
 use super::task::{self, Streams, Task};
 use super::{clone, sys};
-use crate::children::{exit_status, send_unless};
-use crate::{Error, ExecChild, ExitStatus, Result, Stdio};
+use crate::children::Child;
+use crate::{Error, ExecChild, Result, Stdio};
+
+/// What all that happens inside for a program may take. Root there can stop the doorman, and must not stop the creator by that.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether a container gets one: where nobody outside can enter its mount and pid namespaces, and not if it may trace others,
 /// for the doorman has all of root's rights.
 pub(super) fn is_wanted(spec: &Spec) -> bool {
+    if berth_arch::kernel::setns::probe().is_available() {
+        return false;
+    }
     let capabilities = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
     let may = |one| {
         let bounding = capabilities.and_then(|sets| sets.bounding().as_ref());
         bounding.is_none_or(|set| set.contains(&one))
     };
-    let traces = may(Capability::SysPtrace) && !may(Capability::SysAdmin);
-    !berth_arch::kernel::setns::probe().is_available() && !traces
+    !may(Capability::SysPtrace) || may(Capability::SysAdmin)
 }
 
 /// The creator's end, and the doorman's.
-pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    let made = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .and_then(|(ours, theirs)| Ok((above_stdio(ours)?, above_stdio(theirs)?)));
-    made.map_err(setup("make a socket pair"))
+pub(super) fn pair() -> Result<(Channel, Channel)> {
+    let (ours, theirs) = Channel::pair().map_err(setup("make a socket pair"))?;
+    ours.limit(PATIENCE).map_err(setup("limit the time of a socket"))?;
+    Ok((ours, theirs))
 }
 
 /// Called by the first process while it still finds the host's /proc.
@@ -73,14 +73,16 @@ pub(super) fn leave_behind(line: BorrowedFd<'_>, proc: Option<&OwnedFd>) -> Done
 }
 
 /// With nothing open but what it needs: the program's streams would never end.
-fn settle(line: BorrowedFd<'_>, proc: BorrowedFd<'_>) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+fn settle(line: BorrowedFd<'_>, proc: BorrowedFd<'_>) -> rustix::io::Result<(Channel, OwnedFd)> {
+    // With users of its own the first process was, for a moment.
+    sys::prctl(libc::PR_SET_DUMPABLE, 0, 0)?;
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _, 0)?;
     let _ = rustix::thread::set_name(c"berth-doorman");
     let listed = list_descriptors(proc, c"self/fd");
     let listed = listed.and_then(|list| rustix::io::fcntl_dupfd_cloexec(list, 5).ok());
     let line = rustix::io::fcntl_dupfd_cloexec(line, 5)?;
     let proc = rustix::io::fcntl_dupfd_cloexec(proc, 5)?;
-    let kept = (sys::install_cloexec(line.as_fd(), 3)?, sys::install_cloexec(proc.as_fd(), 4)?);
+    let kept = (Channel::from_fd(sys::install_cloexec(line.as_fd(), 3)?), sys::install_cloexec(proc.as_fd(), 4)?);
     // Closed by the next step, all at once.
     std::mem::forget((line, proc));
     sys::close_from(5, listed)?;
@@ -90,9 +92,10 @@ fn settle(line: BorrowedFd<'_>, proc: BorrowedFd<'_>) -> rustix::io::Result<(Own
 }
 
 /// Until the creator has ended.
-fn serve(line: &OwnedFd, proc: &OwnedFd) {
+fn serve(line: &Channel, proc: &OwnedFd) {
     sys::ignore_children();
-    while let Ok(Some(request)) = receive(line) {
+    while let Ok(Some(packet)) = line.receive() {
+        let Packet::Request(request) = packet else { continue };
         // Without a copy there is no program, which the end of the socket says.
         let _ = clone::spawn(0, None, |_| wait_for_one(UnixStream::from(request), proc));
     }
@@ -137,118 +140,55 @@ fn errno(error: std::io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
-fn ask(line: &OwnedFd, request: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [request];
-    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    rustix::net::sendmsg(line, &[IoSlice::new(b"r")], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
-}
-
-fn receive(line: &OwnedFd) -> rustix::io::Result<Option<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0_u8; 1];
-    rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(line, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-    })?;
-    Ok(ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    }))
-}
-
 /// As `exec.rs` does it elsewhere, by the doorman at the other end of `line`.
 pub(super) fn run(
     container: &Container,
-    line: &OwnedFd,
+    line: &Channel,
     spec: &Spec,
     process: &oci_spec::runtime::Process,
     io: Stdio,
     preserved: Vec<OwnedFd>,
 ) -> Result<Box<dyn ExecChild>> {
-    refuse_agents(spec)?;
+    refuse_agents(spec, "exec on a kernel older than Linux 3.8", "leave it out, or use a newer kernel")?;
     let Affinity { initial: None, last: None } = Affinity::new(process)? else {
         return Err(Error::Unavailable("execCPUAffinity: it takes Linux 3.8; leave it out".into()));
     };
     let streams = Streams::of(&io);
-    let mut plan = ProcessPlan::new(process, spec, io)?;
-    plan.preserve(preserved)?;
+    let further = Further::new(process, spec, io, preserved)?;
+    let until = Instant::now() + PATIENCE;
     let (mut ours, theirs) = task::pair().map_err(setup("make a socket pair"))?;
-    ask(line, theirs.as_fd()).map_err(|_| gone(container))?;
+    ours.set_write_timeout(Some(PATIENCE)).map_err(setup("limit the time of a socket"))?;
+    line.request(theirs.as_fd()).map_err(|_| gone(container))?;
     drop(theirs);
     let (channel, end) = Channel::pair().map_err(setup("make a socket pair"))?;
     let devices_enforced = container.devices_enforced;
     let (process, spec) = (Box::new(process.clone()), Box::new(spec.clone()));
     let task = Task::Further { process, spec, devices_enforced, streams };
     let mut given = vec![end.as_fd()];
-    if let PlannedStreams::Pipes(three) = &plan.streams {
-        given.extend(three.iter().map(AsFd::as_fd));
-    }
-    given.extend(plan.preserved.iter().map(AsFd::as_fd));
-    let met = task::give(&mut ours, &task, &given).and_then(|()| task::meet(&ours, || !container.init.is_alive()));
+    given.extend(further.descriptors());
+    let in_vain = || Instant::now() > until || !container.init.is_alive();
+    let met = task::give(&mut ours, &task, &given).and_then(|()| task::meet(&ours, in_vain));
     drop(given);
     drop(end);
-    plan.streams = PlannedStreams::Terminal { size: None };
-    plan.preserved.clear();
     // Without one, the reason may still be heard.
     let process = met.ok().and_then(|pid| Process::open(pid, None).ok());
-    let _ = channel.go();
-    let mut terminal = None;
-    while let Some(packet) = channel.receive().map_err(setup("read what the container says"))? {
-        match packet {
-            Packet::Terminal(fd) => terminal = Some(fd),
-            Packet::Failed(failure) => return Err(explain_process(&plan, failure)),
-            Packet::Child(_) | Packet::Ready | Packet::Hooks | Packet::Warning(_) | Packet::Listener(_) => {}
+    let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    channel.limit(left).map_err(setup("limit the time of a socket"))?;
+    match (further.hear(&channel), process) {
+        (Ok(terminal), Some(process)) => Ok(Box::new(Child::told(process, terminal, ours))),
+        (Ok(_), None) => Err(gone(container)),
+        (Err(Error::Setup { source, .. }), process) if source.kind() == io::ErrorKind::WouldBlock => {
+            // Nobody would have it if it went on some day.
+            let _ = process.map(|process| process.signal(libc::SIGKILL));
+            Err(gone(container))
         }
+        (Err(error), _) => Err(error),
     }
-    let process = process.ok_or_else(|| gone(container))?;
-    Ok(Box::new(Told { process, stream: ours, terminal, status: None }))
 }
 
 fn gone(container: &Container) -> Error {
     Error::Unavailable(format!(
-        "exec in container {}: what makes programs inside has been killed there; restart the container",
+        "exec in container {}: what makes programs inside has been killed or stopped there; restart the container",
         container.name
     ))
-}
-
-/// A program whose end is told by its waiter.
-struct Told {
-    process: Process,
-    stream: UnixStream,
-    terminal: Option<OwnedFd>,
-    status: Option<ExitStatus>,
-}
-
-impl ExecChild for Told {
-    fn pid(&self) -> i32 {
-        self.process.pid()
-    }
-
-    fn exit_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.stream.as_fd())
-    }
-
-    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
-        if self.status.is_none() {
-            let mut status = [0; 4];
-            self.stream.set_nonblocking(true).map_err(setup("wait for a program"))?;
-            self.status = match self.stream.read_exact(&mut status) {
-                Ok(()) => Some(exit_status(i32::from_ne_bytes(status))),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
-                // The waiter was killed, with the container or by it, and the program with the waiter.
-                Err(_) => Some(exit_status(libc::SIGKILL)),
-            };
-        }
-        Ok(self.status)
-    }
-
-    fn signal(&self, signal: i32) -> Result<()> {
-        send_unless(self.status, &self.process, signal)
-    }
-
-    fn take_terminal(&mut self) -> Option<OwnedFd> {
-        self.terminal.take()
-    }
 }

@@ -117,7 +117,7 @@ fn until_running(
             Packet::Terminal(fd) => *terminal = Some(fd),
             Packet::Failed(failed) => failure = Some(failed),
             Packet::Listener(end) => listener = Some(end),
-            Packet::Ready | Packet::Hooks | Packet::Warning(_) => {}
+            Packet::Ready | Packet::Hooks | Packet::Warning(_) | Packet::Request(_) => {}
         }
         if let (Some(pid), Some(end)) = (child, &listener) {
             if let Err(error) = hand_over(end, pid) {

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use berth_arch::process::{self, Process};
+use berth_arch::process::Process;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -68,7 +68,7 @@ impl Foreign {
     pub(crate) fn new(bundle: &Bundle, io: Stdio, reached: &[&Path]) -> Result<Self> {
         let spec = &bundle.spec;
         refuse_unsupported(spec, false)?;
-        refuse_agents(spec)?;
+        refuse_agents(spec, "the lxc backend", "use the namespace backend (--isolation namespace)")?;
         let namespaces = Namespaces::new(spec, true, &mut Vec::new())?;
         refuse_host_settings(spec, |kind| namespaces.has(kind))?;
         let plan = Plan::foreign(bundle, &Cgroup::load(&[]), namespaces, io)?;
@@ -127,6 +127,10 @@ impl Foreign {
         rootfs::propagation(&self.plan.root)?;
         let root = rootfs::mount_root(&self.plan.root)?;
         rootfs::perform(&self.plan.root, root.as_fd(), Side::Outside, channel)?;
+        // What was made as somebody else (FsOwner) took the signal away for moments.
+        if channel.is_abandoned() {
+            sys::exit(1);
+        }
         self.porch.make().at(Step::Porch)?;
         rustix::process::umask(Mode::WGRP | Mode::WOTH);
         for (number, stream) in (0..).zip(streams) {
@@ -209,38 +213,42 @@ impl Further {
     }
 
     /// Once the process inside has its task and is a child of this one: until the program runs.
-    pub(crate) fn run(mut self, channel: &Line, pid: i32) -> Result<Box<dyn ExecChild>> {
+    pub(crate) fn run(self, channel: &Line, pid: i32) -> Result<Box<dyn ExecChild>> {
         let process = Process::open(pid, None).map_err(setup("open the process"))?;
-        self.0.streams = Streams::Terminal { size: None };
-        self.0.preserved.clear();
-        let _ = channel.0.go();
-        let (mut terminal, mut failure) = (None, None);
-        while let Some(packet) = channel.0.receive().map_err(setup("read what the container says"))? {
-            match packet {
-                Packet::Terminal(fd) => terminal = Some(fd),
-                Packet::Failed(failed) => failure = Some(failed),
-                Packet::Child(_) | Packet::Ready | Packet::Hooks | Packet::Warning(_) | Packet::Listener(_) => {}
-            }
-        }
-        match failure {
-            None => Ok(Box::new(Child::new(process, terminal))),
-            Some(failure) => {
-                let _ = process::wait(pid);
-                Err(explain_process(&self.0, failure))
+        match self.hear(&channel.0) {
+            Ok(terminal) => Ok(Box::new(Child::new(process, terminal))),
+            Err(error) => {
+                clone::end(pid);
+                Err(error)
             }
         }
     }
+
+    /// Once the process inside has its task: its terminal, if it has one, when the program runs.
+    pub(super) fn hear(mut self, channel: &Channel) -> Result<Option<OwnedFd>> {
+        // As long as ours are open, a pipe does not end.
+        self.0.streams = Streams::Terminal { size: None };
+        self.0.preserved.clear();
+        let _ = channel.go();
+        let mut terminal = None;
+        while let Some(packet) = channel.receive().map_err(setup("read what the container says"))? {
+            match packet {
+                Packet::Terminal(fd) => terminal = Some(fd),
+                Packet::Failed(failure) => return Err(explain_process(&self.0, failure)),
+                _ => {}
+            }
+        }
+        Ok(terminal)
+    }
 }
 
-/// Who makes the container is told too late which process it is that an agent would watch.
-pub(super) fn refuse_agents(spec: &Spec) -> Result<()> {
+/// Who makes the container is told too late which process it is that an agent would watch. `whose` has none.
+pub(super) fn refuse_agents(spec: &Spec, whose: &str, remedy: &str) -> Result<()> {
     let policy = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     if policy.is_some_and(|policy| policy.listener_path().is_some()) {
-        return Err(Error::Unavailable(
-            "--security-opt seccomp: the lxc backend has no agents that decide about system calls (listenerPath); \
-             use the namespace backend (--isolation namespace)"
-                .into(),
-        ));
+        return Err(Error::Unavailable(format!(
+            "--security-opt seccomp: {whose} has no agents that decide about system calls (listenerPath); {remedy}"
+        )));
     }
     Ok(())
 }

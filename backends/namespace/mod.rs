@@ -53,7 +53,7 @@ pub(crate) use self::plan::refuse_host_settings;
 pub(crate) use self::process::{rlimit, setup};
 use self::report::Channel;
 pub(crate) use self::sandbox::Container;
-use self::sandbox::{Creator, Heard};
+use self::sandbox::{Creator, Heard, Waiting};
 pub(crate) use self::sandbox::{exit_status, send, try_wait};
 pub(crate) use self::sys::set_read_only;
 use crate::cgroup::Cgroup;
@@ -192,7 +192,7 @@ struct Made {
     plan: Plan,
     channel: Channel,
     terminal: Option<std::os::fd::OwnedFd>,
-    doorman: Option<std::os::fd::OwnedFd>,
+    doorman: Option<Channel>,
     warnings: Vec<String>,
 }
 
@@ -215,7 +215,10 @@ impl Made {
             gate: standalone.map(|standalone| standalone.gate.clone()),
             bundle: standalone.map(|standalone| standalone.folder.clone()),
             keep_keyring: standalone.is_some_and(|standalone| standalone.keep_keyring),
-            creator: Some(Creator { waiting: Some((self.channel, self.plan)), restore: None, doorman: self.doorman }),
+            creator: Some(Creator {
+                waiting: Some(Waiting { channel: self.channel, plan: self.plan, restore: None }),
+                doorman: self.doorman,
+            }),
         }
     }
 }

@@ -16,6 +16,7 @@ use super::gate;
 use super::hooks::Hooks;
 use super::namespaces::Namespaces;
 use super::process::{ProcessPlan, Streams, has_own_users, setup};
+use super::report::Channel;
 use super::resolve::file_system;
 use super::rootfs;
 use crate::assemble::root_of;
@@ -38,7 +39,7 @@ pub(super) struct Plan {
     /// Where a standalone container waits for its start.
     pub(super) gate: Option<OwnedFd>,
     /// Where the doorman listens, of a container that nobody can enter.
-    pub(super) doorman: Option<OwnedFd>,
+    pub(super) doorman: Option<Channel>,
     /// The creator is in the container's user namespace, as who he was.
     pub(super) becomes_root: bool,
 }

@@ -3,15 +3,13 @@
 //! Packets have a fixed size and hold numbers only, so that the child needs no memory for them. The words are found
 //! by the creator, who has the plan. End of file without a [`Packet::Failed`] means that the program runs.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use berth_arch::fd::{receive_with, send_with};
 use rustix::io::{Errno, Result};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
-};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 /// What the child was doing. Steps of which there are many carry an index into the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +128,8 @@ pub(super) enum Packet {
     Hooks,
     /// All is in place; the child waits for [`Channel::go`].
     Ready,
+    /// To the doorman: a socket with a task on it.
+    Request(OwnedFd),
 }
 
 const FAILED: i32 = 1;
@@ -139,6 +139,7 @@ const CHILD: i32 = 4;
 const READY: i32 = 5;
 const HOOKS: i32 = 6;
 const LISTENER: i32 = 7;
+const REQUEST: i32 = 8;
 
 type Words = [i32; 4];
 
@@ -194,15 +195,19 @@ impl Channel {
         self.descriptor(LISTENER, listener)
     }
 
+    /// Called by the creator, over the doorman's line.
+    pub(super) fn request(&self, task: BorrowedFd<'_>) -> Result<()> {
+        self.descriptor(REQUEST, task)
+    }
+
     fn descriptor(&self, kind: i32, descriptor: BorrowedFd<'_>) -> Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [descriptor];
-        if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-            return Err(Errno::NOBUFS);
-        }
-        let words = bytes([kind, 0, 0, 0]);
-        rustix::net::sendmsg(&self.0, &[IoSlice::new(&words)], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
+        send_with(&self.0, &bytes([kind, 0, 0, 0]), descriptor).map(drop)
+    }
+
+    /// Nobody at the other end keeps this process longer than `time`: sending and [`Channel::receive`] are EAGAIN then.
+    pub(super) fn limit(&self, time: Duration) -> Result<()> {
+        set_socket_timeout(&self.0, Timeout::Send, Some(time))?;
+        set_socket_timeout(&self.0, Timeout::Recv, Some(time))
     }
 
     /// Lets the child go on. Called by the creator.
@@ -223,26 +228,15 @@ impl Channel {
         matches!(rustix::net::recv(&self.0, &mut byte[..], RecvFlags::DONTWAIT | RecvFlags::PEEK), Ok((0, _)))
     }
 
-    /// The next packet; `None` at the end. Called by the creator.
+    /// The next packet; `None` at the end.
     pub(super) fn receive(&self) -> Result<Option<Packet>> {
         let mut buffer = [0_u8; size_of::<Words>()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = rustix::io::retry_on_intr(|| {
-            let mut slices = [IoSliceMut::new(&mut buffer)];
-            rustix::net::recvmsg(&self.0, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-        });
-        match received {
+        let descriptor = match receive_with(&self.0, &mut buffer) {
             // A child that was killed closes its end with our unread byte in it.
-            Err(Errno::CONNRESET) => return Ok(None),
+            Err(Errno::CONNRESET) | Ok((0, _)) => return Ok(None),
             Err(errno) => return Err(errno),
-            Ok(message) if message.bytes == 0 => return Ok(None),
-            Ok(_) => {}
-        }
-        let descriptor = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
+            Ok((_, descriptor)) => descriptor,
+        };
         decode(words(buffer), descriptor).map(Some).ok_or(Errno::PROTO)
     }
 }
@@ -282,6 +276,7 @@ fn decode([kind, a, b, c]: Words, descriptor: Option<OwnedFd>) -> Option<Packet>
         CHILD => Some(Packet::Child(a)),
         READY => Some(Packet::Ready),
         HOOKS => Some(Packet::Hooks),
+        REQUEST => descriptor.map(Packet::Request),
         _ => None,
     }
 }

@@ -44,23 +44,26 @@ pub(crate) struct Container {
 
 pub(super) struct Creator {
     /// Until the program runs, or is left to be started by others.
-    pub(super) waiting: Option<(Channel, Plan)>,
+    pub(super) waiting: Option<Waiting>,
+    /// By which further programs are run, of a container that nobody can enter.
+    pub(super) doorman: Option<Channel>,
+}
+
+/// A first process at its gate.
+pub(super) struct Waiting {
+    pub(super) channel: Channel,
+    pub(super) plan: Plan,
     /// What the start goes on with instead of the specification's program.
     pub(super) restore: Option<checkpoint::Waiting>,
-    /// By which further programs are run, of a container that nobody can enter.
-    pub(super) doorman: Option<OwnedFd>,
 }
 
 impl Sandbox for Container {
     fn start(&mut self) -> Result<()> {
         let waiting = self.creator.as_mut().and_then(|creator| creator.waiting.take());
-        let restore = self.creator.as_mut().and_then(|creator| creator.restore.take());
-        if let Some(restore) = restore {
-            let answer = self.go_on(restore);
-            return self.or_end(answer);
-        }
         let answer = match (waiting, &self.gate) {
-            (Some((channel, plan)), _) => {
+            // The channel is open as long as that process has to wait.
+            (Some(Waiting { restore: Some(restore), channel: _channel, .. }), _) => self.go_on(restore),
+            (Some(Waiting { channel, plan, .. }), _) => {
                 // A child that is gone says why in what it sent before.
                 let _ = channel.go();
                 let spec = self.spec.as_ref();
@@ -90,7 +93,7 @@ impl Sandbox for Container {
 
     fn leave(&mut self) -> Result<()> {
         let waiting = self.creator.as_mut().and_then(|creator| creator.waiting.take());
-        let (Some((channel, _)), Some(_)) = (waiting, &self.gate) else {
+        let (Some(Waiting { channel, .. }), Some(_)) = (waiting, &self.gate) else {
             return Err(Error::InvalidArgument(format!(
                 "leaving container {}: it is not a standalone one that waits for its start",
                 self.name
@@ -286,7 +289,7 @@ pub(super) fn until_exec(
                 hand_over(listener)?;
                 let _ = channel.go();
             }
-            Some(Packet::Terminal(_) | Packet::Child(_) | Packet::Hooks | Packet::Ready) => {}
+            Some(Packet::Terminal(_) | Packet::Child(_) | Packet::Hooks | Packet::Ready | Packet::Request(_)) => {}
         }
     }
 }
@@ -322,8 +325,8 @@ pub(super) fn until_ready(
             Packet::Child(pid) => heard.child = Some(pid),
             Packet::Warning(warned) => heard.warnings.push(explain(warned).to_string()),
             Packet::Failed(failed) => failure = Some(failed),
-            // It comes after the start.
-            Packet::Listener(_) => {}
+            // The one comes after the start, and the other never.
+            Packet::Listener(_) | Packet::Request(_) => {}
             Packet::Hooks => asked = true,
         }
         // Which process it is may be heard after what that says.

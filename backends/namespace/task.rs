@@ -116,6 +116,18 @@ pub(super) fn tell_end(stream: &mut UnixStream, status: i32) -> io::Result<()> {
     stream.write_all(&status.to_ne_bytes())
 }
 
+/// What [`tell_end`] has said; `None` while the program runs. Who was to say it and was killed, by the container or with it, took
+/// the program along.
+pub(crate) fn end_of(mut stream: &UnixStream) -> io::Result<Option<i32>> {
+    let mut status = [0; 4];
+    stream.set_nonblocking(true)?;
+    match stream.read_exact(&mut status) {
+        Ok(()) => Ok(Some(i32::from_ne_bytes(status))),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(_) => Ok(Some(libc::SIGKILL)),
+    }
+}
+
 pub(crate) fn give(stream: &mut UnixStream, task: &Task, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let text = serde_json::to_vec(task)?;
     let length = u32::try_from(text.len()).map_err(io::Error::other)?.to_ne_bytes();
@@ -160,6 +172,16 @@ pub(crate) fn take(stream: &mut UnixStream) -> io::Result<(Task, Vec<OwnedFd>)> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_is_told_once_and_a_waiter_without_words_was_killed() {
+        let (ours, mut theirs) = pair().unwrap();
+        assert_eq!(end_of(&ours).unwrap(), None);
+        tell_end(&mut theirs, 7 << 8).unwrap();
+        assert_eq!(end_of(&ours).unwrap(), Some(7 << 8));
+        drop(theirs);
+        assert_eq!(end_of(&ours).unwrap(), Some(libc::SIGKILL));
+    }
 
     #[test]
     fn a_task_arrives_whole_with_its_descriptors() {

@@ -1,13 +1,12 @@
 //! A program's terminal as a runtime makes it: its controlling side is sent to a socket (runc, docs/terminals.md).
 
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use berth_arch::fd::receive_with;
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::termios::Winsize;
 
 use crate::Result;
@@ -55,14 +54,8 @@ impl Console {
         let missing = || io::Error::other("it sent none");
         let (connection, _) = self.listener.accept().map_err(|_| missing())?;
         let mut name = [0; 4096];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        rustix::net::recvmsg(&connection, &mut [IoSliceMut::new(&mut name)], &mut control, flags)?;
-        let received = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
+        connection.set_nonblocking(true)?;
+        let (_, received) = receive_with(&connection, &mut name)?;
         received.ok_or_else(missing)
     }
 }

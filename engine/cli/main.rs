@@ -26,10 +26,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     sys::share_the_heap();
-    berth_arch::kernel::misleading::hide();
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
-    match Path::new(&name).file_name().and_then(OsStr::to_str) {
+    let role = Path::new(&name).file_name().and_then(OsStr::to_str);
+    // Inside a container its user has chosen what its filter answers.
+    if !matches!(role, Some("docker-init" | "berth-emulate")) {
+        berth_arch::kernel::misleading::hide();
+    }
+    match role {
         Some("berth-monitor") => berth_monitor::main(arguments),
         Some(berth_fs_drivers::fuse::ROLE) => berth_fs_drivers::fuse::main(arguments),
         Some("docker-init") => init::main(arguments),

@@ -1,15 +1,12 @@
 //! `--console-socket`: the controlling side of a program's terminal goes to whoever listens there.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use berth_backends::Stdio;
 use oci_spec::runtime::Process;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 /// Where a program's streams lead.
 pub(crate) enum Console {
@@ -67,11 +64,6 @@ impl Console {
 
 /// As runc does it: one message of the file's name with the descriptor.
 fn send(socket: &UnixStream, terminal: &OwnedFd) -> rustix::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [terminal.as_fd()];
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
     let name = Path::new("/dev/ptmx").as_os_str().as_encoded_bytes();
-    rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, &[IoSlice::new(name)], &mut control, SendFlags::NOSIGNAL))
-        .map(drop)
+    berth_arch::fd::send_with(socket, name, terminal).map(drop)
 }

@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 
 use crate::support::screen::Screen;
 use crate::support::{Mode, World, eventually, find_program, skip};
+use crate::userns;
 
 /// A world whose containers are LXC's, as its configuration says.
 fn lxc_world() -> Option<World> {
@@ -172,29 +173,44 @@ fn namespaces_of_the_host_and_of_others_are_shared_on_request() {
 
 #[test]
 fn nothing_is_left_when_lxc_or_the_monitor_is_killed() {
-    let Some(world) = lxc_world() else { return };
+    if let Some(world) = lxc_world() {
+        nothing_is_left_after_kills(&world);
+    }
+}
+
+/// Who makes files as another loses the signal that ends him with the monitor.
+#[test]
+fn nothing_is_left_of_a_container_with_users_either() {
+    if let Some(world) = lxc_world() {
+        userns::tables(&world, "berth:300000:65536\n", "berth:300000:65536\n");
+        userns::configure(&world, "isolation = [\"lxc\", \"namespace\"]\nuserns-remap = 'default'\n");
+        nothing_is_left_after_kills(&world);
+    }
+}
+
+fn nothing_is_left_after_kills(world: &World) {
     world.start(&["--name", "one"], "sleep 1000 & sleep 1000");
-    let init = pid(&world, "one");
+    let init = pid(world, "one");
     let stat = fs::read_to_string(format!("/proc/{init}/stat")).unwrap();
     let tool: i32 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert_eq!(fs::read_to_string(format!("/proc/{tool}/comm")).unwrap().trim(), "lxc-start");
     kill(Pid::from_raw(tool), Signal::SIGKILL).unwrap();
     world.until_status("one", "exited");
     assert_eq!(world.inspect("one", "{{.State.ExitCode}}"), "137");
-    assert_eq!(kept(&world), Vec::<String>::new());
+    assert_eq!(kept(world), Vec::<String>::new());
 
     world.berth(&["start", "one"]).ok();
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid(&world, "one"))).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid(world, "one"))).unwrap();
     let tool = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().to_owned();
     let stat = fs::read_to_string(format!("/proc/{tool}/stat")).unwrap();
     let monitor: i32 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap();
     kill(Pid::from_raw(monitor), Signal::SIGKILL).unwrap();
     eventually("it is recorded", Duration::from_secs(10), || world.inspect("one", "{{.State.Status}}") == "exited");
     assert_eq!(world.inspect("one", "{{.State.ExitCode}}"), "137");
-    eventually("nothing is kept", Duration::from_secs(5), || kept(&world).is_empty());
+    eventually("nothing is kept", Duration::from_secs(5), || kept(world).is_empty());
     world.berth(&["start", "one"]).ok();
     world.berth(&["rm", "-f", "one"]).ok();
-    assert_eq!(kept(&world), Vec::<String>::new());
+    assert_eq!(kept(world), Vec::<String>::new());
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Programs beside a container's own.
 
+use std::fs;
 use std::time::Duration;
 
-use crate::support::eventually;
+use crate::support::{Mode, World, eventually};
 
 both! {
     fn it_runs_inside_with_codes_and_streams(world) {
@@ -111,4 +112,19 @@ both! {
             }
         });
     }
+}
+
+/// Before Linux 3.8 a process of berth's in the container makes its further programs, and root inside can stop it.
+#[test]
+fn who_makes_programs_inside_can_be_stopped_and_the_monitor_goes_on() {
+    let world = World::new(Mode::Embedded);
+    world.set("BERTH_PRETEND_WITHOUT", "setns");
+    let script = "while ! test -e /out/go; do sleep 0.1; done; kill -STOP -1; touch /out/stopped; while :; do :; done";
+    world.start(&["--name", "one", "-v", &format!("{}:/out", world.at("home"))], script);
+    world.berth(&["exec", "one", "true"]).ok();
+    fs::write(world.path("home/go"), "").unwrap();
+    eventually("all is stopped", Duration::from_secs(10), || world.path("home/stopped").exists());
+    world.berth(&["exec", "one", "true"]).refused(126, &["killed or stopped there", "restart the container"]);
+    assert_eq!(world.inspect("one", "{{.State.Status}}"), "running");
+    world.berth(&["rm", "-f", "one"]).ok();
 }

@@ -86,6 +86,21 @@ both! {
         world.run(&["--rm", "--security-opt", "nonsense=1", "box", "true"]).refused(125, &["nonsense"]);
     }
 
+    /// berth's own process inside asks the kernel whether calls are there: what the profile answers is no reason to change it.
+    fn the_init_adds_no_filter_to_a_profile_that_refuses_calls(world) {
+        if !world.isolates("seccomp") || kernel::status("Seccomp_filters:").is_none() {
+            return skip("there is no seccomp, or a process does not show how many filters it has (Linux 5.9)");
+        }
+        let profile = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["clone3"],"action":"SCMP_ACT_ERRNO","errnoRet":1}]}"#;
+        fs::write(world.path("profile.json"), profile).unwrap();
+        let option = format!("seccomp={}", world.at("profile.json"));
+        let filters = |flags: &[&str]| {
+            let all = [flags, &["--cap-add", "SYS_ADMIN", "--security-opt", &option]].concat();
+            world.sh(&all, "grep Seccomp_filters /proc/self/status | cut -f2")
+        };
+        assert_eq!(filters(&["--init"]), filters(&[]));
+    }
+
     fn no_new_privileges_is_set_on_request(world) {
         if !world.isolates("no_new_privileges") {
             return;

@@ -27,7 +27,7 @@ fn remapped(mode: Mode) -> World {
 }
 
 /// Covers the host's tables of ranges.
-fn tables(world: &World, users: &str, groups: &str) {
+pub(crate) fn tables(world: &World, users: &str, groups: &str) {
     let mut binds = Vec::new();
     for (name, text) in [("subuid", users), ("subgid", groups)] {
         fs::write(world.path(name), text).unwrap();
@@ -36,7 +36,7 @@ fn tables(world: &World, users: &str, groups: &str) {
     world.cover(binds);
 }
 
-fn configure(world: &World, text: &str) {
+pub(crate) fn configure(world: &World, text: &str) {
     fs::write(world.path("berth.toml"), text).unwrap();
     world.set("BERTH_CONFIG", &world.at("berth.toml"));
 }

@@ -93,10 +93,10 @@ impl Engine {
         let container = self.find(name)?;
         // Nobody takes it up meanwhile.
         let _lock = self.lock(&container.id)?;
-        let place = self.existing(&container, folder, checkpoint)?;
-        // What is left of it if this is killed is no checkpoint any more.
-        let gone = place.with_file_name(format!(".{checkpoint}.part"));
+        // What is left of it if this is killed is no checkpoint any more. Its name is not that of one that is being made.
+        let gone = self.place(&container, folder, checkpoint)?.with_file_name(format!(".{checkpoint}.gone"));
         remove_folder(&gone)?;
+        let place = self.existing(&container, folder, checkpoint)?;
         std::fs::rename(&place, &gone).map_err(Error::io("remove", &place))?;
         remove_folder(&gone)
     }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use berth_arch::FsOwner;
 use berth_arch::mount::Mount;
 
 use super::record::Volume;
@@ -119,18 +120,20 @@ impl Engine {
         berth_store::create_private(&all).map_err(Error::io("create", &all))?;
         let folders = [(self.volume_folder(&volume.name), 0o711, None), (self.data_folder(&volume.name), 0o755, root)];
         for (path, mode, owner) in folders {
-            match std::fs::DirBuilder::new().mode(mode).create(&path) {
-                // Whatever the umask is.
-                Ok(()) => std::fs::set_permissions(&path, Permissions::from_mode(mode)).and_then(|()| match owner {
-                    Some((user, group)) => std::os::unix::fs::chown(&path, Some(user), Some(group)),
-                    None => Ok(()),
-                }),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-                Err(error) => Err(error),
-            }
-            .map_err(Error::io("create", &path))?;
+            make_folder(&path, mode, owner).map_err(Error::io("create", &path))?;
         }
         Ok(())
+    }
+}
+
+/// As its owner from the first moment on: if this is killed, nobody makes up for what is missing.
+fn make_folder(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> std::io::Result<()> {
+    let _owner = owner.map(|(user, group)| FsOwner::new(user, group)).transpose()?;
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        // Whatever the umask is.
+        Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(mode)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -140,6 +143,21 @@ mod tests {
 
     fn of(pairs: &[(&str, &str)]) -> Result<Backing> {
         backing(&pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    #[test]
+    fn a_folder_is_its_owners_whatever_the_umask() {
+        use std::os::unix::fs::MetadataExt;
+        if !rustix::process::geteuid().is_root() || !berth_arch::Ids::here().has_user(300_000) {
+            return eprintln!("skipped: not root");
+        }
+        let all = tempfile::tempdir().unwrap();
+        let path = all.path().join("_data");
+        for _ in 0..2 {
+            make_folder(&path, 0o755, Some((300_000, 400_000))).unwrap();
+        }
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (300_000, 400_000, 0o755));
     }
 
     #[test]

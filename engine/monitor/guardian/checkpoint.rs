@@ -7,7 +7,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use berth_backends::{Bundle, Checkpoint, Sandbox, Stdio};
+use berth_arch::process::Stat;
+use berth_backends::{Bundle, Checkpoint, RESTORE_MOUNTS, Sandbox, Stdio};
 
 use super::Monitor;
 use super::clients::Mode;
@@ -43,17 +44,24 @@ impl Monitor {
         let checkpointer = sandbox.checkpointer().ok_or_else(|| self.no_checkpoints())?;
         let failed =
             |error: io::Error| refuse(RefusalKind::Failed, format!("make the checkpoint {}: {error}", place.display()));
-        let part = Part::new(place).map_err(failed)?;
+        let mut part = Part::new(place).map_err(failed)?;
         let stays = options.leave_running;
-        let to = Checkpoint { images: part.0.clone(), ..options };
+        let to = Checkpoint { images: part.hidden.clone(), ..options };
         // The end that follows is wanted: no restart policy takes it for another one.
         let by_user = self.state.stopped_by_user;
         self.state.stopped_by_user |= !stays;
         let written = checkpointer.checkpoint(&to, &mut || part.finish(place)).map_err(|error| refusal(&error));
-        if written.is_err() {
-            self.state.stopped_by_user = by_user;
-            return written;
+        let has_ended = || Stat::read(sandbox.pid()).map_or(true, |stat| stat.has_ended());
+        match written {
+            // A criu that ended before it could answer: what was asked for is done, and what is at the place all that is left.
+            Err(_) if !stays && part.placed.is_some() && has_ended() => {}
+            Err(refusal) => {
+                self.state.stopped_by_user = by_user;
+                return Err(refusal);
+            }
+            Ok(()) => {}
         }
+        part.keep();
         self.save_state();
         self.event("checkpoint", &[]);
         Ok(())
@@ -81,7 +89,15 @@ impl Monitor {
 
     /// After a start from a checkpoint, whatever came of it.
     pub(super) fn forget_restore(&self) {
-        let _ = std::fs::remove_dir_all(self.config.run_folder.join(WORK));
+        forget(&self.config.run_folder.join(WORK));
+    }
+}
+
+/// Volumes were bound below [`RESTORE_MOUNTS`]: what is there then still is a user's, and stays.
+fn forget(work: &Path) {
+    match std::fs::remove_dir(work.join(RESTORE_MOUNTS)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {}
+        _ => drop(std::fs::remove_dir_all(work)),
     }
 }
 
@@ -89,8 +105,11 @@ fn private(folder: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// A checkpoint that is being written, beside its place; it is removed unless it gets there.
-struct Part(PathBuf);
+/// A checkpoint that is being written, beside its place; it is removed unless it is kept.
+struct Part {
+    hidden: PathBuf,
+    placed: Option<PathBuf>,
+}
 
 impl Part {
     fn new(place: &Path) -> io::Result<Self> {
@@ -108,23 +127,33 @@ impl Part {
             _ => {}
         }
         std::fs::DirBuilder::new().mode(0o700).create(&part)?;
-        Ok(Self(part))
+        Ok(Self { hidden: part, placed: None })
     }
 
     /// The processes end after that: the files outlive a power cut from now on.
-    fn finish(&self, place: &Path) -> io::Result<()> {
-        rustix::fs::syncfs(&File::open(&self.0)?)?;
+    fn finish(&mut self, place: &Path) -> io::Result<()> {
+        rustix::fs::syncfs(&File::open(&self.hidden)?)?;
         if place.exists() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        std::fs::rename(&self.0, place)?;
+        std::fs::rename(&self.hidden, place)?;
+        self.placed = Some(place.to_owned());
         place.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+
+    /// What has been placed.
+    fn keep(mut self) {
+        self.placed = None;
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        // Nobody is to find half of it.
+        if let Some(place) = &self.placed {
+            let _ = std::fs::rename(place, &self.hidden);
+        }
+        let _ = std::fs::remove_dir_all(&self.hidden);
     }
 }
 
@@ -136,20 +165,40 @@ mod tests {
     fn a_checkpoint_is_at_its_place_whole_or_not_at_all() {
         let folder = std::env::temp_dir().join(format!("berth-checkpoints-{}", std::process::id()));
         let place = folder.join("checkpoints/one");
-        let part = Part::new(&place).unwrap();
-        std::fs::write(part.0.join("pages.img"), b"x").unwrap();
+        let mut part = Part::new(&place).unwrap();
+        std::fs::write(part.hidden.join("pages.img"), b"x").unwrap();
         drop(part);
         assert_eq!(std::fs::read_dir(folder.join("checkpoints")).unwrap().count(), 0);
         // What somebody who was killed has left is no hindrance.
         std::mem::forget(Part::new(&place).unwrap());
-        let part = Part::new(&place).unwrap();
-        std::fs::write(part.0.join("pages.img"), b"y").unwrap();
+        let mut part = Part::new(&place).unwrap();
+        std::fs::write(part.hidden.join("pages.img"), b"y").unwrap();
         part.finish(&place).unwrap();
-        drop(part);
+        part.keep();
         assert_eq!(std::fs::read(place.join("pages.img")).unwrap(), b"y");
-        let again = Part::new(&place).unwrap();
+        let mut again = Part::new(&place).unwrap();
         assert_eq!(again.finish(&place).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         drop(again);
+        // One that has failed after that is none.
+        let other = folder.join("checkpoints/two");
+        let mut part = Part::new(&other).unwrap();
+        part.finish(&other).unwrap();
+        drop(part);
+        assert_eq!(std::fs::read_dir(folder.join("checkpoints")).unwrap().count(), 1);
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_still_mounted_for_a_restore_stays() {
+        let work = std::env::temp_dir().join(format!("berth-restore-{}", std::process::id()));
+        let of_a_user = work.join(RESTORE_MOUNTS).join("0/file");
+        std::fs::create_dir_all(of_a_user.parent().unwrap()).unwrap();
+        std::fs::write(&of_a_user, "x").unwrap();
+        forget(&work);
+        assert!(of_a_user.exists());
+        std::fs::remove_dir_all(work.join(RESTORE_MOUNTS)).unwrap();
+        std::fs::write(work.join("restore.log"), "").unwrap();
+        forget(&work);
+        assert!(!work.exists());
     }
 }

@@ -26,7 +26,8 @@ impl Monitor {
     pub(super) fn launch(&mut self) -> Result<(), Refusal> {
         let before = self.state.clone();
         let restores = self.config.restore.is_some();
-        let launched = self.try_launch();
+        let mut devices = Vec::new();
+        let launched = self.try_launch(&mut devices);
         if restores {
             self.forget_restore();
         }
@@ -49,7 +50,8 @@ impl Monitor {
         }
     }
 
-    fn try_launch(&mut self) -> Result<(), Refusal> {
+    /// `devices`: what has to be there until the caller is done with the sandbox.
+    fn try_launch(&mut self, devices: &mut Vec<Placed>) -> Result<(), Refusal> {
         let failed = |what: &str, error: &dyn std::fmt::Display| Refusal {
             kind: RefusalKind::Failed,
             message: format!("{what}: {error}"),
@@ -75,7 +77,9 @@ impl Monitor {
         let limits = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
         let limit = limits.and_then(|limits| limits.memory().as_ref()).and_then(|memory| memory.limit());
         self.memory = if limit.is_some_and(|limit| limit > 0) { Memory::ToBeWatched } else { Memory::Unwatched };
-        let Active { mounts, lent, servers, devices } = activate(&self.config.rootfs, &self.config.mount_point)?;
+        let active = activate(&self.config.rootfs, &self.config.mount_point)?;
+        let (mounts, lent, servers) = (active.mounts, active.lent, active.servers);
+        *devices = active.devices;
         let bundle = Bundle {
             mount_point: self.config.mount_point.clone(),
             rootfs: mounts,
@@ -83,10 +87,15 @@ impl Monitor {
             spec,
             standalone: None,
         };
+        let restores = self.config.restore.is_some();
         let created = self.create(&bundle, io)?;
         drop(bundle);
-        // The container's are the only mounts from now on: the servers end with them, and the devices go.
-        drop((servers, devices));
+        // The container's are the only mounts from now on: the servers end with them, and the devices go. But a restore has
+        // its root in the monitor's mounts until it is done, above theirs.
+        drop(servers);
+        if !restores {
+            devices.clear();
+        }
         let sandbox = self.sandbox.insert(created);
 
         self.state = State {
