@@ -165,7 +165,7 @@ mod tests {
     fn a_checkpoint_is_at_its_place_whole_or_not_at_all() {
         let folder = std::env::temp_dir().join(format!("berth-checkpoints-{}", std::process::id()));
         let place = folder.join("checkpoints/one");
-        let mut part = Part::new(&place).unwrap();
+        let part = Part::new(&place).unwrap();
         std::fs::write(part.hidden.join("pages.img"), b"x").unwrap();
         drop(part);
         assert_eq!(std::fs::read_dir(folder.join("checkpoints")).unwrap().count(), 0);
