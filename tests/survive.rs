@@ -213,6 +213,15 @@ fn monitors_are_killed_at_any_moment() {
 /// A small file system of the test's own, gone before its world is.
 struct Small(std::path::PathBuf);
 
+impl Small {
+    fn below(world: &World, size: &str) -> Self {
+        std::fs::create_dir(world.root()).unwrap();
+        nix::mount::mount(Some("tmpfs"), &world.root(), Some("tmpfs"), nix::mount::MsFlags::empty(), Some(size))
+            .unwrap();
+        Self(world.root())
+    }
+}
+
 impl Drop for Small {
     fn drop(&mut self) {
         let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
@@ -222,10 +231,7 @@ impl Drop for Small {
 #[test]
 fn a_full_disk_loses_no_exit_code_and_containers_can_be_removed() {
     let world = World::bare(Mode::Embedded);
-    std::fs::create_dir(world.root()).unwrap();
-    let flags = nix::mount::MsFlags::empty();
-    nix::mount::mount(Some("tmpfs"), &world.root(), Some("tmpfs"), flags, Some("size=64m")).unwrap();
-    let small = Small(world.root());
+    let small = Small::below(&world, "size=64m");
     world.import_box();
     world.start(&["--name", "one"], "sleep 2; exit 7");
     world.start(&["--name", "two", "--restart", "always"], "trap 'exit 9' TERM; while :; do sleep 0.05; done");
@@ -242,5 +248,27 @@ fn a_full_disk_loses_no_exit_code_and_containers_can_be_removed() {
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(world.sh(&[], "echo works"), "works");
     assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
+    drop(small);
+}
+
+#[test]
+fn logs_are_bounded_where_the_disk_is_small() {
+    let world = World::bare(Mode::Embedded);
+    let small = Small::below(&world, "size=64m");
+    world.import_box();
+    let options = |name: &str| world.inspect(name, "{{json .HostConfig.LogConfig.Config}}");
+    world.start(&["--name", "one"], "yes 'a line of some length' | head -n 100000; echo last; sleep 1000");
+    assert_eq!(options("one"), r#"{"max-file":"2","max-size":"1m"}"#);
+    eventually("the last line is there", Duration::from_secs(20), || {
+        world.berth(&["logs", "--tail", "1", "one"]).ok().text() == "last"
+    });
+    let file = std::path::PathBuf::from(world.inspect("one", "{{.LogPath}}"));
+    let length = |file: &std::path::Path| std::fs::metadata(file).unwrap().len();
+    let older = file.with_extension("log.1");
+    // A file ends with the line that reaches its bound.
+    assert!(length(&file) + length(&older) < (2 << 20) + 4096, "{} and {}", length(&file), length(&older));
+    world.start(&["--name", "two", "--log-opt", "max-size=-1"], "sleep 1000");
+    assert_eq!(options("two"), r#"{"max-size":"-1"}"#);
+    world.berth(&["rm", "-f", "one", "two"]).ok();
     drop(small);
 }

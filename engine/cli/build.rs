@@ -17,7 +17,6 @@ fn main() {
     let folder = env::var("OUT_DIR").unwrap_or_default();
     let profile = Path::new(&folder).iter().rev().nth(3).and_then(|name| name.to_str()).unwrap_or_default();
     tell("PROFILE", if profile == "debug" { "dev" } else { profile });
-    tell("PANIC", &env::var("CARGO_CFG_PANIC").unwrap_or_default());
     tell("COMPILER", &said(&env::var("RUSTC").unwrap_or_default(), &["--version"]).unwrap_or_default());
     println!("cargo:rerun-if-env-changed=BERTH_LIBC");
     tell("LIBC", &env::var("BERTH_LIBC").or_else(|_| env::var("CARGO_CFG_TARGET_ENV")).unwrap_or_default());

@@ -22,7 +22,7 @@ fn facts() -> Vec<(&'static str, &'static str, String)> {
         ("Target", "target", env!("BERTH_BUILT_TARGET").to_owned()),
         ("TargetFeatures", "target features", env!("BERTH_BUILT_TARGET_FEATURES").to_owned()),
         ("Profile", "profile", env!("BERTH_BUILT_PROFILE").to_owned()),
-        ("Panic", "panic", env!("BERTH_BUILT_PANIC").to_owned()),
+        ("Panic", "panic", if cfg!(panic = "abort") { "abort" } else { "unwind" }.to_owned()),
         ("Compiler", "compiler", env!("BERTH_BUILT_COMPILER").to_owned()),
         ("Libc", "libc", format!("{} ({linked})", env!("BERTH_BUILT_LIBC"))),
         ("Backends", "backends", berth_backends::ORDER.join(",")),

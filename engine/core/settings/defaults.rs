@@ -1,6 +1,7 @@
 //! Docker's defaults, filled in so that `inspect` shows what Docker's does.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use berth_api::models::{ContainerConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig};
 
@@ -10,6 +11,9 @@ use crate::EngineConfig;
 
 /// Bytes.
 const SHM_SIZE: i64 = 64 << 20;
+
+/// Bytes of a file system below which it is small: there a log that nobody has bounded would be what fills it.
+const SMALL_DISK: u64 = 8 << 30;
 
 const MASKED_PATHS: &[&str] = &[
     "/proc/acpi",
@@ -88,6 +92,13 @@ pub(crate) fn host(host: &mut HostConfig, engine: &EngineConfig) {
             options.entry(key.clone()).or_insert_with(|| value.clone());
         }
     }
+    if log.typ.as_deref() == Some(super::log::JSON_FILE)
+        && !options.contains_key("max-size")
+        && let Some(size) = log_bound(&engine.paths.state)
+    {
+        options.insert("max-size".to_owned(), size);
+        options.entry("max-file".to_owned()).or_insert_with(|| "2".to_owned());
+    }
     if host.restart_policy.as_ref().is_none_or(|policy| policy.name.is_none_or(|name| name.as_ref().is_empty())) {
         host.restart_policy = Some(restart::none());
     }
@@ -153,10 +164,33 @@ pub(crate) fn host(host: &mut HostConfig, engine: &EngineConfig) {
     host.readonly_paths.get_or_insert_with(|| if privileged { Vec::new() } else { read_only() });
 }
 
+/// How long one file of a log may be where the disk is small: a thousandth of it, and not less than a mebibyte.
+fn log_bound(state: &Path) -> Option<String> {
+    let disk = rustix::fs::statvfs(state).ok()?;
+    bound_of(disk.f_blocks.saturating_mul(disk.f_frsize))
+}
+
+/// As `max-size` says it; `None`: it is large enough.
+fn bound_of(disk: u64) -> Option<String> {
+    (disk < SMALL_DISK).then(|| format!("{}m", (disk >> 30).max(1)))
+}
+
 /// One of its own where the kernel has them (4.6).
 fn cgroup_namespace() -> HostConfigCgroupnsModeEnum {
     match rustix::fs::access("/proc/self/ns/cgroup", rustix::fs::Access::EXISTS) {
         Ok(()) => HostConfigCgroupnsModeEnum::PRIVATE,
         Err(_) => HostConfigCgroupnsModeEnum::HOST,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_are_bounded_on_small_disks_alone() {
+        assert_eq!(bound_of(64 << 20).as_deref(), Some("1m"));
+        assert_eq!(bound_of(4 << 30).as_deref(), Some("4m"));
+        assert_eq!(bound_of(8 << 30), None);
     }
 }

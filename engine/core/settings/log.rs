@@ -9,7 +9,9 @@ use berth_monitor::config::{LogConfig, LogDriver};
 use crate::{Error, Result};
 
 /// Those that there are.
-pub(crate) const DRIVERS: &[&str] = &["json-file", "none"];
+pub(crate) const DRIVERS: &[&str] = &[JSON_FILE, "none"];
+
+pub(crate) const JSON_FILE: &str = "json-file";
 
 /// What a container's log options may speak of.
 pub(crate) struct Subject<'a> {
@@ -27,7 +29,7 @@ pub(crate) fn resolve(log: &HostConfigLogConfig, path: &Path, subject: &Subject<
     let options = log.config.as_ref().unwrap_or(&empty);
     let driver = match log.typ.as_deref().unwrap_or_default() {
         "none" => LogDriver::None,
-        "" | "json-file" => LogDriver::JsonFile,
+        "" | JSON_FILE => LogDriver::JsonFile,
         other => {
             return Err(Error::invalid(format!(
                 "logger: no log driver named '{other}' is registered: use json-file or none"
