@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 
-use crate::{Error, Paths, Result};
+use crate::{Error, Paths, Result, heap};
 
 /// What leads from each version of the schema to the next; a new state goes through all.
 const SCHEMAS: [&str; 4] = [
@@ -56,6 +56,7 @@ impl Store {
             }
             private_file(&file)?;
         }
+        heap::share();
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&file, flags).map_err(database("open"))?;
         connection.busy_timeout(BUSY).map_err(database("configure"))?;

@@ -5,6 +5,7 @@
 
 mod database;
 mod file;
+mod heap;
 mod lock;
 mod paths;
 
