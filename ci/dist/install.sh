@@ -230,7 +230,7 @@ if [ -n "$target" ]; then wanted=$target; else wanted=$(candidates); fi
 # make_folder FOLDER: with those above it; what was not there is noted, to be removed again.
 made=
 make_folder() {
-    [ ! -d "$1" ] || return 0
+    [ -n "$1" ] && [ ! -d "$1" ] || return 0
     make_folder "${1%/*}" && mkdir "$1" 2>/dev/null || return 1
     made="$made$1/
 "
