@@ -12,9 +12,6 @@ use serde::Serialize;
 use crate::follow::{Changes, Follower, Lines, Opened, generations};
 use crate::{Engine, Error, Result};
 
-/// How often a follower asks whether its client is still there.
-const LOOK: Duration = Duration::from_secs(1);
-
 const FILTERS: &[&str] = &[
     "config",
     "container",
@@ -117,11 +114,12 @@ impl Engine {
 
 impl Events {
     /// Calls `emit` with each event, and with `None` when there is nothing more for now. Ends at `until`, or when
-    /// `abandoned` says so.
+    /// `abandoned`, which is asked every `look`, says so.
     pub fn run(
         self,
         emit: &mut dyn FnMut(Option<&EventMessage>) -> io::Result<()>,
         abandoned: &dyn Fn() -> bool,
+        look: Duration,
     ) -> Result<()> {
         let Self { path, options, past, mut follower, changes } = self;
         let read = || {
@@ -140,8 +138,8 @@ impl Events {
                     return Ok(());
                 }
                 let left = options.until.map(|until| until.saturating_sub(crate::time::now()).max(0));
-                let left = left.map_or(LOOK, |left| Duration::from_nanos(left.unsigned_abs() + 1));
-                changes.wait(left.min(LOOK));
+                let left = left.map_or(look, |left| Duration::from_nanos(left.unsigned_abs() + 1));
+                changes.wait(left.min(look));
             }
         };
         read().map_err(Error::io("read", &path))

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,10 +36,24 @@ impl Changes {
 
     /// Returns at a change, or after `timeout`.
     pub(crate) fn wait(&self, timeout: Duration) {
-        let Some(fd) = &self.0 else { return std::thread::sleep(timeout.min(POLL)) };
-        let mut poll = [PollFd::new(fd, PollFlags::IN)];
+        self.wait_or(None, if self.tells() { timeout } else { timeout.min(POLL) });
+    }
+
+    /// Whether it wakes by itself.
+    pub(crate) fn tells(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Returns at a change, when `other` is readable, or after `timeout`.
+    pub(crate) fn wait_or(&self, other: Option<BorrowedFd<'_>>, timeout: Duration) {
+        let own = self.0.as_ref().map(AsFd::as_fd);
+        let mut polled: Vec<PollFd<'_>> =
+            [own, other].into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let timeout = Timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ };
-        if matches!(rustix::event::poll(&mut poll, Some(&timeout)), Ok(1..)) {
+        if matches!(rustix::event::poll(&mut polled, Some(&timeout)), Ok(1..))
+            && let Some(fd) = own
+        {
+            // It does not block.
             let mut buffer = [0u8; 4096];
             while matches!(rustix::io::read(fd, &mut buffer), Ok(1..)) {}
         }

@@ -1,6 +1,7 @@
 //! `GET /events`.
 
 use std::io::Write;
+use std::time::Duration;
 
 use berth_core::{EventOptions, parse_time};
 
@@ -8,6 +9,9 @@ use crate::blocking::{self, run};
 use crate::call::Call;
 use crate::reply::{JSON, Reply};
 use crate::status::Failure;
+
+/// How often a follower asks whether its client is still there.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) async fn events(call: Call) -> Result<Reply, Failure> {
     let time = |name| -> Result<Option<i64>, Failure> { Ok(call.query.get(name).map(parse_time).transpose()?) };
@@ -25,6 +29,7 @@ pub(crate) async fn events(call: Call) -> Result<Reply, Failure> {
                 None => writer.flush(),
             },
             &abandoned,
+            LOOK,
         )
     }))
 }

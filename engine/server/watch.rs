@@ -3,12 +3,16 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use berth_api::Filters;
 use berth_core::{Engine, EventOptions, Result, now};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
+
+/// How often a watch with nothing to do looks whether it is to end: an idle host is not woken for it.
+const REST: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(crate) struct Watch {
@@ -40,6 +44,7 @@ impl Watch {
                 Ok(())
             },
             ended,
+            REST,
         )
     }
 

@@ -7,9 +7,9 @@ use berth_network::firewall::Wanted;
 use berth_network::firewall::watch::Watch;
 use berth_network::route::Route;
 use rusqlite::{Connection, OptionalExtension};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::record::Driver;
+use crate::follow::Changes;
 use crate::{Engine, Error, Result};
 
 /// In `meta`, while an engine takes the networks down: whoever starts a container meanwhile brings them up again.
@@ -29,17 +29,10 @@ fn are_needed(connection: &Connection) -> Result<bool> {
     Ok(statement.query_row([], |row| row.get(0))?)
 }
 
-/// How often an engine that stays looks whether networks have come up, and whether it is to end.
+/// How often an engine that stays looks whether networks have come up or gone, where nothing tells of it.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Until something has changed, or for a while.
-fn wait(watch: &Watch) {
-    let pause = watch.interval().unwrap_or(LOOK);
-    match (watch.fd(), Timespec::try_from(pause)) {
-        (Some(fd), Ok(pause)) => drop(poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&pause))),
-        _ => std::thread::sleep(pause),
-    }
-}
+/// And where something does: whether it is to end.
+const REST: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Takes the networks down when no container is left that is in one; forwarding is set back then. Users' own networks
@@ -124,6 +117,9 @@ impl Engine {
     pub fn watch_rules(&self, ended: &dyn Fn() -> bool) {
         let mut watched: Option<(&'static str, Watch)> = None;
         while !ended() {
+            // From before it is looked for, so that nothing falls in between.
+            let changes = self.changes_of_networks();
+            let pause = if changes.tells() { REST } else { LOOK };
             let path = self.picked_path().map(|path| path.name());
             let mut changed = false;
             if watched.as_ref().map(|(name, _)| *name) != path {
@@ -139,9 +135,9 @@ impl Engine {
             }
             match &mut watched {
                 _ if changed => {}
-                None => std::thread::sleep(LOOK),
+                None => changes.wait_or(None, pause),
                 Some((_, watch)) => {
-                    wait(watch);
+                    changes.wait_or(watch.fd(), watch.interval().unwrap_or(pause));
                     changed = watch.changed().unwrap_or(true);
                 }
             }
@@ -149,6 +145,12 @@ impl Engine {
                 tracing::warn!("bring back the rules of networks: {error}");
             }
         }
+    }
+
+    /// What wakes when networks come up, which makes the folder, or have gone.
+    fn changes_of_networks(&self) -> Changes {
+        let folder = self.networks_folder();
+        Changes::in_folder(if folder.is_dir() { &folder } else { &self.paths().run })
     }
 
     /// Makes it so that the packet path does what it should now, for all containers that run.
