@@ -96,6 +96,7 @@ fn clone(flags: c_int, signal: c_int) -> Result<i32> {
     number(result)
 }
 
+#[allow(clippy::unnecessary_cast, reason = "the type differs between architectures")]
 fn number(result: c_long) -> Result<i32> {
     if result < 0 {
         return Err(Errno::from_raw_os_error(nix::errno::Errno::last_raw()));

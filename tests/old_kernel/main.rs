@@ -7,6 +7,11 @@
 //!
 //! The file may be owned by root and marked set-user-ID: the filter is put in force with root's rights, and the program runs
 //! as the caller.
+#![allow(
+    clippy::unnecessary_cast,
+    clippy::useless_conversion,
+    reason = "the types of libc differ between architectures"
+)]
 
 mod answers;
 mod exchange;
