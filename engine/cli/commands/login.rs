@@ -1,17 +1,16 @@
 //! `berth login` and `berth logout`.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
-use std::task::Poll;
 
 use anyhow::{Context, ensure};
 use berth_core::registries::registry_domain;
 use berth_distribution::Credentials;
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::Act;
 use crate::registry;
 use crate::session::{Globals, Session};
+use crate::streams::signals::Caught;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Login {
@@ -36,10 +35,11 @@ pub(crate) struct Logout {
 
 impl Act for Login {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
-        let ending = ending()?;
-        let number = tokio::select! {
+        // What ends us must find the terminal as it was.
+        let mut ending = Caught::new(|number| [libc::SIGINT, libc::SIGTERM, libc::SIGHUP].contains(&number))?;
+        let (number, _) = tokio::select! {
             outcome = self.log_in(session) => return outcome,
-            number = ending => number,
+            caught = ending.next() => caught,
         };
         // Not by returning: that would wait for whoever reads the password.
         std::process::exit(128 + number)
@@ -110,18 +110,6 @@ fn prompt(text: &str) -> anyhow::Result<String> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
-}
-
-/// The next signal that ends us: it must find the terminal as it was.
-fn ending() -> std::io::Result<impl Future<Output = i32>> {
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let caught = kinds.map(|kind| Ok((signal(kind)?, kind.as_raw_value())));
-    let mut caught = caught.into_iter().collect::<std::io::Result<Vec<_>>>()?;
-    Ok(std::future::poll_fn(move |context| {
-        let next =
-            caught.iter_mut().find_map(|(signal, number)| signal.poll_recv(context).is_ready().then_some(*number));
-        next.map_or(Poll::Pending, Poll::Ready)
-    }))
 }
 
 /// A terminal that does not show what is typed, until the value is dropped. The end of the line, too, was not shown.

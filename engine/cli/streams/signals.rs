@@ -63,17 +63,17 @@ pub(crate) async fn follow_size(client: &Client, target: &Target) -> anyhow::Res
 }
 
 /// Signals that are caught from now on.
-struct Caught(Vec<(Signal, i32, &'static str)>);
+pub(crate) struct Caught(Vec<(Signal, i32, &'static str)>);
 
 impl Caught {
-    fn new(wanted: impl Fn(i32) -> bool) -> std::io::Result<Self> {
+    pub(crate) fn new(wanted: impl Fn(i32) -> bool) -> std::io::Result<Self> {
         let wanted = PROXIED.iter().filter(|(number, _)| wanted(*number));
         let caught = wanted.map(|&(number, name)| Ok((signal(SignalKind::from_raw(number))?, number, name)));
         Ok(Self(caught.collect::<std::io::Result<_>>()?))
     }
 
     /// The next one's number and name.
-    async fn next(&mut self) -> (i32, &'static str) {
+    pub(crate) async fn next(&mut self) -> (i32, &'static str) {
         std::future::poll_fn(|context| {
             for (signal, number, name) in &mut self.0 {
                 if signal.poll_recv(context).is_ready() {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use berth_image::{Error, Result};
 use hyper::Uri;
+use ipnet::IpNet;
 
 /// Whom a connection is to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,11 +38,8 @@ impl Origin {
 
     /// Whether its address is of `network` (`10.0.0.0/8`, `fd00::/8`).
     pub(crate) fn is_in(&self, network: &str) -> bool {
-        let of = |network: &str| {
-            let (network, bits) = network.split_once('/')?;
-            Some(contains(network.parse().ok()?, bits.parse().ok()?, self.address()?))
-        };
-        of(network).unwrap_or(false)
+        let network = network.parse::<IpNet>().ok();
+        network.zip(self.address()).is_some_and(|(network, address)| network.contains(&address))
     }
 
     /// `host`, or `host:port` where the port is not the usual one.
@@ -132,17 +130,6 @@ impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.origin, self.path.split('?').next().unwrap_or("/"))
     }
-}
-
-fn contains(network: IpAddr, bits: u32, address: IpAddr) -> bool {
-    let (network, address, width) = match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            (u128::from(network.to_bits()), u128::from(address.to_bits()), 32)
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits(), address.to_bits(), 128),
-        _ => return false,
-    };
-    bits <= width && (bits == 0 || (network ^ address) >> (width - bits) == 0)
 }
 
 fn usual_port(tls: bool) -> u16 {
