@@ -185,6 +185,24 @@ both! {
     }
 }
 
+/// Guards against a run folder whose paths are longer than a socket's address, too.
+#[test]
+fn a_daemon_brings_back_what_a_killed_monitor_took_along() {
+    let world = World::new(Mode::Daemon);
+    let id = world.start(&["--name", "one", "--restart", "always"], "sleep 1000");
+    let socket = world.root().join("run/containers").join(&id).join("monitor.sock");
+    assert!(socket.as_os_str().len() > 107, "{}", socket.display());
+    for _ in 0..3 {
+        let pid = world.inspect("one", "{{.State.Pid}}");
+        kill(Pid::from_raw(monitor(&world.root(), Some(&id))), Signal::SIGKILL).unwrap();
+        eventually("it runs again", Duration::from_secs(10), || {
+            let now = world.inspect("one", "{{.State.Running}} {{.State.Pid}}");
+            now.starts_with("true") && now != format!("true {pid}")
+        });
+    }
+    world.berth(&["rm", "-f", "one"]).ok();
+}
+
 #[test]
 fn monitors_are_killed_at_any_moment() {
     let world = World::new(Mode::Embedded);

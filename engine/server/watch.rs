@@ -48,22 +48,31 @@ impl Watch {
         )
     }
 
+    /// Watches one container until it has ended for good.
     async fn watch(self, id: String) {
-        if !self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone()) {
-            return;
-        }
-        let socket = self.engine.paths().container_run(&id).join("monitor.sock");
-        if let Ok(mut monitor) = UnixStream::connect(&socket).await {
-            let mut buffer = [0; 64];
-            while matches!(monitor.read(&mut buffer).await, Ok(1..)) {}
-        }
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        let engine = self.engine;
-        let looked = tokio::task::spawn_blocking(move || engine.look_after(&id));
-        match looked.await {
-            // It was removed, which is an end like any other.
-            Ok(Ok(()) | Err(berth_core::Error::NotFound(_))) | Err(_) => {}
-            Ok(Err(error)) => tracing::warn!("look after an ended container: {error}"),
+        loop {
+            if !self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone()) {
+                return;
+            }
+            // It answers at once or is not there: it is on this host, and takes whoever comes.
+            let run_folder = self.engine.paths().container_run(&id);
+            if let Some(mut monitor) = berth_monitor::client::connect(&run_folder).ok().and_then(into_async) {
+                let mut buffer = [0; 64];
+                while matches!(monitor.read(&mut buffer).await, Ok(1..)) {}
+            }
+            self.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            let (engine, ended) = (self.engine.clone(), id.clone());
+            // One that was started again may be killed before it can say that it has started.
+            match tokio::task::spawn_blocking(move || engine.look_after(&ended)).await {
+                Ok(Ok(true)) => {}
+                // Removed is an end like any other.
+                Ok(Ok(false) | Err(berth_core::Error::NotFound(_))) | Err(_) => return,
+                Ok(Err(error)) => return tracing::warn!("look after an ended container: {error}"),
+            }
         }
     }
+}
+
+fn into_async(stream: std::os::unix::net::UnixStream) -> Option<UnixStream> {
+    stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream)).ok()
 }

@@ -21,6 +21,9 @@ const REBOOTED: &str = "the host was restarted while the container ran";
 const OLD: Duration = Duration::from_secs(2);
 /// How long an ending monitor may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between attempts to start a container again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 fn restart_policy(container: &Container) -> Result<RestartPolicy> {
     settings::restart::parse(container.host_config.restart_policy.as_ref())
@@ -278,33 +281,51 @@ impl Engine {
             // Docker's `always` holds from one start of the daemon to the next only for those that were stopped.
             let always = restart_policy(&container)? == RestartPolicy::Always;
             if always && !state.status.is_up() && state.started_at != 0 || wants_up(&container, &state)? {
-                self.start_again(&container);
+                self.start_or_warn(&container);
             }
         }
         Ok(())
     }
 
     /// The monitor of a container has ended: notes what became of it, and starts it again or removes it if the
-    /// monitor was killed before it could.
-    pub fn look_after(&self, id: &str) -> Result<()> {
-        let container = self.find(id)?;
-        let state = self.state(&container)?;
-        if !state.lost {
-            return Ok(());
+    /// monitor was killed before it could. Says whether it was started again.
+    pub fn look_after(&self, id: &str) -> Result<bool> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let container = self.find(id)?;
+            // Who ends closes one thing after the other: that it has the lock no longer comes last.
+            wait_for_monitor(&self.run_folder(&container));
+            let state = self.state(&container)?;
+            if !state.lost {
+                return Ok(false);
+            }
+            if container.auto_remove() {
+                self.reap(&container.id)?;
+                return Ok(false);
+            }
+            if !wants_up(&container, &state)? {
+                return Ok(false);
+            }
+            if self.start_or_warn(&container) {
+                return Ok(true);
+            }
+            // What stood in the way may pass: its new monitor may have been killed as well, while it started.
+            if pause > LAST_PAUSE {
+                return Ok(false);
+            }
+            std::thread::sleep(pause);
+            pause *= 2;
         }
-        if container.auto_remove() {
-            return self.reap(&container.id);
-        }
-        if wants_up(&container, &state)? {
-            self.start_again(&container);
-        }
-        Ok(())
     }
 
-    fn start_again(&self, container: &Container) {
+    /// Whether it runs after that.
+    fn start_or_warn(&self, container: &Container) -> bool {
         match self.start(&container.id) {
-            Ok(()) | Err(Error::NotModified(_) | Error::NotFound(_)) => {}
-            Err(error) => tracing::warn!("restart container {}: {error}", container.short_id()),
+            Ok(()) | Err(Error::NotModified(_)) => true,
+            Err(error) => {
+                tracing::warn!("restart container {}: {error}", container.short_id());
+                false
+            }
         }
     }
 
