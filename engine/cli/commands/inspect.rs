@@ -96,7 +96,7 @@ async fn find(client: &Client, wanted: Wanted<'_>, name: &str) -> anyhow::Result
     for kind in wanted.kinds {
         let path = match *kind {
             "container" => format!("/containers/{}/json", segment(name)),
-            "image" => format!("/images/{name}/json"),
+            "image" => format!("/images/{}/json", segment(name)),
             "network" => super::network::path(name)?,
             other => format!("/{other}s/{}", segment(name)),
         };

@@ -1,6 +1,7 @@
 //! `berth rmi`, `berth image rm`, and `berth tag`.
 
 use berth_api::models::ImageDeleteResponseItem;
+use berth_client::segment;
 
 use super::Act;
 use crate::session::Session;
@@ -31,7 +32,7 @@ impl Act for Rmi {
         let mut code = 0;
         for name in &self.images {
             let removed: Result<Vec<ImageDeleteResponseItem>, _> =
-                session.client.delete(&format!("/images/{name}"), &query).await;
+                session.client.delete(&format!("/images/{}", segment(name)), &query).await;
             match removed {
                 Ok(items) => print_removed(&items),
                 Err(error) => {
@@ -63,7 +64,7 @@ impl Act for Tag {
             Some(colon) => (&self.target[..start + colon], &self.target[start + colon + 1..]),
             None => (self.target.as_str(), "latest"),
         };
-        let path = format!("/images/{}/tag", self.source);
+        let path = format!("/images/{}/tag", segment(&self.source));
         session.client.act(&path, &[("repo", repository), ("tag", tag)]).await?;
         Ok(0)
     }
