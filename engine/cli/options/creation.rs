@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use berth_api::models::{
     ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
     NetworkingConfig, PortBinding, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
@@ -402,9 +402,9 @@ pub(crate) fn restart_policy(text: &str) -> anyhow::Result<RestartPolicy> {
         Some(_) if name != RestartPolicyNameEnum::ON_FAILURE => {
             bail!("invalid restart policy: maximum retry count can only be used with 'on-failure'")
         }
-        Some(count) => {
-            count.parse::<u32>().context("invalid restart policy: maximum retry count must be an integer")?
-        }
+        Some(count) => count
+            .parse::<u32>()
+            .map_err(|_| anyhow!("invalid restart policy format: maximum retry count must be an integer"))?,
     };
     Ok(RestartPolicy { name: Some(name), maximum_retry_count: Some(maximum.into()) })
 }
