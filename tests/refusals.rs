@@ -81,9 +81,14 @@ both! {
     fn flags_that_mean_nothing_are_named(world) {
         let long = |flag: &str, value: &str| format!("invalid argument {value:?} for \"{flag}\" flag");
         world.berth(&["volume", "create", "--label", "=x", "vol"]).refused(125, &[&long("--label", "=x"), "empty name"]);
+        world.run(&["--label", "a b=x", "box", "true"]).refused(125, &[&long("-l, --label", "a b=x"), "contains whitespaces"]);
+        world.run(&["--cpuset-cpus", "8191", "box", "true"]).refused(125, &["Requested CPUs are not available - requested 8191"]);
         world.run(&["--mount", "colour", "box", "true"]).refused(125, &["invalid field 'colour' must be a key=value pair"]);
         world.run(&["--restart", "on-failure:x", "box", "true"]).refused(125, &["maximum retry count must be an integer"]);
-        world.start(&["--name", "one", "--network", "none"], "sleep 1000");
+        assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
+        // What is said twice is meant once, and an annotation need not say anything.
+        world.start(&["--name", "one", "--network", "none", "-v", "/tmp:/x", "-v", "/tmp:/x", "--annotation", "a"], "sleep 1000");
+        assert_eq!(world.inspect("one", "{{len .Mounts}} {{json .HostConfig.Annotations}}"), r#"1 {"a":""}"#);
         world.berth(&["exec", "-e", "=x", "one", "true"]).refused(125, &[&long("-e, --env", "=x")]);
         world.berth(&["cp", "", "one:/tmp"]).refused(1, &["source can not be empty"]);
         world.berth(&["cp", "one:/tmp", ""]).refused(1, &["destination can not be empty"]);

@@ -12,15 +12,15 @@ pub(crate) fn map(list: &[String]) -> HashMap<String, String> {
         .collect()
 }
 
-/// The `--label`s of networks and volumes, whose names Docker looks at.
-pub(crate) fn labels(list: &[String]) -> anyhow::Result<HashMap<String, String>> {
+/// Labels, whose names Docker looks at. `flag`: as it is to be named.
+pub(crate) fn labels(flag: &str, list: &[String]) -> anyhow::Result<HashMap<String, String>> {
     for text in list {
         let key = text.split('=').next().unwrap_or_default().trim_start_matches([' ', '\t']);
         if key.is_empty() {
-            return Err(wrong_flag("--label", text, format!("invalid label '{text}': empty name")));
+            return Err(wrong_flag(flag, text, format!("invalid label '{text}': empty name")));
         }
         if key.contains([' ', '\t']) {
-            return Err(wrong_flag("--label", text, format!("label '{key}' contains whitespaces")));
+            return Err(wrong_flag(flag, text, format!("label '{key}' contains whitespaces")));
         }
     }
     Ok(map(list))

@@ -146,7 +146,7 @@ impl Create {
             enable_ipv4: self.ipv4,
             enable_ipv6: self.ipv6,
             options: Some(map(&self.opt)),
-            labels: Some(labels(&self.label)?),
+            labels: Some(labels("--label", &self.label)?),
         })
     }
 }

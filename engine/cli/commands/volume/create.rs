@@ -35,7 +35,7 @@ impl Act for CreateVolume {
             name: self.name.or(self.flag_name),
             driver: Some(self.driver),
             driver_opts: Some(map(&self.opt)),
-            labels: Some(labels(&self.label)?),
+            labels: Some(labels("--label", &self.label)?),
             cluster_volume_spec: None,
         };
         let made: Value = session.client.post("/volumes/create", &(), &request).await?;
