@@ -194,6 +194,25 @@ both! {
         world.shell("skopeo inspect --config docker-archive:saved.tar && skopeo inspect oci-archive:saved.tar").ok();
     }
 
+    fn load_picks_the_platform_that_is_asked_for(world) {
+        let line = "mkdir all && for arch in arm64 s390x; do \
+            berth import --platform linux/$arch root.tar both:1 && berth save both:1 | tar -xC all && mv all/index.json $arch.json && berth rmi both:1; done";
+        fs::write(world.path("root.tar"), small()).unwrap();
+        world.shell(line).ok();
+        let index = |name: &str| -> serde_json::Value {
+            serde_json::from_slice(&fs::read(world.path(name)).unwrap()).unwrap()
+        };
+        let mut both = index("arm64.json");
+        both["manifests"].as_array_mut().unwrap().push(index("s390x.json")["manifests"][0].take());
+        fs::write(world.path("all/index.json"), both.to_string()).unwrap();
+        world.shell("rm all/manifest.json && tar -C all -cf both.tar .").ok();
+        for architecture in ["s390x", "arm64"] {
+            world.berth(&["load", "-i", "both.tar", "--platform", &format!("linux/{architecture}")]).ok();
+            assert_eq!(world.inspect("both:1", "{{.Architecture}}"), architecture);
+        }
+        world.berth(&["load", "-i", "both.tar", "--platform", "linux/riscv64"]).refused(1, &["riscv64"]);
+    }
+
     fn export_is_the_root_as_it_is(world) {
         world.run(&["--name", "one", "box", "sh", "-c", "echo x > /added; rm /etc/group"]).ok();
         world

@@ -102,7 +102,11 @@ both! {
             assert!(hexadecimal.len() == 40 && hexadecimal.bytes().all(|byte| byte.is_ascii_hexdigit()), "{told}");
             assert!(facts["source date"].ends_with('Z'), "{told}");
         }
-        assert_eq!(world.berth(&["version", "--format", "{{.Client.GitCommit}}"]).ok().text(), facts["commit"]);
+        for side in ["Client", "Server"] {
+            let format = format!("{{{{.{side}.GitCommit}}}} {{{{.{side}.BuildTime}}}}");
+            let source = format!("{} {}", facts["commit"], facts["source date"]);
+            assert_eq!(world.berth(&["version", "--format", &format]).ok().text(), source, "{side}");
+        }
         world.berth(&["--verbose", "ps"]).refused(1, &["--version"]);
     }
 

@@ -45,6 +45,8 @@ mod networks;
 mod networks_cli;
 /// The OCI runtime command line: its verbs on bundles, and under Podman and Docker.
 mod oci;
+/// Names, references and flags that mean nothing, to the command line, the socket and Docker's client.
+mod refusals;
 /// Registries: the real one, other clients, and servers that mean harm.
 mod registries;
 /// The whole engine as an ordinary user, with numbers of his own and without.

@@ -80,6 +80,24 @@ impl std::fmt::Display for Platform {
     }
 }
 
+/// What may stand alone: the architectures of Go, whose names OCI's are.
+const ARCHITECTURES: &[&str] = &[
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64",
+    "s390x", "wasm",
+];
+
+/// OCI's name of an architecture that may have another's, and the variant.
+fn normal<'a>(architecture: &'a str, variant: Option<&'a str>) -> (&'a str, Option<&'a str>) {
+    match architecture {
+        "x86_64" | "x86-64" => ("amd64", variant),
+        "i386" | "i486" | "i586" | "i686" => ("386", None),
+        "aarch64" => ("arm64", variant),
+        "armhf" => ("arm", Some("v7")),
+        "armel" => ("arm", Some("v6")),
+        other => (other, variant),
+    }
+}
+
 /// Reads `OS/ARCH[/VARIANT]`, `OS` or `ARCH`, by the names that uname(1) and Debian have for architectures too; what is not said
 /// is the host's.
 impl FromStr for Platform {
@@ -99,19 +117,16 @@ impl FromStr for Platform {
             [os] if ["linux", "freebsd", "windows", "darwin"].contains(&os.as_str()) => {
                 return Ok(Self { os: os.clone(), ..host() });
             }
-            [architecture] => (super::system::SYSTEM, architecture),
+            [architecture] => {
+                if !ARCHITECTURES.contains(&normal(architecture, None).0) {
+                    return Err(format!("invalid platform {text:?}: unknown operating system or architecture"));
+                }
+                (super::system::SYSTEM, architecture)
+            }
             [os, architecture, ..] => (os.as_str(), architecture),
             [] => return Err(format!("invalid platform {text:?}")),
         };
-        let variant = parts.get(2).map(String::as_str);
-        let (architecture, variant) = match (architecture.as_str(), variant) {
-            ("x86_64" | "x86-64", variant) => ("amd64", variant),
-            ("i386" | "i486" | "i586" | "i686", _) => ("386", None),
-            ("aarch64", variant) => ("arm64", variant),
-            ("armhf", _) => ("arm", Some("v7")),
-            ("armel", _) => ("arm", Some("v6")),
-            (other, variant) => (other, variant),
-        };
+        let (architecture, variant) = normal(architecture, parts.get(2).map(String::as_str));
         // The first of each is what it is without a variant.
         let variant = match (architecture, variant) {
             ("amd64", Some("v1")) => None,
@@ -171,7 +186,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), platform, "{text}");
         }
-        for text in ["", "/", "linux/", "a/b/c/d", "linux/am d64", "linux/../x"] {
+        for text in ["", "/", "bogus", "linux/", "a/b/c/d", "linux/am d64", "linux/../x"] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }
     }

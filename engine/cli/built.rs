@@ -1,5 +1,7 @@
 //! How the program was built: what build.rs noted, and what is in it.
 
+use berth_core::config::Overrides;
+use berth_core::{Build, EngineConfig};
 use serde_json::{Value, json};
 
 /// Of a tree that was not clean, with `-dirty`; `unknown` outside of a checkout.
@@ -11,6 +13,13 @@ const SOURCE_DATE: &str = env!("BERTH_BUILT_SOURCE_DATE");
 pub(crate) fn date() -> String {
     let instant = SOURCE_DATE.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     instant.map_or_else(|| "unknown".to_owned(), |instant| instant.to_string())
+}
+
+/// The configuration of an engine that is this program.
+pub(crate) fn engine_config(overrides: &Overrides) -> berth_core::Result<EngineConfig> {
+    let mut config = EngineConfig::load(overrides)?;
+    config.build = Build { commit: COMMIT.to_owned(), date: date() };
+    Ok(config)
 }
 
 /// What can be told, by its name in `version --format` and its name for people.

@@ -7,6 +7,8 @@ use berth_client::{Client, Connector, Endpoint};
 use berth_core::config::Overrides;
 use berth_core::{Engine, EngineConfig};
 
+use crate::built;
+
 /// The size of the in-memory stream to an engine in the same process, each way.
 const DUPLEX: usize = 256 * 1024;
 
@@ -90,7 +92,7 @@ impl Globals {
     }
 
     pub(crate) fn engine_config(&self) -> anyhow::Result<EngineConfig> {
-        Ok(EngineConfig::load(&self.overrides())?)
+        Ok(built::engine_config(&self.overrides())?)
     }
 
     /// What only an engine in this process can keep to.

@@ -33,7 +33,7 @@ mod users;
 mod volumes;
 
 pub use archive::{PathStat, PutOptions};
-pub use config::EngineConfig;
+pub use config::{Build, EngineConfig};
 pub use containers::attach::{AttachOptions, Stream};
 pub use containers::checkpoint::{CheckpointOptions, StartFrom};
 pub use containers::commit::CommitOptions;

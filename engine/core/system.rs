@@ -41,7 +41,14 @@ fn signed(number: impl TryInto<i64>) -> Option<i64> {
 impl Engine {
     pub fn version(&self) -> SystemVersion {
         let host = self.host();
-        let details = [("Os", "linux"), ("Arch", &host.platform.architecture), ("KernelVersion", &host.kernel.release)];
+        let build = &self.config().build;
+        let details = [
+            ("Os", "linux"),
+            ("Arch", &host.platform.architecture),
+            ("KernelVersion", &host.kernel.release),
+            ("GitCommit", &build.commit),
+            ("BuildTime", &build.date),
+        ];
         let engine = SystemVersionComponents {
             name: "Engine".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -55,9 +62,9 @@ impl Engine {
             arch: Some(host.platform.architecture.clone()),
             kernel_version: Some(host.kernel.release.clone()),
             experimental: Some(true),
-            git_commit: Some(String::new()),
+            git_commit: Some(build.commit.clone()),
             go_version: Some(String::new()),
-            build_time: Some(String::new()),
+            build_time: Some(build.date.clone()),
             ..SystemVersion::default()
         }
     }

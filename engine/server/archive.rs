@@ -64,13 +64,13 @@ pub(crate) async fn get(call: Call, name: &str) -> Result<Reply, Failure> {
 }
 
 pub(crate) async fn put(call: Call, name: &str) -> Result<Reply, Failure> {
-    let (path, name) = (path(&call)?, name.to_owned());
+    let (path, name) = (path(&call), name.to_owned());
     let options = PutOptions {
         no_overwrite_dir_non_dir: call.query.flag("noOverwriteDirNonDir"),
         copy_uid_gid: call.query.flag("copyUIDGID"),
     };
     let engine = call.engine;
-    consume(call.body, move |body| engine.put_archive(&name, &path, options, body)).await?;
+    consume(call.body, move |body| Ok::<_, Failure>(engine.put_archive(&name, &path?, options, body)?)).await?;
     Ok(reply::empty(StatusCode::OK))
 }
 

@@ -22,8 +22,8 @@ pub(crate) struct Call {
     pub(crate) engine: Arc<Engine>,
     pub(crate) method: Method,
     pub(crate) version: ApiVersion,
-    /// Decoded, without the version.
-    pub(crate) path: String,
+    /// Its segments, without the version. Each was decoded by itself: a `/` in one is part of a name and ends none.
+    pub(crate) path: Vec<String>,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Incoming,
@@ -35,19 +35,19 @@ impl Call {
     /// Fails on a version that is not spoken.
     pub(crate) fn new(engine: Arc<Engine>, takeover: Takeover, request: Request<Incoming>) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
-        let path = percent_decode_str(parts.uri.path()).decode_utf8_lossy();
-        let (version, path) = match split_version(&path) {
+        let (version, path) = match split_version(parts.uri.path()) {
             Some((version, rest)) => {
                 version.check().map_err(Failure::bad_request)?;
                 (version, rest)
             }
-            None => (version::CURRENT, &*path),
+            None => (version::CURRENT, parts.uri.path()),
         };
+        let decoded = |segment| percent_decode_str(segment).decode_utf8_lossy().into_owned();
         Ok(Self {
             engine,
             method: parts.method,
             version,
-            path: path.to_owned(),
+            path: path.split('/').skip(1).map(decoded).collect(),
             query: Query::parse(parts.uri.query().unwrap_or_default()),
             headers: parts.headers,
             body,

@@ -7,6 +7,7 @@ use berth_api::ApiVersion;
 use berth_api::models::{ContainerCreateBody, ContainerUpdateBody, ContainerWaitExitError, ContainerWaitResponse};
 use berth_core::{Engine, Error, ListOptions, RemoveOptions, WaitCondition};
 use hyper::StatusCode;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::blocking::{briefly, run};
@@ -16,6 +17,7 @@ use crate::complete;
 use crate::networks;
 use crate::reply::{self, Reply};
 use crate::status::Failure;
+use crate::words;
 
 /// The first version of the API that knows MAC addresses of endpoints.
 const MAC_ADDRESS_OF_ENDPOINTS: ApiVersion = ApiVersion::new(1, 44);
@@ -73,6 +75,9 @@ fn parse_create(bytes: &[u8]) -> Result<ContainerCreateBody, Failure> {
         Err(error) => error,
     };
     let mut value: Value = serde_json::from_slice(bytes).map_err(invalid)?;
+    if let Some(message) = value.get("HostConfig").and_then(words::unknown) {
+        return Err(Failure::bad_request(message));
+    }
     let mut changed = place_isolation(&mut value)?;
     for name in ["Cmd", "Entrypoint"] {
         if let Some(field @ Value::String(_)) = value.get_mut(name) {
@@ -191,7 +196,10 @@ pub(crate) async fn rename(call: Call, name: &str) -> Result<Reply, Failure> {
 }
 
 pub(crate) async fn update(mut call: Call, name: &str) -> Result<Reply, Failure> {
-    let body: ContainerUpdateBody = call.required_json().await?;
+    let body: Value = call.required_json().await?;
+    let body = ContainerUpdateBody::deserialize(&body).map_err(|error| {
+        Failure::bad_request(words::unknown(&body).unwrap_or_else(|| format!("invalid JSON: {error}")))
+    })?;
     let name = name.to_owned();
     Ok(reply::ok(&run(move || call.engine.update(&name, body)).await?))
 }

@@ -32,11 +32,13 @@ pub(crate) async fn start(mut call: Call, id: &str) -> Result<Reply, Failure> {
     let started = run(move || {
         let execution = engine.exec_inspect(&id)?;
         let tty = execution.process_config.and_then(|process| process.tty).unwrap_or_default();
+        let attached = !options.detach.unwrap_or_default();
         match engine.exec_start(&id, &options) {
+            Err(error @ (Error::NotFound(_) | Error::Conflict(_))) => Err(error),
             // Docker has hijacked the connection by then: the client reads the message there, and the exit code
             // (126 or 127) when it inspects.
-            Err(Error::Program { message, .. }) if !options.detach.unwrap_or_default() => {
-                Ok::<_, Error>((Err(message), tty, false))
+            Err(error) if attached && engine.exec_inspect(&id)?.exit_code.is_some() => {
+                Ok((Err(error.to_string()), tty, false))
             }
             other => Ok((Ok(other?), tty, execution.open_stdin.unwrap_or_default())),
         }

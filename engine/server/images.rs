@@ -119,7 +119,7 @@ pub(crate) async fn history(call: Call, name: &str) -> Result<Reply, Failure> {
 
 /// `repo` and `tag` of a query as one name; `None` if there is no `repo`.
 fn target(call: &Call) -> Result<Option<Reference>, Failure> {
-    let Some(repository) = call.query.get("repo") else { return Ok(None) };
+    let Some(repository) = call.query.get("repo").filter(|name| !name.is_empty()) else { return Ok(None) };
     let name: Reference = repository.parse::<Reference>()?;
     if name.digest().is_some() {
         return Err(Failure::bad_request("refusing to create a tag with a digest reference"));
@@ -193,16 +193,20 @@ pub(crate) async fn create(call: Call) -> Result<Reply, Failure> {
     }
 }
 
-async fn import(call: Call) -> Result<Reply, Failure> {
-    let options = ImportOptions {
-        reference: target(&call)?,
+fn import_options(call: &Call) -> Result<ImportOptions, Failure> {
+    Ok(ImportOptions {
+        reference: target(call)?,
         changes: call.query.all("changes").map(str::to_owned).collect(),
         message: call.query.get("message").map(str::to_owned),
-        platform: platform(&call)?,
+        platform: platform(call)?,
         source: "-".to_owned(),
-    };
+    })
+}
+
+async fn import(call: Call) -> Result<Reply, Failure> {
+    let options = import_options(&call);
     told(call, move |engine, body, lines| {
-        let id = engine.import_image(body, &options, &mut |step| lines.progress(step))?;
+        let id = engine.import_image(body, &options?, &mut |step| lines.progress(step))?;
         lines.send(&json!({ "status": id.to_string() }));
         Ok(())
     })
@@ -210,9 +214,10 @@ async fn import(call: Call) -> Result<Reply, Failure> {
 }
 
 pub(crate) async fn load(call: Call) -> Result<Reply, Failure> {
-    let options = LoadOptions { platform: platform(&call)? };
+    let platform = platform(&call);
     let quiet = call.query.flag("quiet");
     told(call, move |engine, body, lines| {
+        let options = LoadOptions { platform: platform? };
         let loaded = engine.load_images(body, &options, &mut |step| {
             if !quiet {
                 lines.progress(step);

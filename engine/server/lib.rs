@@ -35,6 +35,7 @@ mod system;
 mod told;
 mod volumes;
 mod watch;
+mod words;
 
 pub use activation::given_sockets;
 pub use connection::{Api, serve_connection, service};

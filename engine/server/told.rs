@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use berth_core::{Engine, Error};
+use berth_core::Engine;
 use berth_image::Progress;
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::status::Failure;
 pub(crate) struct Lines<'a> {
     writer: &'a mut BodyWriter,
     /// Gone once the answer has begun.
-    begin: Option<oneshot::Sender<Result<(), Error>>>,
+    begin: Option<oneshot::Sender<Result<(), Failure>>>,
 }
 
 impl Lines<'_> {
@@ -31,7 +31,7 @@ impl Lines<'_> {
         self.writer.watcher()
     }
 
-    fn begin(&mut self, with: Result<(), Error>) {
+    fn begin(&mut self, with: Result<(), Failure>) {
         if let Some(begin) = self.begin.take() {
             let _ = begin.send(with);
         }
@@ -50,19 +50,20 @@ impl Lines<'_> {
     }
 
     /// Once the status is on its way, an error is a line too.
-    fn error(&mut self, error: Error) {
+    fn error(&mut self, failure: Failure) {
         if self.begin.is_some() {
-            return self.begin(Err(error));
+            return self.begin(Err(failure));
         }
-        let message = error.to_string();
+        let message = failure.message;
         self.send(&json!({ "errorDetail": { "message": message }, "error": message }));
     }
 }
 
-/// Answers with the lines that `f` writes while it reads the body. An error before the first line has its status.
+/// Answers with the lines that `f` writes while it reads the body. An error before the first line has its status; what is
+/// refused without a look at the body belongs into `f` too, as the body of a refused request is read for a while.
 pub(crate) async fn told<F>(call: Call, f: F) -> Result<Reply, Failure>
 where
-    F: FnOnce(&Engine, &mut BodyReader, &mut Lines<'_>) -> Result<(), Error> + Send + 'static,
+    F: FnOnce(&Engine, &mut BodyReader, &mut Lines<'_>) -> Result<(), Failure> + Send + 'static,
 {
     let mut body = BodyReader::new(call.body);
     let engine = call.engine;
@@ -71,8 +72,8 @@ where
         let mut lines = Lines { writer, begin: Some(begin) };
         match f(&engine, &mut body, &mut lines) {
             Ok(()) => lines.begin(Ok(())),
-            Err(error) => {
-                lines.error(error);
+            Err(failure) => {
+                lines.error(failure);
                 body.drain();
             }
         }

@@ -73,7 +73,7 @@ both! {
             "up false BOX"
         );
         world.berth(&["inspect", "-f", "{{.Nonsense.Field}}", "one"]).ended(1);
-        world.berth(&["inspect", "-f", "{{", "one"]).ended(1);
+        world.berth(&["inspect", "-f", "{{", "one"]).ended(64);
         assert_eq!(world.berth(&["inspect", "nobody"]).ended(1).text(), "[]");
         assert_eq!(world.berth(&["inspect", "--type", "image", "one"]).code, 1);
         assert_eq!(world.berth(&["inspect", "box", "--format", "{{index .RepoTags 0}}"]).ok().text(), "box:latest");

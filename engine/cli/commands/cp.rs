@@ -62,6 +62,8 @@ fn split(argument: &str) -> (Option<&str>, &str) {
 impl Act for Cp {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
         let client = &session.client;
+        ensure!(!self.source.is_empty(), "source can not be empty");
+        ensure!(!self.destination.is_empty(), "destination can not be empty");
         let message = match (split(&self.source), split(&self.destination)) {
             ((Some(name), path), (None, local)) => self.download(client, name, path, local).await?,
             ((None, local), (Some(name), path)) => self.upload(client, local, name, path).await?,

@@ -69,7 +69,7 @@ async fn make(client: &Client, creation: &Creation) -> anyhow::Result<ContainerC
     let path = "/containers/create";
     match client.post(path, &query, &creation.body).await {
         Err(error) if creation.pull == "missing" && is_missing_image(&error) => {
-            if !creation.quiet && error.to_string().starts_with("No such image") {
+            if !creation.quiet {
                 let name = image.parse::<Reference>()?.with_default_tag().familiar();
                 eprintln!("Unable to find image '{name}' locally");
             }

@@ -5,8 +5,7 @@ use std::future::Future;
 
 use berth_client::segment;
 
-use super::Exit;
-use crate::options::invalid;
+use crate::options::wrong_flag;
 
 /// Does `action` to each name and prints what it returns, unless that is empty. Exit code 1 if any failed.
 pub(super) async fn each<'a, F>(names: &'a [String], action: impl Fn(&'a str) -> F) -> anyhow::Result<u8>
@@ -37,8 +36,7 @@ pub(super) fn filters(arguments: &[String]) -> anyhow::Result<Option<String>> {
     let mut filters = std::collections::BTreeMap::<String, Vec<&str>>::new();
     for argument in arguments.iter().filter(|argument| !argument.is_empty()) {
         let Some((name, value)) = argument.split_once('=') else {
-            let error = invalid("--filter", argument, "bad format of filter (expected name=value)");
-            return Err(Exit { code: 125, error }.into());
+            return Err(wrong_flag("--filter", argument, "bad format of filter (expected name=value)"));
         };
         filters.entry(name.trim().to_lowercase()).or_default().push(value.trim());
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Act;
 use super::each::filters;
 use crate::options::moment;
-use crate::output::template::Template;
+use crate::output;
 use crate::session::Session;
 use crate::streams::chunks;
 
@@ -46,7 +46,7 @@ impl Act for Events {
         query.extend(filters(&self.filter)?.map(|filters| ("filters", filters)));
         let template = match self.format.as_deref() {
             None | Some("" | "json") => None,
-            Some(format) => Some(Template::parse(format)?),
+            Some(format) => Some(output::template(format)?),
         };
         let format = self.format.as_deref().unwrap_or_default();
         let as_json = format == "json";

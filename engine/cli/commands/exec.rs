@@ -10,6 +10,7 @@ use berth_client::segment;
 use super::each::container;
 use super::{Act, Exit};
 use crate::options::creation::{variable, variables_file};
+use crate::options::wrong_flag;
 use crate::session::Session;
 use crate::streams::attached::{Ended, Streams, carry};
 use crate::streams::signals::{self, Target};
@@ -60,7 +61,7 @@ impl Act for Exec {
             environment.extend(variables_file(path, true)?);
         }
         for text in &self.env {
-            environment.extend(variable(text)?);
+            environment.extend(variable(text).map_err(|why| wrong_flag("-e, --env", text, why))?);
         }
         let detach_keys = detach_keys_or_default(self.detach_keys.as_deref());
         let key_bytes = parse_detach_keys(detach_keys)?;

@@ -1,5 +1,6 @@
 //! `berth history`.
 
+use berth_client::segment;
 use serde_json::{Value, json};
 
 use super::Act;
@@ -34,7 +35,8 @@ const COLUMNS: &[Column] = &[
 
 impl Act for History {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
-        let steps: Vec<Value> = session.client.get(&format!("/images/{}/history", self.image), &()).await?;
+        let path = format!("/images/{}/history", segment(&self.image));
+        let steps: Vec<Value> = session.client.get(&path, &()).await?;
         let rows: Vec<Value> = steps.iter().map(|step| self.row(step)).collect();
         let style = Style { format: self.format.as_deref(), quiet: self.quiet.then_some("ID"), labels: &[] };
         let mut columns = COLUMNS.to_vec();

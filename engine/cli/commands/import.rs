@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use berth_client::Method;
+use berth_image::Reference;
 use serde_json::Value;
 
 use super::Act;
@@ -36,6 +37,9 @@ pub(crate) struct Load {
     /// Read from tar archive file, instead of STDIN
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Load only the given platform variant
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// Suppress the load output
     #[arg(short, long)]
     quiet: bool,
@@ -51,6 +55,9 @@ fn open(path: &PathBuf) -> anyhow::Result<(Box<dyn Read + Send>, Option<u64>)> {
 
 impl Act for Import {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
+        // Not after the archive was sent.
+        let reference = self.reference.as_deref().filter(|text| !text.is_empty());
+        let reference = reference.map(str::parse::<Reference>).transpose()?;
         let (source, size): (Box<dyn Read + Send>, _) = if self.source.as_os_str() == "-" {
             (Box::new(std::io::stdin()), None)
         } else {
@@ -62,9 +69,7 @@ impl Act for Import {
             open(&self.source)?
         };
         let mut query = vec![("fromSrc", "-".to_owned())];
-        if let Some(reference) = &self.reference {
-            query.push(("repo", reference.clone()));
-        }
+        query.extend(reference.map(|reference| ("repo", reference.familiar())));
         query.extend(self.message.map(|message| ("message", message)));
         query.extend(self.platform.map(|platform| ("platform", platform)));
         query.extend(self.change.into_iter().map(|change| ("changes", change)));
@@ -93,7 +98,8 @@ impl Act for Load {
         };
         let progress = Progress::bytes("read", size.filter(|_| !self.quiet));
         let body = body_from(source, progress.noter());
-        let query = [("quiet", u8::from(self.quiet))];
+        let mut query = vec![("quiet", u8::from(self.quiet).to_string())];
+        query.extend(self.platform.map(|platform| ("platform", platform)));
         let response =
             session.client.stream(Method::POST, "/images/load", &query, Some("application/x-tar"), Some(body)).await?;
         let mut lines = Vec::new();

@@ -8,8 +8,7 @@ use berth_client::{Client, segment};
 use serde_json::Value;
 
 use super::Act;
-use crate::output::known;
-use crate::output::template::Template;
+use crate::output::{self, known};
 use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
@@ -96,7 +95,7 @@ async fn find(client: &Client, wanted: Wanted<'_>, name: &str) -> anyhow::Result
     for kind in wanted.kinds {
         let path = match *kind {
             "container" => format!("/containers/{}/json", segment(name)),
-            "image" => format!("/images/{name}/json"),
+            "image" => format!("/images/{}/json", segment(name)),
             "network" => super::network::path(name)?,
             other => format!("/{other}s/{}", segment(name)),
         };
@@ -131,7 +130,7 @@ pub(super) async fn inspect(
 ) -> anyhow::Result<u8> {
     let template = match format.filter(|format| !format.is_empty()) {
         None | Some("json") => None,
-        Some(format) => Some(Template::parse(format)?),
+        Some(format) => Some(output::template(format)?),
     };
     let mut found = Vec::new();
     let mut code = 0;

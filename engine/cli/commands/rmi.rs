@@ -1,6 +1,9 @@
 //! `berth rmi`, `berth image rm`, and `berth tag`.
 
+use anyhow::{Context, ensure};
 use berth_api::models::ImageDeleteResponseItem;
+use berth_client::segment;
+use berth_image::Reference;
 
 use super::Act;
 use crate::session::Session;
@@ -31,7 +34,7 @@ impl Act for Rmi {
         let mut code = 0;
         for name in &self.images {
             let removed: Result<Vec<ImageDeleteResponseItem>, _> =
-                session.client.delete(&format!("/images/{name}"), &query).await;
+                session.client.delete(&format!("/images/{}", segment(name)), &query).await;
             match removed {
                 Ok(items) => print_removed(&items),
                 Err(error) => {
@@ -57,14 +60,12 @@ pub(super) fn print_removed(items: &[ImageDeleteResponseItem]) {
 
 impl Act for Tag {
     async fn act(self, session: Session) -> anyhow::Result<u8> {
-        // A colon after the last slash starts the tag; the one of a registry's port stands before it.
-        let start = self.target.rfind('/').map_or(0, |slash| slash + 1);
-        let (repository, tag) = match self.target[start..].find(':') {
-            Some(colon) => (&self.target[..start + colon], &self.target[start + colon + 1..]),
-            None => (self.target.as_str(), "latest"),
-        };
-        let path = format!("/images/{}/tag", self.source);
-        session.client.act(&path, &[("repo", repository), ("tag", tag)]).await?;
+        let wrong = || format!("Error parsing reference: {:?} is not a valid repository/tag", self.target);
+        let target = self.target.parse::<Reference>().with_context(wrong)?.with_default_tag();
+        ensure!(target.digest().is_none(), "refusing to create a tag with a digest reference");
+        let path = format!("/images/{}/tag", segment(&self.source));
+        let query = [("repo", target.familiar_name()), ("tag", target.tag().unwrap_or_default().to_owned())];
+        session.client.act(&path, &query).await?;
         Ok(0)
     }
 }

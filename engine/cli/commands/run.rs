@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail};
 use berth_api::models::ContainerWaitResponse;
 use berth_client::{Client, Error, segment};
 
@@ -47,7 +47,9 @@ async fn run(arguments: Run, client: &Client) -> anyhow::Result<u8> {
     let terminal = creation.body.tty == Some(true);
     let remove = creation.body.host_config.as_ref().and_then(|host| host.auto_remove) == Some(true);
     let Attached { stdin, stdout, stderr } = creation.attached;
-    ensure!(!(terminal && stdin) || std::io::stdin().is_terminal(), "the input device is not a TTY");
+    if terminal && stdin && !std::io::stdin().is_terminal() {
+        return Err(Exit { code: 1, error: anyhow!("the input device is not a TTY") }.into());
+    }
     let id = create(client, &creation).await?;
     if arguments.detach || !(stdin || stdout || stderr) {
         start(client, &id).await?;

@@ -7,6 +7,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::{Act, log};
+use crate::built;
 use crate::session::{Globals, Session};
 
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl Act for Serve {
         let mut overrides = globals.overrides();
         overrides.options.extend(self.said);
         overrides.options.extend(globals.host.clone().map(|host| ("listen", host)));
-        let engine = EngineConfig::load(&overrides)?;
+        let engine = built::engine_config(&overrides)?;
         log::to_stderr(&engine.log_level);
         let addresses = engine.listen.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
         engine.enter()?;
@@ -88,7 +89,7 @@ impl Act for Serve {
 
 /// The files and the environment again; what is wrong with them leaves everything as it is.
 fn reread(overrides: &Overrides) -> berth_core::Result<EngineConfig> {
-    let config = EngineConfig::load(overrides)?;
+    let config = built::engine_config(overrides)?;
     log::set_level(&config.log_level);
     Ok(config)
 }

@@ -46,11 +46,17 @@ impl Act for Version {
             ("Version", &server.version),
             ("API version", &server.api_version),
             ("Min API", &server.min_api_version),
+            ("Git commit", &server.git_commit),
+            ("Source date", &server.build_time),
             ("Kernel", &server.kernel_version),
             ("OS", &server.os),
             ("Arch", &server.arch),
         ] {
-            println!(" {:<14}{}", format!("{name}:"), text.as_deref().unwrap_or("unknown"));
+            println!(
+                " {:<14}{}",
+                format!("{name}:"),
+                text.as_deref().filter(|text| !text.is_empty()).unwrap_or("unknown")
+            );
         }
         Ok(0)
     }

@@ -1,9 +1,9 @@
 //! From flags to the body of `POST /containers/create`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use berth_api::models::{
     ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
     NetworkingConfig, PortBinding, ResourcesBlkioWeightDevice, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
@@ -11,7 +11,9 @@ use berth_api::models::{
 };
 
 use super::container::ContainerArgs;
+use super::map::{labels, map};
 use super::{bytes, duration, mount, names, network, ports};
+use crate::commands::Exit;
 
 /// A container to be made, and what the command line itself does about it.
 pub(crate) struct Creation {
@@ -95,8 +97,11 @@ impl ContainerArgs {
 
     fn attached(&self, detach: Option<bool>) -> anyhow::Result<Attached> {
         if detach == Some(true) {
-            ensure!(self.attach.is_empty(), "Conflicting options: -a and -d");
-            return Ok(Attached::default());
+            if self.attach.is_empty() {
+                return Ok(Attached::default());
+            }
+            let error = anyhow!("conflicting options: cannot specify both --attach and --detach");
+            return Err(Exit { code: 1, error }.into());
         }
         let mut attached = Attached::default();
         if self.attach.is_empty() {
@@ -171,7 +176,7 @@ impl ContainerArgs {
                     .collect::<anyhow::Result<_>>()?,
             ),
             console_size: berth_arch::terminal::size().map(|(columns, rows)| vec![rows.into(), columns.into()]),
-            annotations: self.annotations()?,
+            annotations: (!self.annotation.is_empty()).then(|| map(&self.annotation)),
             cap_add: some(self.cap_add.clone()),
             cap_drop: some(self.cap_drop.clone()),
             cgroupns_mode: self.cgroup_namespace()?,
@@ -209,10 +214,6 @@ impl ContainerArgs {
         })
     }
 
-    fn annotations(&self) -> anyhow::Result<Option<HashMap<String, String>>> {
-        (!self.annotation.is_empty()).then(|| pairs(&self.annotation, "annotation")).transpose()
-    }
-
     fn cgroup_namespace(&self) -> anyhow::Result<Option<HostConfigCgroupnsModeEnum>> {
         Ok(match self.cgroupns.as_deref() {
             None | Some("") => None,
@@ -234,21 +235,12 @@ impl ContainerArgs {
     }
 
     fn labels(&self) -> anyhow::Result<HashMap<String, String>> {
-        let mut all = Vec::new();
+        let mut all = HashMap::new();
         for path in &self.label_file {
-            all.extend(variables_file(path, false)?);
+            all.extend(map(&variables_file(path, false)?));
         }
-        all.extend(self.label.iter().cloned());
-        if let Some(nameless) = all.iter().find(|text| text.is_empty() || text.starts_with('=')) {
-            bail!("invalid label format: {nameless:?}");
-        }
-        Ok(all
-            .into_iter()
-            .map(|text| match text.split_once('=') {
-                Some((name, value)) => (name.to_owned(), value.to_owned()),
-                None => (text, String::new()),
-            })
-            .collect())
+        all.extend(labels("-l, --label", &self.label)?);
+        Ok(all)
     }
 
     fn volumes(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
@@ -256,7 +248,10 @@ impl ContainerArgs {
             Some((source, rest)) => Ok(format!("{}:{rest}", mount::from_here(source)?)),
             None => Ok(text.clone()),
         };
-        let volumes = self.volume.iter().map(whole).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut volumes = self.volume.iter().map(whole).collect::<anyhow::Result<Vec<_>>>()?;
+        // One that is said twice is one.
+        let mut seen = HashSet::new();
+        volumes.retain(|text| seen.insert(text.clone()));
         Ok(volumes.into_iter().partition(|text| text.contains(':')))
     }
 
@@ -376,7 +371,7 @@ pub(crate) fn variables_file(path: &Path, from_environment: bool) -> anyhow::Res
     Ok(all)
 }
 
-pub(crate) fn pairs(list: &[String], what: &str) -> anyhow::Result<HashMap<String, String>> {
+fn pairs(list: &[String], what: &str) -> anyhow::Result<HashMap<String, String>> {
     list.iter()
         .map(|text| {
             let (name, value) =
@@ -402,9 +397,9 @@ pub(crate) fn restart_policy(text: &str) -> anyhow::Result<RestartPolicy> {
         Some(_) if name != RestartPolicyNameEnum::ON_FAILURE => {
             bail!("invalid restart policy: maximum retry count can only be used with 'on-failure'")
         }
-        Some(count) => {
-            count.parse::<u32>().context("invalid restart policy: maximum retry count must be an integer")?
-        }
+        Some(count) => count
+            .parse::<u32>()
+            .map_err(|_| anyhow!("invalid restart policy format: maximum retry count must be an integer"))?,
     };
     Ok(RestartPolicy { name: Some(name), maximum_retry_count: Some(maximum.into()) })
 }

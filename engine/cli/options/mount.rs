@@ -6,28 +6,7 @@ use berth_api::models::{
     MountVolumeOptionsDriverConfig,
 };
 
-use super::bytes;
-
-/// Splits one CSV record; a field may be quoted as a whole.
-fn fields(text: &str) -> anyhow::Result<Vec<String>> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
-        let field = fields.last_mut().expect("never empty");
-        match c {
-            '"' if quoted && characters.peek() == Some(&'"') => {
-                characters.next();
-                field.push('"');
-            }
-            '"' if quoted || field.is_empty() => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            other => field.push(other),
-        }
-    }
-    ensure!(!quoted, "invalid mount {text:?}: a quote is not closed");
-    Ok(fields)
-}
+use super::{bytes, csv};
 
 fn propagation(word: &str) -> anyhow::Result<MountBindOptionsPropagationEnum> {
     use MountBindOptionsPropagationEnum as P;
@@ -57,7 +36,7 @@ pub(crate) fn parse(text: &str) -> anyhow::Result<Mount> {
     let mut bind = MountBindOptions::default();
     let mut volume = MountVolumeOptions::default();
     let mut tmpfs = MountTmpfsOptions::default();
-    for field in fields(text)? {
+    for field in csv::fields(text)? {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key.trim().to_ascii_lowercase(), Some(value)),
             None => (field.trim().to_ascii_lowercase(), None),
@@ -117,7 +96,10 @@ pub(crate) fn parse(text: &str) -> anyhow::Result<Mount> {
                 let words = words.map(|word| word.splitn(2, '=').map(str::to_owned).collect());
                 tmpfs.options.get_or_insert_default().extend(words);
             }
-            other => bail!("unexpected key '{other}' in '{field}'"),
+            other => {
+                needed()?;
+                bail!("unexpected key '{other}' in '{field}'")
+            }
         }
     }
     ensure!(mount.target.as_deref().is_some_and(|target| !target.is_empty()), "target is required");
@@ -169,7 +151,8 @@ mod tests {
             ("", "empty"),
             ("type=bind,src=/a", "target"),
             ("type=nonsense,dst=/a", "nonsense"),
-            ("dst=/a,colour=red", "colour"),
+            ("dst=/a,colour=red", "unexpected key 'colour' in 'colour=red'"),
+            ("dst=/a,colour", "invalid field 'colour' must be a key=value pair"),
             ("type=tmpfs,dst=/a,bind-propagation=shared", "cannot mix"),
             ("type=tmpfs,dst=/a,tmpfs-mode=9", "tmpfs-mode"),
         ] {

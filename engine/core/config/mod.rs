@@ -31,6 +31,14 @@ pub use self::value::Value;
 use crate::settings::log;
 use crate::{Error, Result};
 
+/// The source of a program, as its versions tell it.
+#[derive(Debug, Clone, Default)]
+pub struct Build {
+    pub commit: String,
+    /// As RFC 3339 has it.
+    pub date: String,
+}
+
 /// What an engine is opened with.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -71,6 +79,8 @@ pub struct EngineConfig {
     pub program: PathBuf,
     /// The arguments that lead that program to the same state.
     pub arguments: Vec<String>,
+    /// What the program is made of; whoever makes a program of the engine says it.
+    pub build: Build,
     /// All of the above that can be set, with who said it.
     pub(crate) settings: Settings,
 }
@@ -135,7 +145,8 @@ impl EngineConfig {
         let mut settings = new.settings.clone();
         let kept = settings.keep(&self.settings, stays);
         let config = assemble(settings).map_err(|mistake| Error::InvalidArgument(mistake.to_string()))?;
-        Ok((Self { arguments: self.arguments.clone(), program: self.program.clone(), ..config }, kept))
+        let (program, arguments, build) = (self.program.clone(), self.arguments.clone(), self.build.clone());
+        Ok((Self { program, arguments, build, ..config }, kept))
     }
 
     /// What an engine on these folders does, it does from here: for somebody who is not root, in the namespaces where
@@ -186,6 +197,7 @@ impl EngineConfig {
             plugin_folders: list("plugin-folders").into_iter().map(PathBuf::from).collect(),
             program: PathBuf::from("/proc/self/exe"),
             arguments: Vec::new(),
+            build: Build::default(),
             paths,
             settings,
         }

@@ -13,9 +13,18 @@ const MINIMUM_MEMORY: i64 = 6 << 20;
 pub(crate) fn check(host: &mut HostConfig, update: bool) -> Result<()> {
     memory(host, update)?;
     cpu(host)?;
-    for (list, name) in [(&host.cpuset_cpus, "cpuset cpus"), (&host.cpuset_mems, "cpuset mems")] {
-        if let Some(text) = list.as_deref().filter(|text| !text.is_empty()) {
-            cpuset(text).ok_or_else(|| Error::invalid(format!("invalid value {text} for {name}")))?;
+    for (list, kind, name, words) in
+        [(&host.cpuset_cpus, "cpu", "cpuset cpus", "CPUs"), (&host.cpuset_mems, "node", "cpuset mems", "memory nodes")]
+    {
+        let Some(text) = list.as_deref().filter(|text| !text.is_empty()) else { continue };
+        let wanted = cpuset(text).ok_or_else(|| Error::invalid(format!("invalid value {text} for {name}")))?;
+        if let Some(there) = online(kind)
+            && let Some(numbers) = cpuset(&there)
+            && wanted.iter().any(|number| !numbers.contains(number))
+        {
+            return Err(Error::invalid(format!(
+                "Requested {words} are not available - requested {text}, available: {there}"
+            )));
         }
     }
     if let Some(weight) = host.blkio_weight.filter(|&weight| weight != 0)
@@ -109,7 +118,7 @@ fn cpu(host: &mut HostConfig) -> Result<()> {
     }
     if nano != 0 {
         let usable = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let online = online_processors().unwrap_or_else(usable);
+        let online = online("cpu").and_then(|list| Some(cpuset(&list)?.len())).unwrap_or_else(usable);
         if nano < 0 || nano > i64::try_from(online).unwrap_or(1).saturating_mul(1_000_000_000) {
             return Err(Error::invalid(format!(
                 "Range of CPUs is from 0.01 to {online}.00, as there are only {online} CPUs available"
@@ -133,10 +142,10 @@ fn cpu(host: &mut HostConfig) -> Result<()> {
     Ok(())
 }
 
-/// All that are online, not only those this process may use.
-fn online_processors() -> Option<usize> {
-    let text = berth_arch::kernel_file::read_to_string("/sys/devices/system/cpu/online").ok()?;
-    Some(cpuset(text.trim())?.len())
+/// All of the kind (`cpu`, `node`) that are online, not only those this process may use. `None`: the kernel does not say.
+fn online(kind: &str) -> Option<String> {
+    let text = berth_arch::kernel_file::read_to_string(format!("/sys/devices/system/{kind}/online")).ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// `0-3,5`; at most 8192 numbers.
@@ -241,6 +250,7 @@ mod tests {
             (|h| h.cpu_period = Some(10), "CPU cfs period"),
             (|h| h.cpuset_cpus = Some("0-".to_owned()), "invalid value 0- for cpuset cpus"),
             (|h| h.cpuset_cpus = Some("0-4000000000".to_owned()), "invalid value"),
+            (|h| h.cpuset_cpus = Some("8191".to_owned()), "CPUs are not available - requested 8191, available: 0"),
             (|h| h.blkio_weight = Some(5), "from 10 to 1000"),
         ];
         for (change, words) in cases {

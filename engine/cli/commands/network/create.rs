@@ -4,8 +4,8 @@ use anyhow::{anyhow, bail, ensure};
 use berth_api::models::{ConfigReference, Ipam, IpamConfig, NetworkCreateRequest, NetworkCreateResponse};
 use ipnet::IpNet;
 
-use super::{map, wrong_flag};
 use crate::commands::{Act, boolean};
+use crate::options::map::{labels, map};
 use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
@@ -129,15 +129,6 @@ impl Create {
     }
 
     fn request(&self) -> anyhow::Result<NetworkCreateRequest> {
-        for text in &self.label {
-            let key = text.split('=').next().unwrap_or_default().trim_start_matches([' ', '\t']);
-            if key.is_empty() {
-                return Err(wrong_flag("--label", text, format!("invalid label '{text}': empty name")));
-            }
-            if key.contains([' ', '\t']) {
-                return Err(wrong_flag("--label", text, format!("label '{key}' contains whitespaces")));
-            }
-        }
         Ok(NetworkCreateRequest {
             name: self.name.clone(),
             driver: Some(self.driver.clone()),
@@ -155,7 +146,7 @@ impl Create {
             enable_ipv4: self.ipv4,
             enable_ipv6: self.ipv6,
             options: Some(map(&self.opt)),
-            labels: Some(map(&self.label)),
+            labels: Some(labels("--label", &self.label)?),
         })
     }
 }

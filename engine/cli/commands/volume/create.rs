@@ -4,7 +4,7 @@ use berth_api::models::VolumeCreateRequest;
 use serde_json::Value;
 
 use crate::commands::Act;
-use crate::options::creation::pairs;
+use crate::options::map::{labels, map};
 use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
@@ -31,12 +31,11 @@ impl Act for CreateVolume {
             self.name.is_none() || self.flag_name.is_none(),
             "conflicting options: cannot specify a volume-name through both --name and as a positional arg"
         );
-        let whole = |text: &String| if text.contains('=') { text.clone() } else { format!("{text}=") };
         let request = VolumeCreateRequest {
             name: self.name.or(self.flag_name),
             driver: Some(self.driver),
-            driver_opts: Some(pairs(&self.opt.iter().map(whole).collect::<Vec<_>>(), "driver option")?),
-            labels: Some(pairs(&self.label.iter().map(whole).collect::<Vec<_>>(), "label")?),
+            driver_opts: Some(map(&self.opt)),
+            labels: Some(labels("--label", &self.label)?),
             cluster_volume_spec: None,
         };
         let made: Value = session.client.post("/volumes/create", &(), &request).await?;
