@@ -83,7 +83,12 @@ fn describe_process(plan: &ProcessPlan, failure: Failure) -> String {
         Step::Credentials => format!("become user {}:{}", plan.user.as_raw(), plan.group.as_raw()),
         Step::Capabilities => "set capabilities".into(),
         Step::NoNewPrivileges => "set no_new_privs".into(),
-        Step::Seccomp => "install the seccomp filter".into(),
+        Step::Seccomp => match &plan.seccomp {
+            Some(filter) if filter.notifies() => {
+                "install the seccomp filter with a seccomp agent (SCMP_ACT_NOTIFY), which takes Linux 5.0".into()
+            }
+            _ => "install the seccomp filter".into(),
+        },
         Step::Action | Step::Rootfs | Step::Sysctl => "make the root".into(),
         Step::Exec => format!("exec {:?}", plan.program),
     }

@@ -62,6 +62,10 @@ impl Filter {
         Ok(Self { program: compile::compile(policy)?, flags, notifies })
     }
 
+    pub(crate) fn notifies(&self) -> bool {
+        self.notifies
+    }
+
     /// Installs the filter for the calling thread; irrevocable. System calls only. The caller has
     /// CAP_SYS_ADMIN in its user namespace or has set no_new_privs before; EACCES otherwise. EINVAL: this
     /// kernel has no seccomp filters, or none with agents. Gives the agent's end, if there is one to be.

@@ -12,6 +12,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use serde_json::{Value, json};
 
 use super::Oci;
+use crate::support::{kernel, skip};
 
 /// `struct seccomp_notif` and `struct seccomp_notif_resp` of linux/seccomp.h, in words.
 type Request = [u64; 10];
@@ -60,6 +61,9 @@ fn watched(oci: &Oci, config: &mut Value) {
 
 #[test]
 fn an_agent_decides_about_calls() {
+    if kernel::profile().is_some() {
+        return skip("a tree of processes has one agent, which is the older kernel's here");
+    }
     let oci = Oci::new();
     let listener = UnixListener::bind(oci.world.path("agent")).unwrap();
     let script = "busybox mkdir /shared/made 2>/shared/said; echo >> /shared/said; sleep 1000";
@@ -94,7 +98,8 @@ fn an_agent_decides_about_calls() {
 fn an_agent_that_is_not_there_is_said_and_nothing_runs() {
     let oci = Oci::new();
     oci.created("alone", "touch /shared/ran; sleep 1000", |config| watched(&oci, config));
-    oci.call(&["start", "alone"]).refused(1, &["seccomp agent", "/agent"]);
+    let start = oci.call(&["start", "alone"]);
+    start.refused(1, &["seccomp agent", if kernel::profile().is_some() { "5.0" } else { "/agent" }]);
     oci.until_status("alone", "stopped");
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(oci.shared("ran"), None);

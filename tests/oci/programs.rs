@@ -13,9 +13,9 @@ use serde_json::json;
 
 use super::{Oci, write};
 use crate::support::call::call;
-use crate::support::eventually;
 use crate::support::screen::Screen;
 use crate::support::world::LIMIT;
+use crate::support::{eventually, kernel};
 
 #[test]
 fn run_gives_the_programs_streams_and_its_code() {
@@ -137,7 +137,7 @@ fn programs_are_scheduled_as_they_are_to_be() {
 
 #[test]
 fn a_time_namespace_has_clocks_of_its_own() {
-    if !std::path::Path::new("/proc/self/ns/time").exists() {
+    if !kernel::shows("/proc/self/ns/time") {
         return crate::support::skip("this kernel has no time namespaces");
     }
     let oci = Oci::new();

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use rustix::fs::{FlockOperation, flock};
 
 use super::debian::folder;
-use super::{Mode, World, find_program, skip};
+use super::{Mode, World, find_program, kernel, skip};
 
 const SUITE: &str = "sid";
 
@@ -35,6 +35,9 @@ pub(crate) fn world(mode: Mode) -> Option<World> {
 }
 
 fn find() -> Result<String, String> {
+    if kernel::profile().is_some() {
+        return Err("criu suspends what filters a process, and the older kernel is a filter here".to_owned());
+    }
     let named = std::env::var_os("BERTH_CRIU").map(PathBuf::from);
     for path in named.into_iter().chain(find_program("criu")) {
         if check(&path).is_ok() {

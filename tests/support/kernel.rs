@@ -35,6 +35,12 @@ pub(crate) fn status(field: &str) -> Option<String> {
     text.lines().find_map(|line| Some(line.strip_prefix(field)?.trim().to_owned()))
 }
 
+/// Whether there is such a file for programs on that kernel.
+pub(crate) fn shows(path: &str) -> bool {
+    let mut command = command(None, Path::new("/usr/bin/test"));
+    command.args(["-e", path]).status().expect("test (coreutils)").success()
+}
+
 /// A call of `program`, by `launcher` where an older kernel was asked for.
 fn words(launcher: &Path, program: &Path) -> Vec<OsString> {
     match profile() {
