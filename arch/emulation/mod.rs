@@ -9,8 +9,10 @@ mod machine;
 mod trial;
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use crate::{Probe, answers, cpu, pretend, program};
+use crate::host::Platform;
+use crate::{Probe, answers, pretend, program};
 
 pub use binfmt::{Registration, is_mounted, is_open, mount, register, registration, unregister};
 pub use machine::{HEADER, MACHINES, Machine, of_static_program};
@@ -29,13 +31,20 @@ pub enum Support {
 /// Where ordinary PATHs and packages have QEMU.
 const FOLDERS: &[&str] = &["/usr/bin", "/usr/local/bin", "/bin"];
 
+/// The architecture of the host's kernel: its programs need no help, also where berth itself is a 32-bit program on it.
+pub fn own() -> &'static str {
+    static OWN: LazyLock<String> =
+        LazyLock::new(|| Platform::of(&rustix::system::uname().machine().to_string_lossy()).architecture);
+    &OWN
+}
+
 /// Whether the kernel runs the architecture's programs by itself. Tried once a boot where it works.
 pub fn runs_directly(architecture: &str) -> bool {
-    if architecture == cpu::OCI_ARCHITECTURE {
+    if architecture == own() {
         return true;
     }
     let Some(machine) = Machine::find(architecture) else { return false };
-    let tried = || match trial::runs(machine, cpu::OCI_ARCHITECTURE) {
+    let tried = || match trial::runs(machine, own()) {
         true => Probe::available(String::new()),
         false => Probe::unavailable("its smallest program does not start", ""),
     };
@@ -44,7 +53,7 @@ pub fn runs_directly(architecture: &str) -> bool {
 
 /// `kept` is a folder with interpreters by QEMU's name for the machine, asked first. Else why not, and what to do.
 pub fn support(machine: &Machine, kept: Option<&Path>) -> Result<Support, (String, String)> {
-    if machine.architecture == cpu::OCI_ARCHITECTURE {
+    if machine.architecture == own() {
         return Ok(Support::Direct);
     }
     // Before anything else, as in the kernel.
@@ -60,8 +69,7 @@ pub fn support(machine: &Machine, kept: Option<&Path>) -> Result<Support, (Strin
 /// The architectures beside this host's own whose programs every container can run: `386, arm64`. Starts processes.
 pub fn probe() -> Probe<String> {
     let whole = |machine: &&Machine| {
-        machine.architecture != cpu::OCI_ARCHITECTURE
-            && matches!(support(machine, None), Ok(Support::Direct | Support::Registered(_)))
+        machine.architecture != own() && matches!(support(machine, None), Ok(Support::Direct | Support::Registered(_)))
     };
     let names: Vec<_> = MACHINES.iter().filter(whole).map(|machine| machine.architecture).collect();
     match names.as_slice() {
@@ -83,8 +91,8 @@ pub fn interpreter(machine: &Machine, kept: Option<&Path>) -> Result<PathBuf, (S
     let mut unfit = None;
     for path in candidates.filter(|path| !pretend::without("qemu") && path.is_file()) {
         match of_static_program(&path) {
-            Ok(own) if own.architecture == cpu::OCI_ARCHITECTURE => return Ok(path),
-            Ok(own) => unfit = Some(format!("{} is a program for {}", path.display(), own.architecture)),
+            Ok(found) if found.architecture == own() => return Ok(path),
+            Ok(found) => unfit = Some(format!("{} is a program for {}", path.display(), found.architecture)),
             Err(reason) => unfit = Some(reason),
         }
     }
@@ -104,7 +112,7 @@ mod tests {
 
     #[test]
     fn this_machine_needs_no_help() {
-        let own = Machine::find(cpu::OCI_ARCHITECTURE).unwrap();
+        let own = Machine::find(own()).unwrap();
         assert_eq!(support(own, None), Ok(Support::Direct));
     }
 

@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn this_machines_own_program_runs_and_one_that_nothing_runs_does_not() {
-        let own = crate::cpu::OCI_ARCHITECTURE;
+        let own = crate::emulation::own();
         if let Some((_, code)) = EXITS.iter().find(|(name, _)| *name == own) {
             let program = program(Machine::find(own).unwrap(), code);
             assert!(start(&program).unwrap());

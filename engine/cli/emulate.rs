@@ -11,8 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use berth_arch::cpu;
-use berth_arch::emulation::Machine;
+use berth_arch::emulation::{self, Machine};
 
 /// Where the interpreter is bound.
 const QEMU: &str = "/sbin/berth-qemu";
@@ -75,7 +74,7 @@ fn script(first: &[u8]) -> Option<(PathBuf, Option<OsString>)> {
 fn exec(path: &Path, command: &[OsString], machine: Option<&Machine>) -> io::Error {
     let name = &command[0];
     match machine {
-        Some(machine) if machine.architecture == cpu::OCI_ARCHITECTURE => {
+        Some(machine) if machine.architecture == emulation::own() => {
             Command::new(path).arg0(name).args(&command[1..]).exec()
         }
         Some(_) => Command::new(QEMU).arg("-0").arg(name).arg(path).args(&command[1..]).exec(),

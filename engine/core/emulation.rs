@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 use berth_api::emulation::{Emulator, How};
 use berth_api::models::{ContainerCreateBody, HostConfig};
-use berth_arch::cpu;
 use berth_arch::emulation::{self, MACHINES, Machine, Support};
 use berth_arch::host::Platform;
 use berth_fs_drivers::Access;
@@ -114,7 +113,7 @@ impl Engine {
             ..Emulator::default()
         };
         match support {
-            Ok(Support::Direct) if machine.architecture == cpu::OCI_ARCHITECTURE => found.how = How::Native,
+            Ok(Support::Direct) if machine.architecture == emulation::own() => found.how = How::Native,
             Ok(Support::Direct) => found.how = How::Kernel,
             Ok(Support::Registered(registration)) => {
                 found.how = How::Registered;
@@ -137,7 +136,7 @@ impl Engine {
         let mut machines = named(architectures)?;
         let all = machines.is_empty();
         if all {
-            machines.extend(MACHINES.iter().filter(|machine| machine.architecture != cpu::OCI_ARCHITECTURE));
+            machines.extend(MACHINES.iter().filter(|machine| machine.architecture != emulation::own()));
         }
         if let Source::File(_) = from
             && (all || machines.len() > 1)
@@ -346,7 +345,7 @@ impl Container {
 /// The machine of a platform (`linux/arm64/v8`) that is not this one's.
 pub(crate) fn foreign(platform: &str) -> Option<&'static Machine> {
     let architecture = platform.split('/').nth(1)?;
-    Machine::find(architecture).filter(|machine| machine.architecture != cpu::OCI_ARCHITECTURE)
+    Machine::find(architecture).filter(|machine| machine.architecture != emulation::own())
 }
 
 impl Emulation {
@@ -397,14 +396,14 @@ fn copy(file: fs::File, to: &Path) -> Result<()> {
 fn fit(path: &Path) -> Result<()> {
     let machine =
         emulation::of_static_program(path).map_err(|reason| Error::invalid(format!("emulation: {reason}")))?;
-    if machine.architecture == cpu::OCI_ARCHITECTURE {
+    if machine.architecture == emulation::own() {
         return Ok(());
     }
     Err(Error::invalid(format!(
         "emulation: {} is a program for {}, and this host runs {}",
         path.display(),
         machine.architecture,
-        cpu::OCI_ARCHITECTURE
+        emulation::own()
     )))
 }
 
@@ -434,7 +433,7 @@ fn cannot_register(machine: &Machine) -> impl FnOnce(io::Error) -> Error {
 }
 
 fn cannot_run(machine: &Machine, reason: &str, remedy: &str) -> Error {
-    let (wanted, own) = (machine.architecture, cpu::OCI_ARCHITECTURE);
+    let (wanted, own) = (machine.architecture, emulation::own());
     Error::Unavailable(format!(
         "the image is for linux/{wanted} and this host runs linux/{own}: {reason}. Remedy: {remedy}"
     ))
