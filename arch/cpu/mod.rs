@@ -45,3 +45,10 @@ pub fn x86_level() -> u8 {
 pub fn native_abis() -> &'static [&'static Abi] {
     native::ABIS
 }
+
+/// The ABI of the host's own programs: not berth's where a 32-bit berth runs on a 64-bit kernel.
+pub fn host_abi() -> &'static Abi {
+    let machine = rustix::system::uname().machine().to_owned();
+    let is_host = |abi: &&&Abi| machine.to_bytes() == abi.name.as_bytes();
+    native_abis().iter().find(is_host).copied().unwrap_or(native_abis()[0])
+}

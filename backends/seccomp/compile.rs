@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use berth_arch::cpu::{ABIS, Abi, native_abis};
+use berth_arch::cpu::{ABIS, Abi, host_abi, native_abis};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator};
 
 use super::bpf::{self, Condition, Instruction, Label, Operator, Program};
@@ -60,16 +60,18 @@ pub(super) fn compile(policy: &LinuxSeccomp) -> Result<Vec<Instruction>> {
     Ok(program)
 }
 
-/// One for each architecture of the policy that berth knows; the native one if it names none.
+/// One for each architecture of the policy that berth knows, and always the host's, and berth's own, which calls the kernel
+/// until the program has started.
 pub(super) fn views(policy: &LinuxSeccomp) -> Result<Vec<View>> {
-    let native = native_abis()[0];
     let mut abis: Vec<&'static Abi> = vec![];
     for arch in policy.architectures().iter().flatten() {
         let name = ARCHES.iter().find(|(known, ..)| known == arch).map(|(_, name, _)| *name);
         abis.extend(ABIS.iter().copied().find(|abi| name == Some(abi.name)));
     }
-    if !abis.iter().any(|abi| abi.name == native.name) {
-        abis.insert(0, native);
+    for always in [native_abis()[0], host_abi()] {
+        if !abis.iter().any(|abi| abi.name == always.name) {
+            abis.insert(0, always);
+        }
     }
     abis.into_iter().map(|abi| view(abi, policy)).collect()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use berth_arch::cpu::native_abis;
+use berth_arch::cpu::host_abi;
 use oci_spec::runtime::{
     Arch, Capability, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompBuilder, LinuxSeccompOperator,
     LinuxSyscall,
@@ -77,7 +77,7 @@ fn architectures(value: &Value) -> Result<Vec<Arch>> {
         let prefix = format!("archMap[{at}].");
         let arch: Arch = needed(entry, &prefix, "architecture")?;
         let more: Vec<Arch> = optional(entry, &prefix, "subArchitectures")?.unwrap_or_default();
-        if oci_arch(native_abis()[0]) == Some(arch) {
+        if oci_arch(host_abi()) == Some(arch) {
             return Ok(std::iter::once(arch).chain(more).collect());
         }
     }
@@ -147,7 +147,7 @@ impl Filter {
     }
 
     fn names_this_architecture(&self) -> bool {
-        let native = native_abis()[0].name;
+        let native = host_abi().name;
         let docker = ARCHES.iter().find(|(_, name, _)| *name == native).map(|(.., docker)| *docker);
         self.architectures.iter().any(|name| Some(name.as_str()) == docker)
     }
