@@ -88,6 +88,12 @@ pub(crate) fn an_attached_stream_misses_no_output() {
     machine.engine.remove(&id, RemoveOptions { force: true, ..RemoveOptions::default() }).unwrap();
 }
 
+fn handles_sigterm(pid: i64) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << 14) != 0
+}
+
 pub(crate) fn a_container_is_stopped_started_and_removed_by_force() {
     let machine = Machine::new();
     let engine = &machine.engine;
@@ -101,6 +107,11 @@ pub(crate) fn a_container_is_stopped_started_and_removed_by_force() {
         "{error}"
     );
     assert_eq!(engine.list(&ListOptions::default()).unwrap().len(), 1);
+    // A first process without a handler does not hear of it.
+    let pid = engine.inspect(&id, false).unwrap().state.unwrap().pid.unwrap();
+    while !handles_sigterm(pid) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     engine.stop(&id, None, Some(10)).unwrap();
     assert_eq!(engine.inspect(&id, false).unwrap().state.unwrap().exit_code, Some(5));
     assert!(matches!(engine.stop(&id, None, None), Err(Error::NotModified(_))));
