@@ -33,8 +33,7 @@ const FOLDERS: &[&str] = &["/usr/bin", "/usr/local/bin", "/bin"];
 
 /// The architecture of the host's kernel: its programs need no help, also where berth itself is a 32-bit program on it.
 pub fn own() -> &'static str {
-    static OWN: LazyLock<String> =
-        LazyLock::new(|| Platform::of(&rustix::system::uname().machine().to_string_lossy()).architecture);
+    static OWN: LazyLock<String> = LazyLock::new(|| Platform::host().architecture);
     &OWN
 }
 

@@ -35,11 +35,16 @@ impl Platform {
             _ => Self::new(cpu::OCI_ARCHITECTURE, None),
         }
     }
+
+    /// Of this host's kernel.
+    pub fn host() -> Self {
+        Self::of(&rustix::system::uname().machine().to_string_lossy())
+    }
 }
 
 /// The platforms of the programs that this host runs by itself, the best first.
 pub fn runnable() -> Vec<Platform> {
-    let host = Platform::of(&rustix::system::uname().machine().to_string_lossy());
+    let host = Platform::host();
     let compat = match host.architecture.as_str() {
         "amd64" => super::system::runs("386"),
         "arm64" => super::system::runs("arm"),
@@ -112,10 +117,9 @@ impl FromStr for Platform {
         if parts.len() > 3 || !parts.iter().all(|part| word(part)) {
             return Err(format!("invalid platform {text:?}: expected OS/ARCH or OS/ARCH/VARIANT"));
         }
-        let host = || Self::of(&rustix::system::uname().machine().to_string_lossy());
         let (os, architecture) = match &parts[..] {
             [os] if ["linux", "freebsd", "windows", "darwin"].contains(&os.as_str()) => {
-                return Ok(Self { os: os.clone(), ..host() });
+                return Ok(Self { os: os.clone(), ..Self::host() });
             }
             [architecture] => {
                 if !ARCHITECTURES.contains(&normal(architecture, None).0) {

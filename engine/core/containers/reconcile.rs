@@ -288,13 +288,18 @@ impl Engine {
     }
 
     /// The monitor of a container has ended: notes what became of it, and starts it again or removes it if the
-    /// monitor was killed before it could. Says whether it was started again.
+    /// monitor was killed before it could. Says whether another monitor has it.
     pub fn look_after(&self, id: &str) -> Result<bool> {
         let mut pause = FIRST_PAUSE;
         loop {
             let container = self.find(id)?;
-            // Who ends closes one thing after the other: that it has the lock no longer comes last.
-            wait_for_monitor(&self.run_folder(&container));
+            // Who ends closes one thing after the other: the lock may outlast the socket. Who can be reached is another.
+            let run_folder = self.run_folder(&container);
+            let reached = || client::connect(&run_folder).is_ok();
+            wait_while(|| client::is_alive(&run_folder) && !reached());
+            if reached() {
+                return Ok(true);
+            }
             let state = self.state(&container)?;
             if !state.lost {
                 return Ok(false);
@@ -322,6 +327,7 @@ impl Engine {
     fn start_or_warn(&self, container: &Container) -> bool {
         match self.start(&container.id) {
             Ok(()) | Err(Error::NotModified(_)) => true,
+            Err(Error::NotFound(_)) => false,
             Err(error) => {
                 tracing::warn!("restart container {}: {error}", container.short_id());
                 false
@@ -378,9 +384,14 @@ impl Engine {
 
 /// Whether the monitor has gone, after waiting for one that is about to.
 pub(crate) fn wait_for_monitor(run_folder: &std::path::Path) -> bool {
+    wait_while(|| client::is_alive(run_folder))
+}
+
+/// Whether it holds no longer.
+fn wait_while(holds: impl Fn() -> bool) -> bool {
     let start = std::time::Instant::now();
     let mut pause = Duration::from_micros(100);
-    while client::is_alive(run_folder) {
+    while holds() {
         if start.elapsed() > PATIENCE {
             return false;
         }
