@@ -2,10 +2,13 @@
 
 use crate::support::call::Background;
 use crate::support::world::LIMIT;
-use crate::support::{Mode, World, eventually};
+use crate::support::{Mode, World, eventually, kernel};
 
 #[test]
 fn configuration_files_are_read_and_mistakes_named() {
+    if kernel::lacks("seccomp filters", (3, 5)) {
+        return;
+    }
     let world = World::new(Mode::Embedded);
     let config = world.at("berth.toml");
     std::fs::write(&config, "strict = true\n[log]\noptions = { max-size = \"1k\", max-file = \"2\" }\n").unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::support::{Mode, World};
+use crate::support::{Mode, World, kernel};
 
 /// A world whose state has an image `box`, one of two layers on it, `made`, and a container `one` of the latter.
 fn world(driver: &str) -> World {
@@ -45,6 +45,9 @@ fn damage(driver: &str, harm: impl Fn(&std::path::Path), says: &str) {
 
 #[test]
 fn a_file_that_was_changed_is_found_and_its_image_goes_when_nobody_uses_it() {
+    if kernel::lacks("overlay", (3, 18)) {
+        return;
+    }
     for driver in ["overlay", "vfs"] {
         damage(
             driver,
@@ -56,6 +59,9 @@ fn a_file_that_was_changed_is_found_and_its_image_goes_when_nobody_uses_it() {
 
 #[test]
 fn a_layer_that_is_gone_is_found() {
+    if kernel::lacks("overlay", (3, 18)) {
+        return;
+    }
     for driver in ["overlay", "vfs"] {
         damage(driver, |layer| std::fs::remove_dir_all(layer).unwrap(), "");
     }
@@ -63,6 +69,9 @@ fn a_layer_that_is_gone_is_found() {
 
 #[test]
 fn what_nobody_recorded_is_found_and_removed() {
+    if kernel::lacks("overlay", (3, 18)) {
+        return;
+    }
     let world = world("overlay");
     let stray = world.root().join("overlay/zzz");
     std::fs::create_dir_all(stray.join("d")).unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::random::Random;
-use crate::support::{Mode, World};
+use crate::support::{Mode, World, kernel};
 
 /// Two images and three containers, with what drivers could get wrong in between.
 fn world(driver: &str) -> World {
@@ -54,6 +54,9 @@ fn whole(world: &World) {
 
 #[test]
 fn images_and_containers_are_the_same_on_the_other_driver_and_back() {
+    if kernel::lacks("overlay", (3, 18)) {
+        return;
+    }
     let world = world("overlay");
     let before = shown(&world);
     let mut from = "overlay";
@@ -74,6 +77,9 @@ fn images_and_containers_are_the_same_on_the_other_driver_and_back() {
 
 #[test]
 fn a_move_that_is_killed_at_any_moment_loses_nothing_and_can_be_ended() {
+    if kernel::lacks("overlay", (3, 18)) {
+        return;
+    }
     let world = world("overlay");
     let before = shown(&world);
     let mut random = Random::seeded();
@@ -105,6 +111,9 @@ fn a_move_that_is_killed_at_any_moment_loses_nothing_and_can_be_ended() {
 
 #[test]
 fn what_was_copied_can_be_taken_back() {
+    if kernel::lacks("overlay", (3, 18)) {
+        return;
+    }
     let world = world("overlay");
     let before = shown(&world);
     for pause in [20, 60, 100, 150, 200, 300] {
@@ -128,6 +137,9 @@ fn what_was_copied_can_be_taken_back() {
 
 #[test]
 fn what_stands_against_a_move_is_said_and_changes_nothing() {
+    if kernel::lacks("overlay", (3, 18)) {
+        return;
+    }
     let world = world("overlay");
     let before = shown(&world);
     world.berth(&["storage", "migrate", "--to", "nope"]).refused(1, &["nope", "vfs"]);
@@ -163,6 +175,9 @@ fn a_daemon_keeps_its_storage() {
 
 #[test]
 fn a_full_disk_takes_back_what_was_copied_and_says_how_much_is_missing() {
+    if kernel::lacks("overlay", (3, 18)) {
+        return;
+    }
     let world = World::bare(Mode::Embedded);
     std::fs::write(world.path("box.tar"), crate::support::image::busybox()).unwrap();
     let script = r#"

@@ -89,13 +89,13 @@ fn namespace_of(pid: i32) -> Option<u64> {
     Some(std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?.ino())
 }
 
-/// What is mounted at a process's root: the part of the file system, its type, source and options (proc_pid_mountinfo(5)).
-/// `None` if its root is no mount.
+/// What is mounted at a process's root: the file system's number, the part of it, its type, source and options
+/// (proc_pid_mountinfo(5)). By all but the number, what FUSE serves is the same for many. `None` if its root is no mount.
 fn root_of(pid: i32) -> Option<String> {
     let table = std::fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
     let last = table.split(|&byte| byte == b'\n').rfind(|line| field(line, 4) == Some(b"/"))?;
     let dash = last.windows(3).position(|part| part == b" - ")?;
-    let shown = [field(last, 3)?, b" ", last.get(dash + 3..)?].concat();
+    let shown = [field(last, 2)?, b" ", field(last, 3)?, b" ", last.get(dash + 3..)?].concat();
     Some(OsStr::from_bytes(&shown).to_string_lossy().into_owned())
 }
 

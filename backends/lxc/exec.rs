@@ -42,7 +42,7 @@ pub(super) fn run(
     command.args(["--", PROGRAM_INSIDE, ROLE, FURTHER]).env_clear();
     let mut attach = command
         .stdin(OwnedFd::from(theirs))
-        .stdout(own_program()?)
+        .stdout(own_program(&container.folder)?)
         .stderr(To::piped())
         .spawn()
         .map_err(setup(format!("execute {}", tools.attach.display())))?;

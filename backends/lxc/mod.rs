@@ -242,16 +242,22 @@ fn begin(
         arguments,
         // No PATH: it finds no newuidmap, which would want root's mappings to be in /etc/subuid.
         environment: Vec::new(),
-        streams: [end, own_program()?, null.into()],
+        streams: [end, own_program(folder)?, null.into()],
     })
 }
 
-/// This program's file, so that no container can write to it.
-fn own_program() -> Result<OwnedFd> {
+/// This program's file, so that no container can write to it. LXC gives its standard output to the container's root and makes
+/// that its alone (0700), so that it must not be the file by which everybody starts berth: without a protected one it is a copy,
+/// which has no name once it is open.
+fn own_program(folder: &Path) -> Result<OwnedFd> {
     if let Some(program) = protected_program().or_else(sealed_program) {
         return Ok(program);
     }
-    File::open("/proc/self/exe").map(OwnedFd::from).map_err(setup("open /proc/self/exe"))
+    let path = folder.join("program");
+    let _ = std::fs::remove_file(&path);
+    let copied = std::fs::copy("/proc/self/exe", &path).and_then(|_| File::open(&path));
+    let _ = std::fs::remove_file(&path);
+    copied.map(OwnedFd::from).map_err(setup("copy this program"))
 }
 
 /// Some versions wait for ever for a child that has failed and ended.

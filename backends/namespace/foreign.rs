@@ -355,8 +355,11 @@ impl Porch {
         for name in ["proc", "sys", "dev", HELD] {
             porch.pieces.push(Piece::Folder(c_string(place.join(name))?));
         }
-        porch.pieces.push(Piece::File(c_string(place.join("dev/null"))?));
-        porch.bind(Path::new("/dev/null"), place.join("dev/null"))?;
+        // What this program opens before it has the root: random numbers come from a file without getrandom(2) (3.17).
+        for device in ["dev/null", "dev/urandom"] {
+            porch.pieces.push(Piece::File(c_string(place.join(device))?));
+            porch.bind(&Path::new("/").join(device), place.join(device))?;
+        }
         porch.hold_sources(place, plan, inside)?;
         let mut root = inside.root().clone().unwrap_or_default();
         root.set_path(Path::new("/").join(std::ffi::OsStr::from_bytes(rootfs::BEHIND.to_bytes())));

@@ -1,6 +1,8 @@
 //! What a runtime can do on this host: what it says of itself (runtime-spec, features.md) and what the kernel has. Runtimes
 //! that have no `features` are known by their name and version.
 
+use std::path::Path;
+
 use berth_arch::kernel::cgroup::{Cgroups, Layout, Version};
 use berth_arch::{Host, Probe, answers};
 use serde::{Deserialize, Serialize};
@@ -130,6 +132,12 @@ pub(super) fn probe(name: &str, runtime: &Runtime, host: &Host) -> Probe<Isolati
     let first = features.version.lines().next().unwrap_or_default();
     if let Some((machine, reason)) = MACHINES.iter().find(|(machine, _)| first.starts_with(machine)) {
         return Probe::unavailable(format!("{machine} is not supported: {reason}"), "use crun, runc or youki");
+    }
+    if first.starts_with("crun ") && !Path::new("/proc/self/setgroups").exists() {
+        return Probe::unavailable(
+            "crun opens /proc/self/setgroups, which this kernel does not have (Linux 3.19)",
+            "use the namespace backend, or another runtime",
+        );
     }
     let groups = Cgroups::detect().unwrap_or(Cgroups { layout: Layout::None, hierarchies: vec![], unmounted: vec![] });
     let (version, seen) = match groups.layout {

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::screen::Screen;
-use crate::support::{Mode, World, eventually, find_program, skip};
+use crate::support::{Mode, World, eventually, find_program, kernel, program, skip};
 use crate::userns;
 
 /// A world whose containers are LXC's, as its configuration says.
@@ -181,6 +181,9 @@ fn nothing_is_left_when_lxc_or_the_monitor_is_killed() {
 /// Who makes files as another loses the signal that ends him with the monitor.
 #[test]
 fn nothing_is_left_of_a_container_with_users_either() {
+    if kernel::lacks("user namespaces", (3, 8)) {
+        return;
+    }
     if let Some(world) = lxc_world() {
         userns::tables(&world, "berth:300000:65536\n", "berth:300000:65536\n");
         userns::configure(&world, "isolation = [\"lxc\", \"namespace\"]\nuserns-remap = 'default'\n");
@@ -241,6 +244,9 @@ fn what_lxc_cannot_do_is_refused_with_reason_and_remedy() {
 
 #[test]
 fn doctor_knows_lxc_and_a_container_remembers_it() {
+    if kernel::lacks("seccomp filters", (3, 5)) {
+        return;
+    }
     let Some(world) = lxc_world() else { return };
     let report = world.berth(&["doctor", "--format", "json"]).json();
     let lxc = report["isolation"]["candidates"].as_array().unwrap().iter().find(|one| one["name"] == "lxc").unwrap();
@@ -254,4 +260,18 @@ fn doctor_knows_lxc_and_a_container_remembers_it() {
     world.berth(&["start", "-a", "one"]).ok();
     assert_eq!(world.inspect("one", "{{.HostConfig.Runtime}}"), "lxc");
     world.sh(&["--isolation", "namespace"], "true");
+}
+
+/// LXC gives what it executes to the container's root, and makes it that user's alone.
+#[test]
+fn berths_own_file_stays_as_it_is_on_kernels_without_copies_of_it() {
+    use std::os::unix::fs::MetadataExt;
+
+    let Some(world) = lxc_world() else { return };
+    world.set("BERTH_PRETEND_WITHOUT", "mount-api,memfd");
+    let before = fs::metadata(program()).unwrap();
+    world.start(&["--name", "one"], "sleep 1000");
+    assert_eq!(world.berth(&["exec", "one", "echo", "fine"]).ok().text(), "fine");
+    let after = fs::metadata(program()).unwrap();
+    assert_eq!((after.mode(), after.uid(), after.ctime()), (before.mode(), before.uid(), before.ctime()));
 }

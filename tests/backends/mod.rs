@@ -11,12 +11,16 @@ mod lxc;
 /// Containers of external OCI runtimes.
 mod oci;
 
-use crate::support::World;
+use crate::support::{World, kernel};
 
-/// The backends that work here and what each claims, as `berth doctor` says.
+/// The backends that work here and what each claims, as `berth doctor` says. External runtimes see the control groups of the kernel
+/// beneath an older one, and take those of version 2 (4.5) for the host's.
 fn working(world: &World) -> Vec<(String, serde_json::Value)> {
     let report = world.berth(&["doctor", "--format", "json"]).json();
     let candidates = report["isolation"]["candidates"].as_array().expect("candidates").clone();
-    let works = candidates.into_iter().filter(|one| one["available"] == true);
+    let external =
+        |one: &serde_json::Value| !["namespace", "lxc", "chroot"].contains(&one["name"].as_str().unwrap_or_default());
+    let hybrid = !kernel::is_at_least(4, 5);
+    let works = candidates.into_iter().filter(|one| one["available"] == true && !(hybrid && external(one)));
     works.map(|one| (one["name"].as_str().expect("a name").to_owned(), one["detail"].clone())).collect()
 }

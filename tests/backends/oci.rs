@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Mode, World, eventually};
+use crate::support::{Mode, World, eventually, kernel};
 
 /// The runtimes that are installed. `ci/setup test` installs both.
 fn installed() -> Vec<&'static str> {
@@ -39,6 +39,9 @@ fn nothing_is_kept(world: &World) {
 
 both! {
     fn a_service_lives_as_on_berths_own_backend(world) {
+        if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
+            return;
+        }
         for runtime in installed() {
             let script = "echo $COLOUR > /data/colour; echo up; echo bad >&2; \
                           while :; do echo hello | nc -l -p 80; done";
@@ -87,6 +90,9 @@ both! {
     }
 
     fn exit_codes_and_what_cannot_run_are_dockers(world) {
+        if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
+            return;
+        }
         for runtime in installed() {
             let run = |arguments: &[&str]| world.run(&[&["--rm", "--runtime", runtime], arguments].concat());
             run(&["box", "sh", "-c", "exit 42"]).ended(42);
@@ -103,6 +109,9 @@ both! {
 
 #[test]
 fn the_configuration_names_runtimes_and_which_is_used() {
+    if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
+        return;
+    }
     let Some(runtime) = installed().first().copied() else { return };
     let world = World::new(Mode::Embedded);
     configure(&world, "isolation = \"oci\"", &[("mine", &format!("exec {runtime} \"$@\""))]);
@@ -119,6 +128,9 @@ fn the_configuration_names_runtimes_and_which_is_used() {
 
 #[test]
 fn a_runtime_that_is_none_is_refused_with_the_reason_and_the_remedy() {
+    if kernel::lacks("seccomp filters", (3, 5)) {
+        return;
+    }
     let world = World::new(Mode::Embedded);
     let known = "case \"$*\" in *--version*) echo x version 1; exit;; *features*) exit 1;; esac;";
     let scripts = [
@@ -147,6 +159,9 @@ fn a_runtime_that_is_none_is_refused_with_the_reason_and_the_remedy() {
 
 #[test]
 fn a_part_of_a_volume_is_mounted_and_no_link_leads_out_of_it() {
+    if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
+        return;
+    }
     for runtime in installed() {
         let world = World::new(Mode::Embedded);
         let make = "mkdir -p /v/in; echo text > /v/in/file; ln -s /etc /v/out";
@@ -164,6 +179,9 @@ fn a_part_of_a_volume_is_mounted_and_no_link_leads_out_of_it() {
 
 #[test]
 fn a_container_ends_with_its_monitor_and_is_cleared_away() {
+    if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
+        return;
+    }
     for runtime in installed() {
         let world = World::new(Mode::Embedded);
         world.start(&["--name", "one", "--runtime", runtime], "sleep 1000 & exec sleep 1000");
@@ -178,6 +196,9 @@ fn a_container_ends_with_its_monitor_and_is_cleared_away() {
 
 #[test]
 fn a_monitor_that_is_killed_while_it_calls_leaves_nothing_behind() {
+    if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
+        return;
+    }
     for runtime in installed() {
         let world = World::new(Mode::Embedded);
         let called = world.at("called");

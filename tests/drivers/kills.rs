@@ -3,7 +3,7 @@
 use super::{DRIVERS, on_each_driver};
 use crate::support::image::busybox;
 use crate::support::random::Random;
-use crate::support::{Mode, World};
+use crate::support::{Mode, World, kernel};
 
 /// How many kills on each driver.
 fn kills() -> u64 {
@@ -12,6 +12,9 @@ fn kills() -> u64 {
 
 #[test]
 fn whatever_a_killed_engine_was_doing_no_layer_is_broken_and_none_is_left() {
+    if kernel::lacks("overlay", (3, 18)) {
+        return;
+    }
     let world = World::bare(Mode::Embedded);
     let script = r#"
         RANDOM=SEED

@@ -6,7 +6,7 @@ mod kills;
 use std::fs;
 
 use crate::support::image::busybox;
-use crate::support::{Mode, World, find_program, skip};
+use crate::support::{Mode, World, find_program, kernel, skip};
 
 const DRIVERS: [&str; 4] = ["overlay", "btrfs", "fuse", "vfs"];
 
@@ -36,6 +36,9 @@ fn on_each_driver(world: &World, script: &str) -> Option<crate::support::call::O
 
 #[test]
 fn what_is_made_on_one_driver_is_the_same_on_all() {
+    if kernel::lacks("overlay", (3, 18)) {
+        return;
+    }
     let world = World::bare(Mode::Embedded);
     let script = r#"
         b overlay import box.tar box >&2
@@ -89,6 +92,9 @@ fn what_is_made_on_one_driver_is_the_same_on_all() {
 
 #[test]
 fn a_container_s_size_is_kept_to_or_refused() {
+    if kernel::lacks("overlay", (3, 18)) {
+        return;
+    }
     let world = World::bare(Mode::Embedded);
     let script = r#"
         for driver in overlay btrfs fuse vfs; do b $driver import box.tar box >&2; done

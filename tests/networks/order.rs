@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::support::lan::{HOST, PEER, Peer, Servers, greeting, ip};
 use crate::support::net::Net;
-use crate::support::{Mode, World, eventually};
+use crate::support::{Mode, World, eventually, kernel};
 
 /// A published container that tells who asks: through the kernel it is the peer, through the relay it would be the host.
 fn published(world: &World) -> Servers {
@@ -50,6 +50,9 @@ fn flushed_tables_come_back_while_a_daemon_runs() {
 
 #[test]
 fn flushed_tables_come_back_with_the_next_command() {
+    if kernel::lacks("nf_tables", (3, 13)) {
+        return;
+    }
     flushed(Mode::Embedded, "", NFT);
 }
 
@@ -61,6 +64,9 @@ fn flushed_chains_come_back_while_a_daemon_runs() {
 
 #[test]
 fn flushed_chains_come_back_with_the_next_command() {
+    if kernel::lacks("nf_tables", (3, 13)) {
+        return;
+    }
     flushed(Mode::Embedded, "nft", &["iptables-nft -F && iptables-nft -t nat -F"]);
 }
 

@@ -37,6 +37,10 @@ both! {
     }
 
     fn the_host_is_as_it_was_when_the_last_container_has_gone(world) {
+        // iptables' own tables and chains stay, where berth changes rules by its program.
+        for chain in ["filter -P FORWARD", "nat -P PREROUTING", "nat -P OUTPUT", "nat -P POSTROUTING"] {
+            world.shell(&format!("iptables-nft -t {chain} ACCEPT")).ok();
+        }
         let state = || {
             let links = ip(world.net(), "-o link");
             let names: Vec<String> = links.lines().map(|line| line.split(": ").nth(1).unwrap_or_default().to_owned()).collect();

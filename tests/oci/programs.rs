@@ -68,6 +68,9 @@ fn a_program_has_the_three_streams_and_what_is_preserved() {
 
 #[test]
 fn exec_runs_further_programs() {
+    if kernel::lacks("way into a container", (3, 8)) {
+        return;
+    }
     let oci = Oci::new();
     oci.started("busy", "sleep 1000", |config| config["process"]["env"] = json!(["PATH=/bin", "KEPT=yes"]));
     let fed = oci.feed(&["exec", "busy", "sh", "-c", "cat; echo $KEPT $MORE; exit 5"], b"in ");
@@ -93,6 +96,9 @@ fn exec_runs_further_programs() {
 
 #[test]
 fn exec_takes_a_process_and_leaves_it_alone() {
+    if kernel::lacks("way into a container", (3, 8)) {
+        return;
+    }
     let oci = Oci::new();
     oci.started("busy", "sleep 1000", |_| {});
     let process = oci.world.at("process.json");
@@ -116,6 +122,9 @@ fn exec_takes_a_process_and_leaves_it_alone() {
 
 #[test]
 fn programs_are_scheduled_as_they_are_to_be() {
+    if kernel::lacks("sched_setattr", (3, 14)) {
+        return;
+    }
     let oci = Oci::new();
     // Of /proc/PID/stat: nice, and the policy (3 is SCHED_BATCH).
     let line =
@@ -195,6 +204,9 @@ fn until(terminal: &mut std::fs::File, text: &str) {
 
 #[test]
 fn a_terminal_goes_to_the_console_socket() {
+    if kernel::lacks("way into a container", (3, 8)) {
+        return;
+    }
     let oci = Oci::new();
     let socket = oci.world.at("console");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -220,6 +232,9 @@ fn a_terminal_goes_to_the_console_socket() {
 
 #[test]
 fn run_and_exec_relay_a_terminal() {
+    if kernel::lacks("way into a container", (3, 8)) {
+        return;
+    }
     let oci = Oci::new();
     let bundle = oci.bundle("screen", "echo size $(stty size); read line; echo got $line; exit 6", |config| {
         config["process"]["terminal"] = json!(true);

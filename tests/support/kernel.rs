@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::program;
+use super::{program, skip};
 
 /// What puts programs on an older kernel.
 const LAUNCHER: &str = env!("CARGO_BIN_EXE_old-kernel");
@@ -26,6 +26,15 @@ pub(crate) fn is_at_least(major: u32, minor: u32) -> bool {
     let release = release();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
+/// Whether that kernel is older than the one that brought `what`: then the test does not run, and says so.
+pub(crate) fn lacks(what: &str, (major, minor): (u32, u32)) -> bool {
+    let lacks = !is_at_least(major, minor);
+    if lacks {
+        skip(&format!("there is no {what} (Linux {major}.{minor})"));
+    }
+    lacks
 }
 
 /// A field of /proc/self/status as a program outside of containers has it, on the kernel that berth sees. None: it has none.
@@ -74,8 +83,9 @@ pub(crate) fn install(launcher: Option<&Path>, path: &Path) {
 pub(crate) fn launcher_for_users(folder: &Path) -> Option<PathBuf> {
     profile()?;
     let own = folder.join("old-kernel");
-    fs::copy(LAUNCHER, &own)
-        .and_then(|_| fs::set_permissions(&own, fs::Permissions::from_mode(0o4755)))
-        .expect("a copy");
+    // By another process: what this one starts meanwhile would have it open for writing, and it could not be executed.
+    let copied = Command::new("cp").args([LAUNCHER.as_ref(), own.as_os_str()]).status().expect("cp (coreutils)");
+    assert!(copied.success());
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o4755)).expect("the launcher's mode");
     Some(own)
 }

@@ -1,5 +1,6 @@
 //! The local driver's options.
 
+use crate::support::kernel;
 use std::fs;
 
 both! {
@@ -42,6 +43,9 @@ both! {
     }
 
     fn any_file_system_is_filled_looked_into_and_mounted_in_part(world) {
+        if kernel::lacks("overlay", (3, 18)) {
+            return;
+        }
         for name in ["low", "up", "work"] {
             fs::create_dir(world.path(name)).unwrap();
         }
