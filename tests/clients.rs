@@ -9,7 +9,7 @@ use crate::support::criu;
 use crate::support::docker::Docker;
 use crate::support::screen::Screen;
 use crate::support::world::LIMIT;
-use crate::support::{Mode, World, eventually, find_program, skip};
+use crate::support::{Mode, World, eventually, find_program, kernel, skip};
 
 /// A daemon, unless there is no client to try it with.
 fn world(client: &str) -> Option<World> {
@@ -22,6 +22,9 @@ fn world(client: &str) -> Option<World> {
 
 #[test]
 fn docker_runs_containers() {
+    if kernel::lacks("way into a container", (3, 8)) {
+        return;
+    }
     let Some(world) = world("docker") else { return };
     let docker = Docker(&world);
     let version =
@@ -202,6 +205,9 @@ fn docker_handles_images_and_files() {
 
 #[test]
 fn docker_py_works() {
+    if kernel::lacks("way into a container", (3, 8)) {
+        return;
+    }
     let Some(world) = world("python3") else { return };
     let mut probe = Command::new("python3");
     probe.args(["-c", "import docker"]);

@@ -5,7 +5,7 @@ use nix::mount::umount;
 
 use crate::support::image::{Member, archive, file};
 use crate::support::user::Given;
-use crate::support::{Mode, World, find_program, skip};
+use crate::support::{Mode, World, find_program, kernel, skip};
 
 const PLACE: &str = "/proc/sys/fs/binfmt_misc";
 const BOX: &str = "/bin/busybox";
@@ -88,6 +88,9 @@ fn without_a_registration_the_first_program_is_emulated() {
 
 #[test]
 fn installed_an_interpreter_starts_every_program_and_is_registered_again_after_a_boot() {
+    if kernel::lacks("seccomp filters, which is warned of", (3, 5)) {
+        return;
+    }
     for mode in [Mode::Embedded, Mode::Daemon] {
         let Some(foreign) = Foreign::new(mode) else { return };
         let world = &foreign.world;
@@ -147,6 +150,9 @@ fn what_cannot_be_run_or_installed_is_refused_with_the_remedy() {
 /// In a user namespace of the engine's own, where the kernel has registrations for each (6.7); else as without any.
 #[test]
 fn an_ordinary_users_registrations_are_his_own() {
+    if kernel::lacks("user namespaces", (3, 8)) {
+        return;
+    }
     if find_program("qemu-aarch64-static").is_none() {
         return skip("qemu-user-static is not installed");
     }
@@ -189,6 +195,9 @@ fn narrow() -> Vec<u8> {
 
 #[test]
 fn the_kernel_runs_32_bit_programs_beside_its_own() {
+    if kernel::lacks("seccomp filters, which is warned of", (3, 5)) {
+        return;
+    }
     if cfg!(not(target_arch = "x86_64")) {
         return skip("the test's program is for i386");
     }

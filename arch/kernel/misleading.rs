@@ -28,16 +28,29 @@ const CALLS: [Call; 2] = [
 /// container: whose filter refuses these calls there means it. Where a filter may not be set (before
 /// Linux 3.5, and without CAP_SYS_ADMIN), nothing changes.
 pub fn hide() {
+    if let Some(calls) = misleading() {
+        HIDDEN.store(sys::answer_nosys_to(calls).is_ok(), Ordering::Relaxed);
+    }
+}
+
+/// As [`hide`], for who executes nothing that is to have more rights (a client): an ordinary user may set a filter with that
+/// promise (no_new_privs).
+pub fn hide_for_good() {
+    if let Some(calls) = misleading() {
+        let hidden = rustix::thread::set_no_new_privs(true).and_then(|()| sys::answer_nosys_to(calls));
+        HIDDEN.store(hidden.is_ok(), Ordering::Relaxed);
+    }
+}
+
+fn misleading() -> Option<[u32; 2]> {
     let misleads = |call: &Call| match (call.ask)() {
         Errno::NOSYS => false,
         Errno::INVAL => !is_at_least(call.since.0, call.since.1),
         _ => true,
     };
     let [clone3, faccessat2] = CALLS.map(|call| misleads(&call).then_some(call.number));
-    if let Some(first) = clone3.or(faccessat2) {
-        let hidden = sys::answer_nosys_to([first, faccessat2.unwrap_or(first)]).is_ok();
-        HIDDEN.store(hidden, Ordering::Relaxed);
-    }
+    let first = clone3.or(faccessat2)?;
+    Some([first, faccessat2.unwrap_or(first)])
 }
 
 static HIDDEN: AtomicBool = AtomicBool::new(false);

@@ -120,11 +120,13 @@ fn connector(globals: &Globals) -> anyhow::Result<Connector> {
             !globals.chooses_storage(),
             "--storage-driver and --storage-opt are for an engine in this process, and the engine at {host} was named; name one of them"
         );
+        berth_arch::kernel::misleading::hide_for_good();
         return Ok(Connector::Endpoint(host.parse::<Endpoint>()?));
     }
     let config = globals.engine_config()?;
     let socket = config.paths.socket();
     if !globals.chooses_storage() && std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+        berth_arch::kernel::misleading::hide_for_good();
         return Ok(Connector::Endpoint(Endpoint::Unix(socket)));
     }
     config.enter()?;

@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::record::{self, Record};
-use crate::{Error, ROLE, Result, ids, join, own};
+use crate::{Error, ROLE, Result, by_fork, ids, join, own};
 
 /// The first argument: whether namespaces are to be made, or those of the caller kept.
 const MAKE: &str = "make";
@@ -56,7 +56,7 @@ fn start(what: &str, folder: &Path, network: Stdio) -> Result<Link> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(ROLE).arg(what).arg(folder).env_clear();
     command.stdin(OwnedFd::from(theirs)).stdout(network).stderr(Stdio::null());
-    let child = command.spawn().map_err(failed)?;
+    let child = by_fork(&mut command).spawn().map_err(failed)?;
     Ok(Link { stream: ours, pid: child.id() as i32 })
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use berth_arch::program;
 use rustix::process::{getegid, geteuid};
 
-use crate::{Error, Result};
+use crate::{Error, Result, by_fork};
 
 /// Users, then groups: the program, the table and the kernel's file.
 const KINDS: [(&str, &str, &str); 2] =
@@ -62,7 +62,7 @@ fn with_ranges(pid: i32, tool: &str, table: &str, own: u32) -> Result<(), String
         command.args([next, first, count].map(|number| number.to_string()));
         next = next.saturating_add(count);
     }
-    let output = command.output().map_err(|error| format!("{tool}: {error}"))?;
+    let output = by_fork(&mut command).output().map_err(|error| format!("{tool}: {error}"))?;
     if output.status.success() { Ok(()) } else { Err(program::first_line(&output.stderr)) }
 }
 

@@ -117,6 +117,8 @@ fn go(namespaces: &Namespaces) -> Result<()> {
     {
         setns(namespace, kind).map_err(Error::io("enter the namespaces of this run folder's engines"))?;
     }
+    // Here this user may.
+    berth_arch::kernel::misleading::hide();
     if path.and_then(std::env::set_current_dir).is_err() {
         // One that has no name, or none inside.
         let back = here.and_then(|here| Ok(rustix::process::fchdir(here)?));

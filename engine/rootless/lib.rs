@@ -13,7 +13,9 @@ mod record;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use berth_arch::host::User;
@@ -86,6 +88,12 @@ impl Inside {
     pub fn stay(&self) {
         let _ = rustix::io::fcntl_setfd(&self.users, rustix::io::FdFlags::empty());
     }
+}
+
+/// `command`, started by fork(2): with a user of its own, which is this one, the standard library does not have the C library
+/// start it by clone3, whose answer may mislead (`berth_arch::kernel::misleading`) where this user may set no filter.
+fn by_fork(command: &mut Command) -> &mut Command {
+    command.uid(rustix::process::geteuid().as_raw())
 }
 
 /// The number that whoever runs this program has on the host, where that is not root.

@@ -41,6 +41,7 @@ both! {
         for chain in ["filter -P FORWARD", "nat -P PREROUTING", "nat -P OUTPUT", "nat -P POSTROUTING"] {
             world.shell(&format!("iptables-nft -t {chain} ACCEPT")).ok();
         }
+        world.shell("nft 'add table ip6 filter; add table ip6 nat'").ok();
         let state = || {
             let links = ip(world.net(), "-o link");
             let names: Vec<String> = links.lines().map(|line| line.split(": ").nth(1).unwrap_or_default().to_owned()).collect();
