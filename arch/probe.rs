@@ -27,8 +27,15 @@ impl<T> Probe<T> {
         Self::Unavailable { reason: reason.into(), hint: (!hint.is_empty()).then_some(hint) }
     }
 
-    /// The answer for a facility named in `BERTH_PRETEND_WITHOUT`.
+    /// The answer for a facility that [`crate::pretend::without`] takes for absent: it is named in `BERTH_PRETEND_WITHOUT`, or the
+    /// kernel is too old for it to be tried.
     pub fn pretended(facility: &str) -> Self {
+        if !crate::pretend::is_named(facility) {
+            return Self::unavailable(
+                format!("{facility} came after Linux 5.1, and this kernel before"),
+                "use a newer kernel",
+            );
+        }
         Self::unavailable(format!("{facility} is pretended to be absent"), "remove it from BERTH_PRETEND_WITHOUT")
     }
 
