@@ -22,7 +22,7 @@ fn world(client: &str) -> Option<World> {
 
 #[test]
 fn docker_runs_containers() {
-    if kernel::lacks("way into a container", (3, 8)) {
+    if kernel::lacks("pids controller", (4, 3)) {
         return;
     }
     let Some(world) = world("docker") else { return };
@@ -205,7 +205,7 @@ fn docker_handles_images_and_files() {
 
 #[test]
 fn docker_py_works() {
-    if kernel::lacks("way into a container", (3, 8)) {
+    if kernel::lacks("pids controller", (4, 3)) {
         return;
     }
     let Some(world) = world("python3") else { return };

@@ -45,7 +45,7 @@ fn pid(world: &World, name: &str) -> i32 {
 
 #[test]
 fn a_web_server_has_a_volume_limits_a_user_and_a_published_port() {
-    if kernel::lacks("way into a container of LXC", (3, 8)) {
+    if kernel::lacks("pids controller", (4, 3)) {
         return;
     }
     let Some(world) = lxc_world() else { return };

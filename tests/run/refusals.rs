@@ -3,7 +3,7 @@
 both! {
     fn networks_that_are_not_there_are_refused(world) {
         world.run(&["--rm", "--network", "mine", "box", "true"]).refused(125, &["network mine not found"]);
-        world.run(&["--rm", "--link", "a:b", "box", "true"]).refused(125, &["No such container: a"]);
+        world.run(&["--rm", "--link", "missing:b", "box", "true"]).refused(125, &["No such container: missing"]);
         world.run(&["--rm", "--network", "none", "--network", "host", "box", "true"]).refused(125, &["host", "none"]);
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
     }
