@@ -356,7 +356,8 @@ impl Porch {
             porch.pieces.push(Piece::Folder(c_string(place.join(name))?));
         }
         // What this program opens before it has the root: random numbers come from a file without getrandom(2) (3.17).
-        for device in ["dev/null", "dev/urandom"] {
+        let random = Path::new("/dev/urandom").exists().then_some("dev/urandom");
+        for device in ["dev/null"].into_iter().chain(random) {
             porch.pieces.push(Piece::File(c_string(place.join(device))?));
             porch.bind(&Path::new("/").join(device), place.join(device))?;
         }

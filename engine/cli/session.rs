@@ -114,20 +114,24 @@ impl Globals {
     }
 }
 
+/// Of an engine in another process: nothing that this one executes needs more rights than it has.
+fn client_of(engine: Endpoint) -> Connector {
+    berth_arch::kernel::misleading::hide_for_good();
+    Connector::Endpoint(engine)
+}
+
 fn connector(globals: &Globals) -> anyhow::Result<Connector> {
     if let Some(host) = globals.named_host() {
         anyhow::ensure!(
             !globals.chooses_storage(),
             "--storage-driver and --storage-opt are for an engine in this process, and the engine at {host} was named; name one of them"
         );
-        berth_arch::kernel::misleading::hide_for_good();
-        return Ok(Connector::Endpoint(host.parse::<Endpoint>()?));
+        return Ok(client_of(host.parse()?));
     }
     let config = globals.engine_config()?;
     let socket = config.paths.socket();
     if !globals.chooses_storage() && std::os::unix::net::UnixStream::connect(&socket).is_ok() {
-        berth_arch::kernel::misleading::hide_for_good();
-        return Ok(Connector::Endpoint(Endpoint::Unix(socket)));
+        return Ok(client_of(Endpoint::Unix(socket)));
     }
     config.enter()?;
     let engine = Arc::new(Engine::open(config)?);

@@ -4,6 +4,8 @@ both! {
     fn networks_that_are_not_there_are_refused(world) {
         world.run(&["--rm", "--network", "mine", "box", "true"]).refused(125, &["network mine not found"]);
         world.run(&["--rm", "--link", "missing:b", "box", "true"]).refused(125, &["No such container: missing"]);
+        let own = ["--rm", "--name", "own", "--link", "own:b", "box", "true"];
+        world.run(&own).refused(125, &["No such container: own"]);
         world.run(&["--rm", "--network", "none", "--network", "host", "box", "true"]).refused(125, &["host", "none"]);
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
     }

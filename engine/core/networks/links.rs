@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use berth_api::models::ContainerConfig;
 
 use super::endpoints::Endpoint;
+use crate::containers::record;
 use crate::{Container, Engine, Error, Result};
 
 #[derive(Debug, Default)]
@@ -41,6 +42,10 @@ impl Engine {
         for (text, of_endpoint) in of_host.map(|text| (text, false)).chain(of_endpoints.map(|text| (text, true))) {
             let (name, alias) = parse(text)?;
             let other = self.find(name)?;
+            // By its own name, or by a beginning of its ID.
+            if other.id == container.id {
+                return Err(record::no_such(name));
+            }
             if named || of_endpoint {
                 linked.names.push((alias.to_ascii_lowercase(), other.name.to_ascii_lowercase()));
                 continue;
