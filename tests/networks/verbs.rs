@@ -48,7 +48,7 @@ both! {
             (names, world.shell("cat /proc/sys/net/ipv4/ip_forward; nft list ruleset").ok().out())
         };
         let before = state();
-        // The kernel takes an interface away a moment after the namespace of its peer.
+        // What `--rm` removes may go a moment after the program's end.
         let as_before = || {
             crate::support::eventually("all is as before", std::time::Duration::from_secs(10), || state() == before);
         };

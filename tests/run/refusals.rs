@@ -8,6 +8,8 @@ both! {
         world.run(&own).refused(125, &["No such container: own"]);
         world.run(&["--rm", "--network", "none", "--network", "host", "box", "true"]).refused(125, &["host", "none"]);
         assert_eq!(world.berth(&["ps", "-aq"]).ok().text(), "");
+        // Not the default network either, which was brought up for them.
+        assert_eq!(world.shell("ip -o link | grep -c ': br-' || true").ok().text(), "0");
     }
 
     fn conflicts_between_flags_are_refused(world) {

@@ -23,6 +23,20 @@ impl Engine {
         platform: Option<&str>,
         body: ContainerCreateBody,
     ) -> Result<ContainerCreateResponse> {
+        self.make(name, platform, body).inspect_err(|_| {
+            // To know whether there can be networks brought the default one up.
+            if let Err(left) = self.tidy_networks() {
+                tracing::warn!("take the networks down: {left}");
+            }
+        })
+    }
+
+    fn make(
+        &self,
+        name: Option<&str>,
+        platform: Option<&str>,
+        body: ContainerCreateBody,
+    ) -> Result<ContainerCreateResponse> {
         self.usable_storage()?;
         let name = name.filter(|name| !name.is_empty()).map(names::container_name).transpose()?;
         let Some(wanted) = body.image.clone().filter(|image| !image.is_empty()) else {

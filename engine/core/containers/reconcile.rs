@@ -359,6 +359,7 @@ impl Engine {
         }
         self.erase(&container, true)?;
         self.emit_container(&container, "destroy", &[]);
+        // The networks stay up, also without a container: the next `run --rm` would wait for them.
         Ok(())
     }
 }

@@ -61,8 +61,13 @@ impl Engine {
             self.kill_for_good(&container)?;
         }
         wait_for_monitor(&self.run_folder(&container));
-        self.erase(&container, options.volumes)?;
-        self.emit_container(&container, "destroy", &[]);
+        self.erase_and_tell(&container, options.volumes)
+    }
+
+    /// [`Engine::erase`], the event, and the end of the networks with that of the last container.
+    pub(crate) fn erase_and_tell(&self, container: &Container, anonymous: bool) -> Result<()> {
+        self.erase(container, anonymous)?;
+        self.emit_container(container, "destroy", &[]);
         self.tidy_networks()
     }
 

@@ -189,9 +189,7 @@ impl Engine {
             self.end_sandbox(container, &state);
             self.release_volumes(container);
             if container.auto_remove() {
-                self.erase(container, true)?;
-                self.emit_container(container, "destroy", &[]);
-                return Ok(());
+                return self.erase_and_tell(container, true);
             }
             let state = State { exit_code: code, error: error.to_string(), pid: 0, sandbox: None, ..state };
             self.write_state(container, &state)
