@@ -38,12 +38,13 @@ fn whatever_a_killed_engine_was_doing_no_layer_is_broken_and_none_is_left() {
             while [ $calls -lt KILLS ]; do
                 n=$((n + 1))
                 killed $driver import box.tar box$n
-                killed $driver create --name c$n --network none base true
+                # No name that may be the beginning of an ID: what was not created is asked for, too.
+                killed $driver create --name killed$n --network none base true
                 killed $driver run --rm --network none base sh -c 'seq 1000 >/x; rm -r /d'
                 killed $driver commit base made$n
                 b $driver commit base whole$n >&2
                 killed $driver rmi whole$n
-                killed $driver rm -f c$n
+                killed $driver rm -f killed$n
                 killed $driver rmi base
                 killed $driver load -i base.image
             done

@@ -71,9 +71,12 @@ impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let short = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes);
-            match text.char_indices().nth(4000) {
-                Some((end, _)) => format!("{}... ({} bytes)", &text[..end], bytes.len()),
-                None => text.into_owned(),
+            let cut = |chars| text.char_indices().nth(chars).map(|(at, _)| at);
+            match (cut(2000), text.char_indices().nth_back(1999)) {
+                (Some(start), Some((end, _))) if start < end => {
+                    format!("{}\n... {} bytes in all ...\n{}", &text[..start], bytes.len(), &text[end..])
+                }
+                _ => text.into_owned(),
             }
         };
         write!(
