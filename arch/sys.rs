@@ -3,15 +3,15 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
 /// The kernel's numbers above 423 are the same on every architecture that berth is made for.
 const SYS_PIDFD_SEND_SIGNAL: libc::c_long = 424;
-pub(crate) const CLONE3: u32 = 435;
+const SYS_CLONE3: u32 = 435;
 const SYS_CLOSE_RANGE: libc::c_long = 436;
-pub(crate) const FACCESSAT2: u32 = 439;
 const SYS_MOUNT_SETATTR: libc::c_long = 442;
 
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
@@ -121,39 +121,41 @@ pub(crate) fn mount_setattr_with_nothing() -> Errno {
 
 /// How the kernel refuses clone3(2) with arguments of size 0: EINVAL if it has the call (5.3).
 pub(crate) fn clone3_with_nothing() -> Errno {
-    let none = std::ptr::null::<u8>();
-    // SAFETY: a size below the first version's is refused before the pointer is looked at.
-    check(unsafe { libc::syscall(CLONE3 as libc::c_long, none, 0usize) } < 0).err().unwrap_or(Errno::PERM)
+    refusal(SYS_CLONE3, [0; 5])
 }
 
-/// How the kernel refuses faccessat2(2) with flags that do not exist: EINVAL if it has the call (5.8).
-pub(crate) fn faccessat2_with_nothing() -> Errno {
-    let none = std::ptr::null::<libc::c_char>();
-    // SAFETY: unknown flags are refused before the pointer is looked at, which the kernel would check besides.
-    let answer = unsafe { libc::syscall(FACCESSAT2 as libc::c_long, -1, none, 0, libc::c_int::MAX) };
+/// How a system call is refused whose arguments the kernel refuses before it does anything: EINVAL if it has the call.
+pub(crate) fn refusal(number: u32, [a, b, c, d, e]: [isize; 5]) -> Errno {
+    // SAFETY: callers give arguments that mean nothing; pointers among them are null, which the kernel checks.
+    let answer = unsafe { libc::syscall(number as libc::c_long, a, b, c, d, e) };
     check(answer < 0).err().unwrap_or(Errno::PERM)
 }
 
 /// A seccomp filter that answers ENOSYS to these calls of this ABI, for this process and what it starts; EACCES without
 /// CAP_SYS_ADMIN, as no promise is made about new privileges.
-pub(crate) fn answer_nosys_to([first, second]: [u32; 2]) -> Result<(), Errno> {
+pub(crate) fn answer_nosys_to(calls: &[RangeInclusive<u32>]) -> Result<(), Errno> {
     const LOAD: u16 = 0x20; // LD | W | ABS
     const JUMP_EQUAL: u16 = 0x15;
+    const JUMP_ABOVE: u16 = 0x25;
+    const JUMP_AT_LEAST: u16 = 0x35;
     const RETURN: u16 = 0x06;
     // linux/seccomp.h: offsets in struct seccomp_data.
     const NUMBER: u32 = 0;
     const ARCHITECTURE: u32 = 4;
     let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
     let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
-    let mut filter = [
+    let mut filter = vec![
         step(LOAD, ARCHITECTURE, 0, 0),
-        step(JUMP_EQUAL, crate::cpu::native_abis()[0].audit_arch, 0, 4),
-        step(LOAD, NUMBER, 0, 0),
-        step(JUMP_EQUAL, first, 1, 0),
-        step(JUMP_EQUAL, second, 0, 1),
-        step(RETURN, refuse, 0, 0),
+        step(JUMP_EQUAL, crate::cpu::native_abis()[0].audit_arch, 1, 0),
         step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+        step(LOAD, NUMBER, 0, 0),
     ];
+    for call in calls {
+        filter.push(step(JUMP_AT_LEAST, *call.start(), 0, 2));
+        filter.push(step(JUMP_ABOVE, *call.end(), 1, 0));
+        filter.push(step(RETURN, refuse, 0, 0));
+    }
+    filter.push(step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0));
     let program = libc::sock_fprog { len: filter.len() as libc::c_ushort, filter: filter.as_mut_ptr() };
     let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
     // SAFETY: the kernel copies the instructions, which outlive the call.

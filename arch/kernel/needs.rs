@@ -7,8 +7,8 @@ pub struct Needs {
     /// Of the kernel's configuration, with the module that the option makes if it is one.
     pub options: &'static [(&'static str, Option<&'static str>)],
     pub switches: &'static [Switch],
-    /// Debian's names.
-    pub packages: &'static [&'static str],
+    /// By Debian's names, with the program by whose absence one is known.
+    pub packages: &'static [(&'static str, Option<&'static str>)],
 }
 
 const NOTHING: Needs = Needs { name: "", options: &[], switches: &[], packages: &[] };
@@ -82,7 +82,7 @@ pub const NEEDS: &[Needs] = &[
             ("CONFIG_CGROUP_DEVICE", None),
             ("CONFIG_CGROUP_FREEZER", None),
         ],
-        packages: &["cgroupfs-mount"],
+        packages: &[("cgroupfs-mount", None)],
         ..NOTHING
     },
     Needs { name: "seccomp", options: &[("CONFIG_SECCOMP", None), ("CONFIG_SECCOMP_FILTER", None)], ..NOTHING },
@@ -91,8 +91,13 @@ pub const NEEDS: &[Needs] = &[
     Needs { name: "overlay", options: &[("CONFIG_OVERLAY_FS", Some("overlay"))], ..NOTHING },
     Needs { name: "fuse", options: &[("CONFIG_FUSE_FS", Some("fuse"))], ..NOTHING },
     Needs { name: "btrfs", options: &[("CONFIG_BTRFS_FS", Some("btrfs"))], ..NOTHING },
-    Needs { name: "zfs", options: &[("", Some("zfs"))], packages: &["zfs-dkms", "zfsutils-linux"], ..NOTHING },
-    Needs { name: "aufs", options: &[("CONFIG_AUFS_FS", Some("aufs"))], packages: &["aufs-dkms"], ..NOTHING },
+    Needs {
+        name: "zfs",
+        options: &[("", Some("zfs"))],
+        packages: &[("zfs-dkms", None), ("zfsutils-linux", Some("zfs"))],
+        ..NOTHING
+    },
+    Needs { name: "aufs", options: &[("CONFIG_AUFS_FS", Some("aufs"))], packages: &[("aufs-dkms", None)], ..NOTHING },
     Needs {
         name: "lvm",
         options: &[("CONFIG_BLK_DEV_DM", Some("dm_mod")), ("CONFIG_DM_THIN_PROVISIONING", Some("dm_thin_pool"))],
@@ -111,18 +116,18 @@ pub const NEEDS: &[Needs] = &[
     Needs {
         name: "iptables-nft",
         options: &[("CONFIG_NF_TABLES", Some("nf_tables")), ("CONFIG_NFT_COMPAT", Some("nft_compat"))],
-        packages: &["iptables"],
+        packages: &[("iptables", Some("iptables"))],
         ..NOTHING
     },
     Needs {
         name: "iptables-legacy",
         options: &[("CONFIG_IP_NF_IPTABLES", Some("ip_tables")), ("CONFIG_IP_NF_NAT", Some("iptable_nat"))],
-        packages: &["iptables"],
+        packages: &[("iptables", Some("iptables"))],
         ..NOTHING
     },
-    Needs { name: "lxc", packages: &["lxc"], ..NOTHING },
-    Needs { name: "crun", packages: &["crun"], ..NOTHING },
-    Needs { name: "runc", packages: &["runc"], ..NOTHING },
+    Needs { name: "lxc", packages: &[("lxc", Some("lxc-start"))], ..NOTHING },
+    Needs { name: "crun", packages: &[("crun", Some("crun"))], ..NOTHING },
+    Needs { name: "runc", packages: &[("runc", Some("runc"))], ..NOTHING },
 ];
 
 pub fn of(name: &str) -> Option<&'static Needs> {

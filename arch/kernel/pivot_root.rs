@@ -14,6 +14,14 @@ pub fn probe() -> Probe {
     answers::remembered("pivot_root", &super::root_device(), || look().map(|()| String::new())).map(|_| ())
 }
 
+/// Which cannot be exchanged, only covered.
+#[allow(clippy::unnecessary_cast)]
+pub fn root_is_initramfs() -> bool {
+    const RAMFS_MAGIC: u32 = 0x8584_58f6;
+    const TMPFS_MAGIC: u32 = 0x0102_1994;
+    rustix::fs::statfs("/").is_ok_and(|found| matches!(found.f_type as u32, RAMFS_MAGIC | TMPFS_MAGIC))
+}
+
 fn look() -> Probe {
     let answer = match child::in_child(libc::CLONE_NEWNS, pivot) {
         Err(Errno::PERM) => child::in_child(libc::CLONE_NEWUSER | libc::CLONE_NEWNS, pivot),

@@ -19,6 +19,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use berth_arch::kernel::cgroup::{Cgroups, Layout};
+use berth_arch::kernel::pivot_root::{self, root_is_initramfs};
 use berth_arch::process::{self, Process};
 use berth_arch::{Host, Probe, pretend};
 use oci_spec::runtime::Spec;
@@ -69,6 +70,16 @@ impl Backend for Lxc {
             return Probe::unavailable(
                 "LXC starts no containers without control groups, and none are mounted that can be written to",
                 "mount cgroup v1 hierarchies or cgroup v2 at /sys/fs/cgroup",
+            );
+        }
+        let exchange = pivot_root::probe();
+        // It covers an initramfs, and nothing else.
+        if let Some(reason) = exchange.reason()
+            && (pretend::without("pivot_root") || !root_is_initramfs())
+        {
+            return Probe::unavailable(
+                format!("LXC exchanges a container's root by pivot_root ({reason})"),
+                "allow pivot_root in the seccomp policy around berth",
             );
         }
         let has = namespaces::kernel_has;

@@ -58,9 +58,10 @@ impl Log {
         self.0.split(|&byte| byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned())
     }
 
-    /// The first error, without what says where in LXC it is.
+    /// The first error, without what says where in LXC it is. That it has to do without pidfds is none.
     pub(super) fn reason(&self) -> Option<String> {
-        let line = self.lines().find(|line| line.contains(" ERROR "))?;
+        let is_error = |line: &String| line.contains(" ERROR ") && !line.contains(":lxc_can_use_pidfd:");
+        let line = self.lines().find(is_error)?;
         let message = line.splitn(3, " - ").last()?;
         Some(message.trim().to_owned())
     }
@@ -88,6 +89,7 @@ mod tests {
     use super::*;
 
     const LOG: &[u8] = b"lxc-start c1 20261126184115.704 WARN     start - ../src/lxc/start.c:check:329 - Inherited fd 10\n\
+        lxc-start c1 20261126184115.729 ERROR    utils - ../src/lxc/utils.c:lxc_can_use_pidfd:18 - No such call - No pidfd\n\
         lxc-start c1 20261126184115.731 ERROR    conf - ../src/lxc/conf.c:lxc_setup:38 - No such - file\n\
         lxc-start c1 20261126184115.756 ERROR    start - ../src/lxc/start.c:spawn:9 - Failed to spawn\n\
         lxc-start c1 20261126184115.756 INFO     error - ../src/lxc/error.c:lxc_error_set_and_log:31 - Child <25> ended on error (7)\n\

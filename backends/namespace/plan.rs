@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
+use berth_arch::kernel::pivot_root::root_is_initramfs;
 use berth_arch::mount::{Mount, Prepared};
 use berth_arch::{host, pretend};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
@@ -17,7 +18,6 @@ use super::hooks::Hooks;
 use super::namespaces::Namespaces;
 use super::process::{ProcessPlan, Streams, has_own_users, setup};
 use super::report::Channel;
-use super::resolve::file_system;
 use super::rootfs;
 use crate::assemble::root_of;
 use crate::cgroup::Cgroup;
@@ -289,12 +289,6 @@ fn mount_of(path: &Path) -> Result<CString> {
     let table = berth_arch::mount::mounts().map_err(setup("read /proc/self/mountinfo"))?;
     let found = berth_arch::mount::find_mount(&table, path);
     c_string(found.map_or(Path::new("/"), |mount| &mount.mount_point))
-}
-
-fn root_is_initramfs() -> bool {
-    const RAMFS_MAGIC: u32 = 0x8584_58f6;
-    const TMPFS_MAGIC: u32 = 0x0102_1994;
-    rustix::fs::statfs("/").is_ok_and(|found| matches!(file_system(&found), RAMFS_MAGIC | TMPFS_MAGIC))
 }
 
 /// All mounts but those that hold the mount point.

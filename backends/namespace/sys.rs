@@ -58,6 +58,15 @@ pub(super) fn personality(persona: c_ulong) -> Result<()> {
     check(c_long::from(unsafe { libc::personality(persona) })).map(drop)
 }
 
+/// Whether a filter around this process (Docker's, of its containers) keeps it from keyrings.
+pub(crate) fn keyrings_are_forbidden() -> bool {
+    const KEYCTL_GET_KEYRING_ID: libc::c_int = 0;
+    const KEY_SPEC_SESSION_KEYRING: libc::c_int = -3;
+    // SAFETY: integers only; nothing is made.
+    let answer = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0) };
+    check(answer) == Err(Errno::PERM)
+}
+
 /// A new anonymous session keyring, so that the caller's keys are out of reach.
 pub(super) fn join_session_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;

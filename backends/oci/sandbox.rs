@@ -3,6 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use berth_arch::kernel::pivot_root;
 use berth_arch::process::{self, Process};
 use oci_spec::runtime::Spec;
 
@@ -15,7 +16,7 @@ use super::warden::Warden;
 use super::{External, exec, explain};
 use crate::assemble::Assembled;
 use crate::cgroup::Cgroup;
-use crate::namespace::{send, setup, tree, try_wait};
+use crate::namespace::{send, setup, sys, tree, try_wait};
 use crate::{
     Bundle, ContainerId, Error, ExecChild, ExitStatus, Freezer, Limiter, Result, Sandbox, SavedSandbox, Stats, Stdio,
 };
@@ -63,6 +64,13 @@ fn make(backend: &External, id: &ContainerId, bundle: &Bundle, io: Stdio, folder
 
     let mut call = backend.call()?.in_folder(folder.path());
     call.push("create").push("--bundle").push(folder.path()).push("--pid-file").push(folder.file(PID));
+    // Where these are forbidden the runtime would give up. What keeps it from keyrings keeps the container from others'.
+    if sys::keyrings_are_forbidden() {
+        call.push("--no-new-keyring");
+    }
+    if !pivot_root::probe().is_available() {
+        call.push("--no-pivot");
+    }
     let (streams, console) = streams(io, folder)?;
     if let Some((console, _)) = &console {
         call.push("--console-socket").push(console.name());

@@ -53,8 +53,8 @@ impl Engine {
         }
         if berth_arch::kernel::misleading::is_hidden() {
             warnings.push(
-                "a filter around berth, or this kernel, answers system calls that it does not have (clone3, faccessat2) with \
-                 something else than that: berth and its containers run under a filter that says so"
+                "a filter around berth, or this kernel, answers system calls that it does not have (clone3, statx, openat2 \
+                 and others) with something else than that: berth and its containers run under a filter that says so"
                     .into(),
             );
         }

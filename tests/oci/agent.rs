@@ -102,7 +102,8 @@ fn an_agent_that_is_not_there_is_said_and_nothing_runs() {
     let oci = Oci::new();
     oci.created("alone", "touch /shared/ran; sleep 1000", |config| watched(&oci, config));
     let start = oci.call(&["start", "alone"]);
-    start.refused(1, &["seccomp agent", if kernel::profile().is_some() { "5.0" } else { "/agent" }]);
+    // An older kernel has no agents; what is around berth, on the kernel that it has, may.
+    start.refused(1, &["seccomp agent", if kernel::is_at_least(5, 0) { "/agent" } else { "5.0" }]);
     oci.until_status("alone", "stopped");
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(oci.shared("ran"), None);

@@ -60,7 +60,8 @@ fn lacks(needs: &Needs, kernel: Option<&Options>) -> Vec<Lack> {
     for switch in needs.switches.iter().filter(|switch| switch.is_in_the_way()) {
         add("sysctl", switch.name, switch.forbids, switch.remedy());
     }
-    for name in needs.packages {
+    let is_there = |program: &Option<&str>| program.is_some_and(|program| berth_arch::program::find(program).is_some());
+    for (name, _) in needs.packages.iter().filter(|(_, program)| !is_there(program)) {
         add("package", name, "", "install it, or what your distribution calls it".to_owned());
     }
     lacks
@@ -96,7 +97,7 @@ mod tests {
             name: "x",
             options: &[("", Some("no_such_module")), ("CONFIG_NO_SUCH", None)],
             switches: &[],
-            packages: &["no-such"],
+            packages: &[("no-such", Some("no-such-program"))],
         };
         let found = lacks(&needs, None);
         let said: Vec<_> = found.iter().map(|lack| (lack.kind.as_str(), lack.state.as_str())).collect();
