@@ -107,6 +107,25 @@ both! {
     }
 }
 
+/// What exchanges the root is forbidden to containers of Docker's.
+#[test]
+fn where_pivot_root_is_forbidden_the_root_is_moved() {
+    if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
+        return;
+    }
+    for runtime in installed() {
+        let world = World::new(Mode::Embedded);
+        configure(&world, "", &[("mine", &format!("echo \"$*\" >>{}/calls; exec {runtime} \"$@\"", world.at("")))]);
+        world.set("BERTH_PRETEND_WITHOUT", "pivot_root");
+        let script = "[ ! -e /boot ] && cd / && cd .. && [ ! -e boot ] && echo inside";
+        let said = world.run(&["--rm", "--runtime", "mine", "box", "sh", "-c", script]);
+        assert_eq!(said.ok().text(), "inside", "{runtime}");
+        let calls = fs::read_to_string(world.path("calls")).unwrap();
+        assert!(calls.lines().any(|call| call.contains(" create ") && call.contains(" --no-pivot")), "{calls}");
+        nothing_is_kept(&world);
+    }
+}
+
 #[test]
 fn the_configuration_names_runtimes_and_which_is_used() {
     if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
