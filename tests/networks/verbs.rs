@@ -103,7 +103,7 @@ both! {
         let seen = world.sh(&["--network", "mac"], "ip -d link show eth0; ping -c1 -W2 10.9.0.1 >/dev/null && echo out; ping -c1 -W2 10.9.0.2 >/dev/null && echo beside");
         assert!(seen.contains("out") && seen.contains("beside"), "{seen}");
         world.berth(&["network", "create", "-d", "macvlan", "--subnet", "10.10.0.0/24", "-o", "parent=nosuch", "bad"]).refused(1, &["nosuch"]);
-        assert!(!world.berth(&["network", "ls"]).ok().out().contains("bad"));
+        assert!(!world.berth(&["network", "ls", "--format", "{{.Name}}"]).ok().lines().contains(&"bad".to_owned()));
         let ipvlan = world.berth(&["network", "create", "-d", "ipvlan", "--subnet", "10.11.0.0/24", "-o", "parent=up0", "ipv"]).ok();
         let outcome = world.run(&["--rm", "--network", "ipv", "box", "true"]);
         if outcome.code != 0 {

@@ -3,7 +3,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use crate::support::user::{Given, NUMBER};
-use crate::support::{Mode, World, image, skip};
+use crate::support::{Mode, World, image, kernel, skip};
 
 #[test]
 fn every_driver_that_takes_no_device_of_its_own_works() {
@@ -65,6 +65,9 @@ impl Drop for Groups {
 
 #[test]
 fn groups_that_were_given_limit_and_freeze() {
+    if kernel::lacks("pids controller", (4, 3)) {
+        return;
+    }
     let Some(groups) = Groups::of(&["freezer", "memory", "pids"]) else {
         return skip("no hierarchies of cgroup v1 to give a part of");
     };
