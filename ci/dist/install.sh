@@ -26,7 +26,7 @@ SOURCE is a release: a folder, or a URL (file://, http://, https://) of one, wit
   --release SOURCE   the same as BERTH_RELEASE
   --prefix FOLDER    install below FOLDER (/usr/local)
   --user             install for yourself, below ~/.local; needs no root
-  --service          as root: start the engine at boot, by systemd, OpenRC or init scripts
+  --service          start the engine at boot, by systemd, OpenRC or init scripts; with --user by your own systemd
   --target NAME      x86_64, i686, aarch64, armv7, armv6 or riscv64, instead of what is found out
   --uninstall        remove what was installed; containers, images and volumes stay
   --purge            with --uninstall: remove those first
@@ -58,27 +58,41 @@ done
 if [ $user = yes ]; then
     [ "$prefix" = /usr/local ] || die "--user and --prefix exclude each other"
     [ -n "${HOME-}" ] || die "--user: HOME is not set"
-    [ $service = no ] || die "--service is for root; for yourself, run berth serve when you need it"
     prefix=$HOME/.local
 fi
 case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
 case $prefix in *[[:space:]\|\&\\]*) die "--prefix $prefix: blanks and the characters | & \\ are not possible there" ;; esac
 [ $purge = no ] || [ $remove = yes ] || die "--purge goes with --uninstall"
 [ $service = no ] || [ $remove = no ] || die "--service and --uninstall exclude each other"
-[ $service = no ] || [ "$(id -u)" = 0 ] || die "--service is for root"
+[ $service = no ] || [ $user = yes ] || [ "$(id -u)" = 0 ] || die "--service is for root, or with --user for yourself"
 bin=$prefix/bin
+case $user in yes) units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user ;; *) units=/etc/systemd/system ;; esac
 # What was placed, a path a line: what the next installation no longer has goes, and what is removed was ours.
 list=$prefix/share/berth/installed
 
 # --- services
 
-systemd_runs() { [ -d /run/systemd/system ]; }
+# systemd's, of the machine or of the user.
+manage() {
+    if [ $user = yes ]; then systemctl --user "$@"; else systemctl "$@"; fi
+}
+systemd_runs() {
+    if [ $user = yes ]; then
+        have systemctl && systemctl --user show-environment >/dev/null 2>&1
+    else
+        [ -d /run/systemd/system ]
+    fi
+}
 
 # Where the service's files go, as lines SOURCE DESTINATION.
 service_files() {
     if systemd_runs; then
-        say "berth.service /etc/systemd/system/berth.service"
-        say "berth.socket /etc/systemd/system/berth.socket"
+        from=berth
+        [ $user = no ] || from=berth-user
+        say "$from.service $units/berth.service"
+        say "$from.socket $units/berth.socket"
+    elif [ $user = yes ]; then
+        :
     elif have openrc-run; then
         say "berth.openrc /etc/init.d/berth"
     elif [ -d /etc/init.d ]; then
@@ -88,8 +102,8 @@ service_files() {
 
 enable_service() {
     if systemd_runs; then
-        systemctl daemon-reload
-        systemctl enable --now berth.socket berth.service
+        manage daemon-reload
+        manage enable --now berth.socket berth.service
     elif have openrc-run; then
         rc-update add berth default
         rc-service berth restart
@@ -101,17 +115,17 @@ enable_service() {
 
 # The new program serves; containers do not notice.
 restart_service() {
-    if systemd_runs && grep -qx /etc/systemd/system/berth.service "$list" 2>/dev/null; then
-        systemctl daemon-reload
-        systemctl try-restart berth.service
+    if systemd_runs && grep -Fqx "$units/berth.service" "$list" 2>/dev/null; then
+        manage daemon-reload
+        manage try-restart berth.service
     elif grep -qx /etc/init.d/berth "$list" 2>/dev/null && /etc/init.d/berth status >/dev/null 2>&1; then
         /etc/init.d/berth restart
     fi
 }
 
 stop_service() {
-    if systemd_runs && grep -qx /etc/systemd/system/berth.service "$list" 2>/dev/null; then
-        systemctl disable --now berth.socket berth.service
+    if systemd_runs && grep -Fqx "$units/berth.service" "$list" 2>/dev/null; then
+        manage disable --now berth.socket berth.service
     elif grep -qx /etc/init.d/berth "$list" 2>/dev/null; then
         /etc/init.d/berth stop || true
         if have rc-update; then rc-update del berth || true; fi
@@ -127,7 +141,7 @@ remove_listed() {
     while IFS= read -r path; do
         case $path in
         "$prefix"/*/ | "$prefix"/) ;;
-        "$prefix"/* | /etc/systemd/system/berth.* | /etc/init.d/berth) rm -f "$path" ;;
+        "$prefix"/* | "$units"/berth.* | /etc/init.d/berth) rm -f "$path" ;;
         esac
     done <"$1"
     sort -r "$1" | while IFS= read -r path; do
@@ -150,7 +164,7 @@ uninstall() {
     rm -f "$list"
     remove_listed "$left"
     rm -f "$left"
-    if systemd_runs && [ "$(id -u)" = 0 ]; then systemctl daemon-reload; fi
+    if systemd_runs && [ "$(id -u)$user" != 0yes ]; then manage daemon-reload; fi
     say "berth is removed from $prefix."
     [ $purge = yes ] || say "Containers go on, and images and volumes stay; with berth installed again they are yours again."
 }
@@ -294,12 +308,13 @@ place() {
 before=none
 [ ! -x "$bin/berth" ] || before=$("$bin/berth" --version 2>/dev/null || say "unknown")
 if [ $service = yes ] && [ -z "$(service_files)" ]; then
+    [ $user = no ] || die "--service: no systemd of yours runs here" "let your session run: $bin/berth serve"
     die "--service: neither systemd nor OpenRC nor /etc/init.d is here" "let your init run: $bin/berth serve"
 fi
 (cd "$tree" && find share -type f) | sed "s|.*|$tree/& $prefix/& 644|" >"$work/files"
 # Last of what is below the prefix, as it may ask for the rest.
 say "$tree/bin/berth $bin/berth 755" >>"$work/files"
-if [ $service = yes ] || grep -Eqx '/etc/(systemd/system/berth.service|init.d/berth)' "$list" 2>/dev/null; then
+if [ $service = yes ] || grep -Fqx -e "$units/berth.service" -e /etc/init.d/berth "$list" 2>/dev/null; then
     service_files | while read -r from to; do
         sed "s|/usr/bin/berth|$bin/berth|g" "$tree/share/berth/init/$from" >"$work/$from"
         case $to in */init.d/*) mode=755 ;; *) mode=644 ;; esac
@@ -322,7 +337,7 @@ grep -Fvxf "$work/placed" "$work/before" >"$work/gone" || true
 remove_listed "$work/gone"
 
 if [ $service = yes ]; then
-    if ! grep -q '^berth:' /etc/group; then
+    if [ $user = no ] && ! grep -q '^berth:' /etc/group; then
         if have groupadd; then groupadd --system berth; else addgroup -S berth; fi
     fi
     enable_service
@@ -337,6 +352,10 @@ esac
 case :$PATH: in *":$bin:"*) ;; *) say "$bin is not on your PATH; add it: export PATH=\"$bin:\$PATH\"" ;; esac
 if [ $user = yes ] && [ "$(id -u)" != 0 ]; then
     name=$(id -un)
+    if [ $service = yes ]; then
+        say "The engine listens at unix://${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/berth/berth.sock."
+        [ -e "/var/lib/systemd/linger/$name" ] || say "It ends with your last session; to keep it: loginctl enable-linger"
+    fi
     if ! have newuidmap || ! grep -q "^$name:" /etc/subuid 2>/dev/null || ! grep -q "^$name:" /etc/subgid 2>/dev/null; then
         say "Containers will have one user, root. For more, let root install newuidmap (Debian: uidmap, Alpine: shadow-uidmap)"
         say "and give you numbers: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $name"
