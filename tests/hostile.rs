@@ -145,7 +145,7 @@ both! {
         let payload = archive(&[file("file", b"harm"), file("sub/file", b"harm")]);
         let end = Instant::now() + Duration::from_secs(4);
         let mut tried = 0;
-        while Instant::now() < end {
+        while Instant::now() < end || tried < 6 {
             world.berth(&["cp", &world.at("harm"), "one:/real/d/file"]);
             world.feed(&["cp", "-", "one:/real/d"], &payload);
             let out = world.berth(&["cp", "one:/real/d/file", "-"]);
@@ -153,7 +153,6 @@ both! {
             unharmed(world);
             tried += 1;
         }
-        assert!(tried > 5, "{tried} rounds");
     }
 
     fn docker_archives_that_lie_are_refused_whole(world) {
