@@ -243,8 +243,9 @@ fn a_template_is_a_bundle_that_runs() {
 
 fn kernel_has(namespace: &serde_json::Value) -> bool {
     let file = match namespace.as_str().unwrap() {
+        // Older than its file (3.8).
+        "mount" => return true,
         "network" => "net",
-        "mount" => "mnt",
         other => other,
     };
     kernel::shows(&format!("/proc/self/ns/{file}"))

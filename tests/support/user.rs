@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 use super::covers::Covers;
-use super::{find_program, program};
+use super::{find_program, kernel, program};
 
 pub(crate) const NAME: &str = "sailor";
 pub(crate) const NUMBER: u32 = 4242;
@@ -42,6 +42,9 @@ pub(crate) struct User {
 impl User {
     /// None, with the reason, where it cannot be tried. `folder` becomes the user's.
     pub(crate) fn new(folder: &Path, given: Given) -> Option<Self> {
+        if kernel::lacks("namespace for an ordinary user", (3, 8)) {
+            return None;
+        }
         if given == Given::Ranges && find_program("newuidmap").is_none() {
             super::skip("newuidmap is not installed (Debian's uidmap; `ci/setup test`)");
             return None;
