@@ -90,7 +90,7 @@ fn namespace_of(pid: i32) -> Option<u64> {
 }
 
 /// What is mounted at a process's root: the file system's number, the part of it, its type, source and options
-/// (proc_pid_mountinfo(5)). By all but the number, what FUSE serves is the same for many. `None` if its root is no mount.
+/// (proc_pid_mountinfo(5)). `None` if its root is no mount.
 fn root_of(pid: i32) -> Option<String> {
     let table = std::fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
     let last = table.split(|&byte| byte == b'\n').rfind(|line| field(line, 4) == Some(b"/"))?;

@@ -61,7 +61,8 @@ pub(super) fn mount(base: &Path, user_xattr: bool, id: &LayerId, parents: &[Laye
         words.push(format!("workdir={id}/{WORK}"));
         words.extend(user_xattr.then(|| "userxattr".to_owned()));
         words.extend((access == Access::Throwaway).then(|| "volatile".to_owned()));
-        (TYPE, "berth".to_owned(), words)
+        // By its source a mount is told from all others in /proc/PID/mountinfo, for nothing else there does.
+        (TYPE, id.to_string(), words)
     };
     Mount {
         fstype: fstype.to_owned(),
