@@ -86,7 +86,9 @@ fn ports_lead_to_what_the_program_opens() {
         drop(_other);
         let server = inside::command("answers_datagrams", "ANSWER=9000");
         world.berth(&["exec", "-d", "web", "sh", "-c", &format!("exec {server}")]).ok();
-        assert_eq!(echo(world.net(), "127.0.0.1:8081", "hello").as_deref(), Some("hello"));
+        eventually("the program answers", Duration::from_secs(30), || {
+            echo(world.net(), "127.0.0.1:8081", "hello").as_deref() == Some("hello")
+        });
         // Its own number is public by being opened.
         start(world, &["--name", "direct", "-p", "8090:8090"], &WEB.replace("8000", "8090"));
         assert_eq!(page(world, 8090), here);

@@ -174,7 +174,7 @@ fn nothing_that_forks_hides_or_stands_still_outlives_its_container() {
                 "600",
             ];
             world.start(&flags, &format!("{{ {script}; }} >/dev/null 2>&1"));
-            eventually(&format!("{name} of {backend} is there"), Duration::from_secs(30), || of_user(user) >= least);
+            eventually(&format!("{name} of {backend} is there"), Duration::from_secs(90), || of_user(user) >= least);
             let removed = world.berth(&["rm", "-f", name]).ok();
             assert_eq!(of_user(user), 0, "{name} of {backend}");
             assert!(removed.took < Duration::from_secs(20), "{name} of {backend}: {removed}");
