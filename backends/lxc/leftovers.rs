@@ -1,6 +1,10 @@
 //! What LXC leaves behind when it is killed, and some of it always: control groups, and the file of a lock.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::retry_on_intr;
 
 use super::config::{MONITOR, PIVOT};
 use crate::Result;
@@ -37,15 +41,37 @@ fn beside(group: &Path) -> Vec<PathBuf> {
     vec![group.to_owned(), with(MONITOR), with(PIVOT)]
 }
 
-/// Removes the container's folder below `lxcpath`, and its lock. Idempotent.
+/// Keeps the folders that containers share from being removed while they are empty, until it is dropped: from before they are
+/// made until a container has its files in them.
+pub(super) struct Sharing {
+    _lock: Option<OwnedFd>,
+}
+
+impl Sharing {
+    pub(super) fn begin() -> Self {
+        let _ = std::fs::create_dir_all(LOCKS);
+        Self { _lock: lock(FlockOperation::LockShared) }
+    }
+}
+
+fn lock(operation: FlockOperation) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(LOCKS, flags, Mode::empty()).ok()?;
+    retry_on_intr(|| rustix::fs::flock(&folder, operation)).ok()?;
+    Some(folder)
+}
+
+/// Removes the container's folder below `lxcpath`, and its lock; the folders above them too, if they are empty and nobody is about
+/// to use them. Idempotent.
 pub(super) fn remove_files(folder: &Path) {
     let _ = std::fs::remove_dir_all(folder);
     let (Some(lxcpath), Some(name)) = (folder.parent(), folder.file_name()) else { return };
-    let _ = std::fs::remove_dir(lxcpath);
     let locks = Path::new(LOCKS).join(lxcpath.strip_prefix("/").unwrap_or(lxcpath));
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     let _ = std::fs::remove_file(locks.join(hidden));
+    let Some(_alone) = lock(FlockOperation::NonBlockingLockExclusive) else { return };
+    let _ = std::fs::remove_dir(lxcpath);
     for folder in locks.ancestors().take_while(|folder| *folder != Path::new(LOCKS)) {
         if std::fs::remove_dir(folder).is_err() {
             break;

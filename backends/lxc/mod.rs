@@ -25,6 +25,7 @@ use berth_arch::{Host, Probe, pretend};
 use oci_spec::runtime::Spec;
 
 use self::config::{Configuration, Surroundings};
+use self::leftovers::Sharing;
 pub use self::role::{ROLE, main};
 use self::sandbox::{Container, Creator, LOG};
 use self::tools::Tools;
@@ -180,10 +181,18 @@ fn create(tools: Tools, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<
     // What a creator that was killed has left.
     leftovers::remove_groups(Cgroup::find(id, Some(&group))?.paths())?;
     leftovers::remove_files(&folder);
+    let sharing = Sharing::begin();
     write_configuration(&lxcpath, &folder, &configuration.text)?;
     let (ours, theirs) = task::pair().map_err(setup("make a socket pair"))?;
     let begun = begin(&tools, id, &folder, &configuration, &mut foreign, theirs.into());
-    let tool = begun.inspect_err(|_| leftovers::remove_files(&folder))?;
+    let tool = match begun {
+        Ok(tool) => tool,
+        Err(error) => {
+            drop(sharing);
+            leftovers::remove_files(&folder);
+            return Err(error);
+        }
+    };
     let mut container = Container {
         name: id.to_string(),
         folder,
@@ -198,7 +207,9 @@ fn create(tools: Tools, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<
         devices_enforced: false,
         creator: Some(Creator { tools, tool, waiting: None }),
     };
-    match furnish(&mut container, foreign, ours, streams) {
+    let furnished = furnish(&mut container, foreign, ours, streams);
+    drop(sharing);
+    match furnished {
         Ok(()) => Ok(container),
         Err(error) => {
             let _ = container.delete();
