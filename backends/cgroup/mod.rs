@@ -114,8 +114,14 @@ impl Cgroup {
     /// What is there of the container's directories, for who does not know what a dead creator came to make.
     pub fn find(id: &ContainerId, path: Option<&Path>) -> Result<Self> {
         let layout = Layout::detect();
-        let paths = place::existing(&layout, &place::relative(id, path)?);
+        let mut paths = place::all(&layout, &place::relative(id, path)?);
+        paths.retain(|path| path.is_dir());
         Ok(Self::load_in(&layout, &paths))
+    }
+
+    /// Where the container's directories are made, or are not.
+    pub fn places(id: &ContainerId, path: Option<&Path>) -> Result<Vec<PathBuf>> {
+        Ok(place::all(&Layout::detect(), &place::relative(id, path)?))
     }
 
     pub fn paths(&self) -> &[PathBuf] {

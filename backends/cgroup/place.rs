@@ -95,13 +95,12 @@ pub(super) fn place(layout: &Layout, relative: &Path, wanted: &[&str], made: &mu
     Ok(())
 }
 
-/// `relative` wherever [`place`] may have made it.
-pub(super) fn existing(layout: &Layout, relative: &Path) -> Vec<PathBuf> {
-    let places = layout.hierarchies.iter().flat_map(bases).map(|base| base.join(relative));
-    let mut found: Vec<PathBuf> = places.filter(|dir| dir.is_dir()).collect();
-    found.sort();
-    found.dedup();
-    found
+/// `relative` wherever [`place`] makes it.
+pub(super) fn all(layout: &Layout, relative: &Path) -> Vec<PathBuf> {
+    let mut places: Vec<PathBuf> = layout.hierarchies.iter().flat_map(bases).map(|base| base.join(relative)).collect();
+    places.sort();
+    places.dedup();
+    places
 }
 
 /// Makes `relative` below the first base that lets us: the hierarchy's top, the user's systemd instance, our

@@ -174,28 +174,36 @@ fn create(tools: Tools, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<
             host_process: rustix::process::getpid().as_raw_pid(),
         },
     )?;
+    let folder = bundle.mount_point.with_file_name("lxc").join(id.as_str());
+    let places = Cgroup::places(id, Some(&group))?;
+    let clear = || {
+        let removed = leftovers::remove_groups(&places);
+        leftovers::remove_files(&folder);
+        removed
+    };
+    // What a creator that was killed has left.
+    clear()?;
+    start(tools, id, bundle, io, configuration, &folder).inspect_err(|_| drop(clear()))
+}
+
+fn start(
+    tools: Tools,
+    id: &ContainerId,
+    bundle: &Bundle,
+    io: Stdio,
+    configuration: Configuration,
+    folder: &Path,
+) -> Result<Container> {
     let lxcpath = bundle.mount_point.with_file_name("lxc");
-    let folder = lxcpath.join(id.as_str());
     let streams = Streams::of(&io);
     let mut foreign = Foreign::new(bundle, io, &[&lxcpath])?;
-    // What a creator that was killed has left.
-    leftovers::remove_groups(Cgroup::find(id, Some(&group))?.paths())?;
-    leftovers::remove_files(&folder);
-    let sharing = Sharing::begin();
-    write_configuration(&lxcpath, &folder, &configuration.text)?;
+    let _sharing = Sharing::begin();
+    write_configuration(&lxcpath, folder, &configuration.text)?;
     let (ours, theirs) = task::pair().map_err(setup("make a socket pair"))?;
-    let begun = begin(&tools, id, &folder, &configuration, &mut foreign, theirs.into());
-    let tool = match begun {
-        Ok(tool) => tool,
-        Err(error) => {
-            drop(sharing);
-            leftovers::remove_files(&folder);
-            return Err(error);
-        }
-    };
+    let tool = begin(&tools, id, folder, &configuration, &mut foreign, theirs.into())?;
     let mut container = Container {
         name: id.to_string(),
-        folder,
+        folder: folder.to_owned(),
         pid: 0,
         start_time: 0,
         init: None,
@@ -203,13 +211,11 @@ fn create(tools: Tools, id: &ContainerId, bundle: &Bundle, io: Stdio) -> Result<
         warnings: configuration.warnings,
         terminal: None,
         status: None,
-        spec: Some(spec.clone()),
+        spec: Some(bundle.spec.clone()),
         devices_enforced: false,
         creator: Some(Creator { tools, tool, waiting: None }),
     };
-    let furnished = furnish(&mut container, foreign, ours, streams);
-    drop(sharing);
-    match furnished {
+    match furnish(&mut container, foreign, ours, streams) {
         Ok(()) => Ok(container),
         Err(error) => {
             let _ = container.delete();

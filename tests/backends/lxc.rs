@@ -280,6 +280,27 @@ fn doctor_knows_lxc_and_a_container_remembers_it() {
     world.sh(&["--isolation", "namespace"], "true");
 }
 
+#[test]
+fn a_container_that_lxc_cannot_start_leaves_no_group() {
+    let Some(world) = lxc_world() else { return };
+    let real = find_program("lxc-start").unwrap();
+    fs::create_dir(world.path("bin")).unwrap();
+    let entry = "lxc.mount.entry=/nowhere nowhere none bind 0 0";
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] || set -- -s '{entry}' \"$@\"\nexec {} \"$@\"\n",
+        Path::new(&real).display()
+    );
+    fs::write(world.path("bin/lxc-start"), script).unwrap();
+    fs::set_permissions(world.path("bin/lxc-start"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    world.set("PATH", &format!("{}:{}", world.at("bin"), std::env::var("PATH").unwrap()));
+    let said = world.run(&["--name", "one", "box", "true"]);
+    said.refused(125, &["/nowhere"]);
+    let id = world.inspect("one", "{{.Id}}");
+    let groups = world.shell(&format!("find /sys/fs/cgroup -type d -path '*{id}*'")).ok().text();
+    assert_eq!(groups, "");
+    assert_eq!(kept(&world), Vec::<String>::new());
+}
+
 /// LXC gives what it executes to the container's root, and makes it that user's alone.
 #[test]
 fn berths_own_file_stays_as_it_is_on_kernels_without_copies_of_it() {
