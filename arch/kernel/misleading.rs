@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
-use super::is_at_least;
+use super::version;
 use crate::sys;
 
 /// Calls that are there together, or are not.
@@ -84,10 +84,11 @@ pub fn hide_for_good() {
 
 /// Where an old kernel has something at a number that was nobody's then, nothing more is tried: all are hidden.
 fn misleading() -> Vec<RangeInclusive<u32>> {
+    let kernel = version();
     let mut found = Vec::new();
     for list in [CALLS, PRIVILEGED] {
-        for calls in list.iter().filter(|calls| calls.mislead()) {
-            if NEW.contains(calls.numbers.start()) && !is_at_least(5, 1) {
+        for calls in list.iter().filter(|calls| calls.mislead(kernel)) {
+            if NEW.contains(calls.numbers.start()) && kernel < (5, 1) {
                 found.push(NEW);
                 return found;
             }
@@ -101,11 +102,11 @@ fn misleading() -> Vec<RangeInclusive<u32>> {
 }
 
 impl Calls {
-    fn mislead(&self) -> bool {
+    fn mislead(&self, kernel: (u32, u32)) -> bool {
         match sys::refusal(*self.numbers.start(), self.nonsense) {
             Errno::NOSYS => false,
             // The kernel has looked at the arguments.
-            Errno::INVAL | Errno::FAULT | Errno::BADF => !is_at_least(self.since.0, self.since.1),
+            Errno::INVAL | Errno::FAULT | Errno::BADF => kernel < self.since,
             _ => true,
         }
     }

@@ -72,10 +72,14 @@ fn root_device() -> String {
 
 /// By its version: where trying costs too much, or for facilities that leave nothing to try.
 pub fn is_at_least(major: u32, minor: u32) -> bool {
+    version() >= (major, minor)
+}
+
+fn version() -> (u32, u32) {
     let name = rustix::system::uname();
     let release = name.release().to_string_lossy();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// The answer for a facility that is not even tried: it is pretended away, or a call that this kernel is too old for.
