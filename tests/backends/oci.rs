@@ -10,6 +10,9 @@ use crate::support::{Mode, World, eventually, kernel};
 
 /// The runtimes that are installed. `ci/setup test` installs both.
 fn installed() -> Vec<&'static str> {
+    if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
+        return Vec::new();
+    }
     let is_there = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|said| said.status.success());
     let found: Vec<_> = ["crun", "runc"].into_iter().filter(is_there).collect();
     if found.is_empty() {
@@ -39,9 +42,6 @@ fn nothing_is_kept(world: &World) {
 
 both! {
     fn a_service_lives_as_on_berths_own_backend(world) {
-        if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
-            return;
-        }
         for runtime in installed() {
             let script = "echo $COLOUR > /data/colour; echo up; echo bad >&2; \
                           while :; do echo hello | nc -l -p 80; done";
@@ -90,9 +90,6 @@ both! {
     }
 
     fn exit_codes_and_what_cannot_run_are_dockers(world) {
-        if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
-            return;
-        }
         for runtime in installed() {
             let run = |arguments: &[&str]| world.run(&[&["--rm", "--runtime", runtime], arguments].concat());
             run(&["box", "sh", "-c", "exit 42"]).ended(42);
@@ -110,9 +107,6 @@ both! {
 /// What exchanges the root is forbidden to containers of Docker's.
 #[test]
 fn where_pivot_root_is_forbidden_the_root_is_moved() {
-    if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
-        return;
-    }
     for runtime in installed() {
         let world = World::new(Mode::Embedded);
         configure(&world, "", &[("mine", &format!("echo \"$*\" >>{}/calls; exec {runtime} \"$@\"", world.at("")))]);
@@ -128,9 +122,6 @@ fn where_pivot_root_is_forbidden_the_root_is_moved() {
 
 #[test]
 fn the_configuration_names_runtimes_and_which_is_used() {
-    if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
-        return;
-    }
     let Some(runtime) = installed().first().copied() else { return };
     let world = World::new(Mode::Embedded);
     configure(&world, "isolation = \"oci\"", &[("mine", &format!("exec {runtime} \"$@\""))]);
@@ -178,9 +169,6 @@ fn a_runtime_that_is_none_is_refused_with_the_reason_and_the_remedy() {
 
 #[test]
 fn a_part_of_a_volume_is_mounted_and_no_link_leads_out_of_it() {
-    if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
-        return;
-    }
     for runtime in installed() {
         let world = World::new(Mode::Embedded);
         let make = "mkdir -p /v/in; echo text > /v/in/file; ln -s /etc /v/out";
@@ -198,9 +186,6 @@ fn a_part_of_a_volume_is_mounted_and_no_link_leads_out_of_it() {
 
 #[test]
 fn a_container_ends_with_its_monitor_and_is_cleared_away() {
-    if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
-        return;
-    }
     for runtime in installed() {
         let world = World::new(Mode::Embedded);
         world.start(&["--name", "one", "--runtime", runtime], "sleep 1000 & exec sleep 1000");
@@ -215,9 +200,6 @@ fn a_container_ends_with_its_monitor_and_is_cleared_away() {
 
 #[test]
 fn a_monitor_that_is_killed_while_it_calls_leaves_nothing_behind() {
-    if kernel::lacks("cgroup v2, of which crun sees what the kernel beneath has", (4, 5)) {
-        return;
-    }
     for runtime in installed() {
         let world = World::new(Mode::Embedded);
         let called = world.at("called");
