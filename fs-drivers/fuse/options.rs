@@ -1,5 +1,6 @@
 //! What makes up one union, in overlay's words.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use berth_arch::mount::Mount;
@@ -61,8 +62,7 @@ pub(super) fn mount(base: &Path, user_xattr: bool, id: &LayerId, parents: &[Laye
         words.push(format!("workdir={id}/{WORK}"));
         words.extend(user_xattr.then(|| "userxattr".to_owned()));
         words.extend((access == Access::Throwaway).then(|| "volatile".to_owned()));
-        // By its source a mount is told from all others in /proc/PID/mountinfo, for nothing else there does.
-        (TYPE, id.to_string(), words)
+        (TYPE, source(base, id), words)
     };
     Mount {
         fstype: fstype.to_owned(),
@@ -71,6 +71,13 @@ pub(super) fn mount(base: &Path, user_xattr: bool, id: &LayerId, parents: &[Laye
         options: read_only.then(|| "ro".to_owned()).into_iter().chain(words).collect(),
         base: Some(base.to_path_buf()),
     }
+}
+
+/// What tells the mount from all others of the host in /proc/PID/mountinfo, where nothing else does: the driver's folder, by
+/// number and not by name, and the layer in it.
+fn source(base: &Path, id: &LayerId) -> String {
+    let (device, inode) = std::fs::metadata(base).map_or((0, 0), |found| (found.dev(), found.ino()));
+    format!("berth-{device:x}-{inode:x}-{id}")
 }
 
 #[cfg(test)]
