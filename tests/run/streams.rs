@@ -20,10 +20,11 @@ fn noise() -> Vec<u8> {
     (0..BLOCK / 8).flat_map(|_| random.next().to_le_bytes()).collect()
 }
 
-/// `blocks` MiB through `cat` in a container, compared byte for byte.
+/// `blocks` MiB through `cat` in a container, compared byte for byte. The log is bounded: a byte of noise takes up to six there.
 fn through(world: &World, blocks: u64) {
     let mut command = world.command();
-    command.args(["run", "--rm", "-i", "--network", "none", "box", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(["run", "--rm", "-i", "--network", "none", "--log-opt", "max-size=64m", "box", "cat"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let writer = std::thread::spawn(move || {
