@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use berth_arch::root_dir::RootDir;
 use rustix::fs::FileType;
 
-use crate::tree::{self, Meta, next_data};
+use crate::tree::{self, Directories, Meta, next_data};
 use crate::{Change, ChangeKind};
 
 /// What one tree has to do with the other.
@@ -33,8 +33,8 @@ pub(super) fn compare(
     kinship: Kinship,
     visit: &mut dyn FnMut(Change<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let lower = lower.map(RootDir::open).transpose()?;
-    let upper = RootDir::open(upper)?;
+    let lower = lower.map(RootDir::open).transpose()?.map(Directories::new);
+    let upper = Directories::new(RootDir::open(upper)?);
     Comparison { lower, upper, kinship, touched: None, path: PathBuf::new(), pending: Vec::new(), visit }.run()
 }
 
@@ -45,7 +45,8 @@ pub(crate) fn compare_open(
     touched: Option<&Touched>,
     visit: &mut dyn FnMut(Change<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let (lower, upper) = (lower.map(RootDir::from_fd), RootDir::from_fd(upper));
+    let open = |fd| Directories::new(RootDir::from_fd(fd));
+    let (lower, upper) = (lower.map(open), open(upper));
     let kinship = Kinship::None;
     Comparison { lower, upper, kinship, touched, path: PathBuf::new(), pending: Vec::new(), visit }.run()
 }
@@ -63,8 +64,8 @@ pub(crate) struct Touched {
 }
 
 struct Comparison<'a> {
-    lower: Option<RootDir>,
-    upper: RootDir,
+    lower: Option<Directories<RootDir>>,
+    upper: Directories<RootDir>,
     kinship: Kinship,
     touched: Option<&'a Touched>,
     path: PathBuf,
@@ -101,7 +102,7 @@ enum Inner {
 }
 
 impl Comparison<'_> {
-    /// Directories are opened from the root each time and wait in a list: depth costs neither descriptors nor stack.
+    /// What is left of the directories above waits in a list: depth costs no stack.
     fn run(&mut self) -> io::Result<()> {
         let mut levels = vec![self.level(Inner::Both)?];
         while let Some(level) = levels.last_mut() {
@@ -130,27 +131,26 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    fn level(&self, inner: Inner) -> io::Result<Level> {
-        let lower = match (&self.lower, inner) {
+    fn level(&mut self, inner: Inner) -> io::Result<Level> {
+        let lower = match (&mut self.lower, inner) {
             (Some(lower), Inner::Both) => names(lower, &self.path)?,
             _ => Vec::new(),
         };
-        let upper = names(&self.upper, &self.path)?;
+        let upper = names(&mut self.upper, &self.path)?;
         Ok(Level { upper: upper.into_iter().peekable(), lower: lower.into_iter().peekable() })
     }
 
     fn added(&mut self) -> io::Result<Option<Inner>> {
         self.report(ChangeKind::Added)?;
-        let parent = self.upper.parent_no_links(&self.path)?;
-        Ok(Meta::at(&parent.directory, &parent.name)?.is_dir().then_some(Inner::Upper))
+        let (parent, name) = self.upper.parent(&self.path)?;
+        Ok(Meta::at(parent, name)?.is_dir().then_some(Inner::Upper))
     }
 
     fn common(&mut self) -> io::Result<Option<Inner>> {
-        let lower_root = self.lower.as_ref().expect("a name in both trees");
-        let upper = self.upper.parent_no_links(&self.path)?;
-        let lower = lower_root.parent_no_links(&self.path)?;
-        let up = Meta::at(&upper.directory, &upper.name)?;
-        let down = Meta::at(&lower.directory, &lower.name)?;
+        let (upper, name) = self.upper.parent(&self.path)?;
+        let (lower, _) = self.lower.as_mut().expect("a name in both trees").parent(&self.path)?;
+        let up = Meta::at(&upper, name)?;
+        let down = Meta::at(&lower, name)?;
         if self.is_untouched(&down, &up) {
             if !up.is_dir() || self.touched.is_some_and(|touched| !touched.directories.contains(&up.ino)) {
                 return Ok(None);
@@ -160,9 +160,8 @@ impl Comparison<'_> {
         }
         // A file that got another name is packed with it, or the two would come out as two files.
         let linked = !up.is_dir() && up.nlink > down.nlink;
-        let same = !linked
-            && (self.is_kept(&down, &up)
-                || same((lower.directory.as_fd(), &lower.name, &down), (upper.directory.as_fd(), &upper.name, &up))?);
+        let same =
+            !linked && (self.is_kept(&down, &up) || same((lower.as_fd(), name, &down), (upper.as_fd(), name, &up))?);
         if !same {
             self.report(ChangeKind::Modified)?;
         }
@@ -198,9 +197,8 @@ impl Comparison<'_> {
     }
 }
 
-fn names(root: &RootDir, path: &Path) -> io::Result<Vec<CString>> {
-    let found = root.parent_no_links(path)?;
-    let directory: OwnedFd = tree::open_dir(&found.directory, &found.name)?;
+fn names(tree: &mut Directories<RootDir>, path: &Path) -> io::Result<Vec<CString>> {
+    let directory = tree::open_dir(tree.open(path)?, OsStr::new("."))?;
     tree::names(directory.as_fd())
 }
 

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use berth_arch::root_dir::{Parent, RootDir};
 use rustix::fs::FileType;
@@ -15,7 +15,7 @@ use super::tar::{Entry, Kind, Sparse, Writer};
 use super::{WHITEOUT, changes};
 use crate::error::At;
 use crate::mount::open_contents;
-use crate::tree::{self, Meta, Walk, Xattrs, next_data};
+use crate::tree::{self, Directories, Meta, Walk, Xattrs, next_data};
 use crate::{Access, Change, ChangeKind, Driver, Error, LayerId, Result};
 
 /// Holes that come to less than this are written as zeros, which every reader understands; GNU's sparse format
@@ -103,11 +103,9 @@ pub fn pack_path(root: &RootDir, path: &Path, name: &Path, owners: Owners<'_>, o
 }
 
 struct Packer<'a, W: Write> {
-    root: &'a RootDir,
+    tree: Directories<&'a RootDir>,
     owners: Owners<'a>,
     writer: Writer<BufWriter<W>>,
-    /// The directory of the last entry.
-    last: Option<(PathBuf, OwnedFd)>,
     linked: HashMap<(u64, u64), Vec<u8>>,
     entries: u64,
     buffer: Vec<u8>,
@@ -116,7 +114,8 @@ struct Packer<'a, W: Write> {
 impl<'a, W: Write> Packer<'a, W> {
     fn new(root: &'a RootDir, owners: Owners<'a>, out: W) -> Self {
         let writer = Writer::new(BufWriter::with_capacity(128 << 10, out));
-        Self { root, owners, writer, last: None, linked: HashMap::new(), entries: 0, buffer: Vec::new() }
+        let tree = Directories::new(root);
+        Self { tree, owners, writer, linked: HashMap::new(), entries: 0, buffer: Vec::new() }
     }
 
     fn finish(mut self) -> io::Result<Packed> {
@@ -147,19 +146,9 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     fn path(&mut self, path: &Path) -> io::Result<()> {
-        let parent = path.parent().unwrap_or(Path::new(""));
-        let directory = match self.last.take() {
-            Some((last, directory)) if last == parent => directory,
-            _ => {
-                let Parent { directory, .. } = self.root.parent_no_links(&parent.join("x"))?;
-                directory
-            }
-        };
-        let name = path.file_name().unwrap_or(OsStr::new("."));
+        let (directory, name) = self.tree.parent(path)?;
         let meta = Meta::at(&directory, name).map_err(|error| about(path, error))?;
-        self.entry(path, directory.as_fd(), name, &meta)?;
-        self.last = Some((parent.to_path_buf(), directory));
-        Ok(())
+        self.entry(path, directory.as_fd(), name, &meta)
     }
 
     fn entry(

@@ -1,10 +1,11 @@
 //! A layer's changes by a walk of its own directory, with a look into the layers below for each name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use berth_arch::root_dir::RootDir;
 
@@ -12,7 +13,7 @@ use super::DIFF;
 use super::form::Own;
 use crate::diff::same;
 use crate::folder::Folder;
-use crate::tree::{self, Meta};
+use crate::tree::{self, Directories, Meta};
 use crate::{Change, ChangeKind, Error, LayerId, Result, Whiteouts};
 
 type Visit<'a> = &'a mut dyn FnMut(Change<'_>) -> io::Result<()>;
@@ -25,7 +26,7 @@ pub(crate) fn changes(
     parents: &[LayerId],
     visit: Visit<'_>,
 ) -> Result<()> {
-    let open = |id: &LayerId| -> Result<RootDir> { Ok(RootDir::from_fd(folder.open_in(id, DIFF)?)) };
+    let open = |id: &LayerId| -> Result<_> { Ok(Directories::new(RootDir::from_fd(folder.open_in(id, DIFF)?))) };
     let upper = open(id)?;
     let lower = parents.iter().map(open).collect::<Result<Vec<_>>>()?;
     let all = Below { layers: (0..lower.len()).collect(), hidden: false };
@@ -54,15 +55,15 @@ struct Level {
 
 /// What the layers below show at a name.
 struct Shown {
-    directory: OwnedFd,
+    directory: Rc<OwnedFd>,
     meta: Meta,
     /// If it is a directory: the layers that have part in it.
     layers: Vec<usize>,
 }
 
 struct Search<'a> {
-    upper: RootDir,
-    lower: Vec<RootDir>,
+    upper: Directories<RootDir>,
+    lower: Vec<Directories<RootDir>>,
     form: Whiteouts,
     path: PathBuf,
     /// Directories above that are not reported unless something below them is.
@@ -71,8 +72,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Looks at everything below the root. Directories are opened from the root each time and wait in a list: depth
-    /// costs neither descriptors nor stack.
+    /// Looks at everything below the root. What is left of the directories above waits in a list: depth costs no stack.
     fn run(&mut self, below: Below) -> io::Result<()> {
         let mut levels = vec![self.level(below)?];
         while let Some(level) = levels.last_mut() {
@@ -102,21 +102,24 @@ impl Search<'_> {
     }
 
     /// The names of the layer's directory `self.path` and of what it hides below.
-    fn level(&self, below: Below) -> io::Result<Level> {
+    fn level(&mut self, below: Below) -> io::Result<Level> {
         let mut names: BTreeMap<CString, bool> = BTreeMap::new();
         if below.hidden {
             for &layer in &below.layers {
-                names.extend(self.names(&self.lower[layer])?.into_iter().map(|name| (name, false)));
+                let hidden = listed(self.form, &mut self.lower[layer], &self.path)?;
+                names.extend(hidden.into_iter().map(|name| (name, false)));
             }
         }
-        names.extend(self.names(&self.upper)?.into_iter().map(|name| (name, true)));
+        let own = listed(self.form, &mut self.upper, &self.path)?;
+        names.extend(own.into_iter().map(|name| (name, true)));
         Ok(Level { names: names.into_iter().rev().collect(), below })
     }
 
     /// Reports what `self.path` is. If it is a directory: what is below it.
     fn entry(&mut self, below: &Below) -> io::Result<Option<Below>> {
-        let own = self.upper.parent_no_links(&self.path)?;
-        let Some(found) = self.form.find(&own.directory, &own.name)? else { return Ok(None) };
+        let path = self.path.clone();
+        let (directory, name) = self.upper.parent(&path)?;
+        let Some(found) = self.form.find(&directory, name)? else { return Ok(None) };
         let shown = self.shown(below)?;
         let Own::Shows(meta) = found else {
             if shown.is_some() {
@@ -124,13 +127,12 @@ impl Search<'_> {
             }
             return Ok(None);
         };
-        let opaque = meta.is_dir() && self.form.is_opaque(&own.directory, &own.name)?;
+        let opaque = meta.is_dir() && self.form.is_opaque(&directory, name)?;
         let Some(shown) = shown else {
             self.report(ChangeKind::Added)?;
             return Ok(meta.is_dir().then(|| Below { layers: Vec::new(), hidden: false }));
         };
-        let lower = (shown.directory.as_fd(), own.name.as_os_str(), &shown.meta);
-        let same = same(lower, (own.directory.as_fd(), &own.name, &meta))?;
+        let same = same((shown.directory.as_fd(), name, &shown.meta), (directory.as_fd(), name, &meta))?;
         if !same {
             self.report(ChangeKind::Modified)?;
         }
@@ -144,18 +146,18 @@ impl Search<'_> {
     }
 
     /// What the layers that have the directory above show at `self.path`.
-    fn shown(&self, below: &Below) -> io::Result<Option<Shown>> {
+    fn shown(&mut self, below: &Below) -> io::Result<Option<Shown>> {
         let mut found: Option<Shown> = None;
         for &layer in &below.layers {
-            let place = self.lower[layer].parent_no_links(&self.path)?;
-            let Some(own) = self.form.find(&place.directory, &place.name)? else { continue };
+            let (directory, name) = self.lower[layer].parent(&self.path)?;
+            let Some(own) = self.form.find(&directory, name)? else { continue };
             let Own::Shows(meta) = own else { break };
             let is_dir = meta.is_dir();
             if found.is_some() && !is_dir {
                 break;
             }
-            let opaque = is_dir && self.form.is_opaque(&place.directory, &place.name)?;
-            let shown = found.get_or_insert(Shown { directory: place.directory, meta, layers: Vec::new() });
+            let opaque = is_dir && self.form.is_opaque(&directory, name)?;
+            let shown = found.get_or_insert(Shown { directory, meta, layers: Vec::new() });
             if !is_dir {
                 break;
             }
@@ -167,15 +169,14 @@ impl Search<'_> {
         Ok(found)
     }
 
-    fn names(&self, root: &RootDir) -> io::Result<BTreeSet<CString>> {
-        let found = root.parent_no_links(&self.path)?;
-        self.form.names(tree::open_dir(&found.directory, &found.name)?.as_fd())
-    }
-
     fn report(&mut self, kind: ChangeKind) -> io::Result<()> {
         for path in std::mem::take(&mut self.pending) {
             (self.visit)(Change { path: &path, kind: ChangeKind::Modified })?;
         }
         (self.visit)(Change { path: &self.path, kind })
     }
+}
+
+fn listed(form: Whiteouts, tree: &mut Directories<RootDir>, path: &Path) -> io::Result<BTreeSet<CString>> {
+    form.names(tree::open_dir(tree.open(path)?, OsStr::new("."))?.as_fd())
 }

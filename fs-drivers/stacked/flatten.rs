@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use berth_arch::pretend;
-use berth_arch::root_dir::{Parent, RootDir};
+use berth_arch::root_dir::RootDir;
 use rustix::fs::{AtFlags, FlockOperation, Mode};
 use rustix::io::Errno;
 
@@ -21,7 +21,7 @@ use super::form::Entry;
 use crate::diff::AUFS;
 use crate::error::At;
 use crate::folder::Folder;
-use crate::tree::{self, Found, Meta, Walk};
+use crate::tree::{self, Directories, Found, Meta, Walk};
 use crate::{Error, LayerId, Result, Usage, Whiteouts};
 
 const FLAT: &str = "m";
@@ -72,7 +72,8 @@ fn make(layer: &OwnedFd, form: Whiteouts, sources: &Sources<'_>) -> io::Result<(
     tree::remove_tree(layer.as_fd(), OsStr::new(UNFINISHED))?;
     rustix::fs::mkdirat(layer, UNFINISHED, Mode::RWXU)?;
     let open = || tree::open_dir(layer, OsStr::new(UNFINISHED));
-    Flattener { form, sources, target: RootDir::from_fd(open()?), directories: HashMap::new(), last: None }.run()?;
+    Flattener { form, sources, target: Directories::new(RootDir::from_fd(open()?)), directories: HashMap::new() }
+        .run()?;
     tree::sync_tree(open()?)?;
     rustix::fs::renameat(layer, UNFINISHED, layer, FLAT)?;
     Ok(rustix::fs::fsync(layer)?)
@@ -94,11 +95,9 @@ impl Sources<'_> {
 struct Flattener<'a> {
     form: Whiteouts,
     sources: &'a Sources<'a>,
-    target: RootDir,
+    target: Directories<RootDir>,
     /// Which source a directory has its attributes of: the nearest that has it.
     directories: HashMap<PathBuf, usize>,
-    /// The directory that the last entry went into.
-    last: Option<(PathBuf, OwnedFd)>,
 }
 
 impl Flattener<'_> {
@@ -111,15 +110,14 @@ impl Flattener<'_> {
                 self.entry(index, &found).map_err(|error| about(&found.path, &error))?;
             }
         }
-        self.last = None;
         // Attributes come when nothing is put into the directories any more.
         let mut directories: Vec<(usize, PathBuf)> =
             std::mem::take(&mut self.directories).into_iter().map(|(path, index)| (index, path)).collect();
         directories.sort_unstable();
         for layer in directories.chunk_by(|(one, _), (other, _)| one == other) {
-            let source = self.sources.open(layer[0].0)?;
+            let mut source = Directories::new(self.sources.open(layer[0].0)?);
             for (_, path) in layer {
-                self.finish(&source, path).map_err(|error| about(path, &error))?;
+                self.finish(&mut source, path).map_err(|error| about(path, &error))?;
             }
         }
         Ok(())
@@ -129,11 +127,7 @@ impl Flattener<'_> {
         if self.form == Whiteouts::Aufs && found.path.iter().any(|part| part.as_bytes().starts_with(AUFS)) {
             return Ok(());
         }
-        let parent = found.path.parent().unwrap_or(Path::new(""));
-        let to = match self.last.take() {
-            Some((last, to)) if last == parent => to,
-            _ => self.target.parent_no_links(&found.path)?.directory,
-        };
+        let (to, _) = self.target.parent(&found.path)?;
         let forget = match self.form.read(found.directory.as_fd(), &found.name, &found.meta) {
             Entry::Books => false,
             Entry::Hides(name) => {
@@ -150,8 +144,8 @@ impl Flattener<'_> {
                 false
             }
         };
-        if !forget {
-            self.last = Some((parent.to_path_buf(), to));
+        if forget {
+            self.target.forget();
         }
         Ok(())
     }
@@ -170,20 +164,20 @@ impl Flattener<'_> {
         Ok(below.is_some() && !merges)
     }
 
-    fn finish(&self, source: &RootDir, path: &Path) -> io::Result<()> {
-        let to = match self.target.parent_no_links(path) {
+    fn finish(&mut self, source: &mut Directories<RootDir>, path: &Path) -> io::Result<()> {
+        let (to, name) = match self.target.parent(path) {
             // A layer above has something else there.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {
                 return Ok(());
             }
             to => to?,
         };
-        if !Meta::find(&to.directory, &to.name)?.is_some_and(|found| found.is_dir()) {
+        if !Meta::find(&to, name)?.is_some_and(|found| found.is_dir()) {
             return Ok(());
         }
-        let Parent { directory, name } = source.parent_no_links(path)?;
-        let meta = Meta::at(&directory, &name)?;
-        tree::apply(directory.as_fd(), to.directory.as_fd(), &name, &to.name, &meta, false)
+        let (from, _) = source.parent(path)?;
+        let meta = Meta::at(&from, name)?;
+        tree::apply(from.as_fd(), to.as_fd(), name, name, &meta, false)
     }
 }
 

@@ -11,14 +11,12 @@ use berth_arch::root_dir::RootDir;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Uid};
 use rustix::io::Errno;
 
-use super::{Found, Meta, Walk, list_xattrs, open_file, set_xattr, system};
+use super::{Directories, Found, Meta, Walk, list_xattrs, open_file, set_xattr, system};
 
 /// Copies one tree into an existing empty directory: owners, permissions, times, attributes, hard links, devices,
 /// holes. Data is shared where the file system can (reflink).
 pub(crate) struct Copier {
-    target: RootDir,
-    /// The directory that the last entry went into.
-    last: Option<(PathBuf, OwnedFd)>,
+    target: Directories<RootDir>,
     /// (device, inode) of a source with several names, and the name it was copied to.
     linked: HashMap<(u64, u64), PathBuf>,
     /// Copied directories get their attributes when nothing is put into them any more.
@@ -31,10 +29,8 @@ pub(crate) struct Copier {
 
 impl Copier {
     pub(crate) fn new(target: OwnedFd) -> Self {
-        let target = RootDir::from_fd(target);
         Self {
-            target,
-            last: None,
+            target: Directories::new(RootDir::from_fd(target)),
             linked: HashMap::new(),
             directories: vec![PathBuf::new()],
             reflink: !pretend::without("reflink"),
@@ -55,34 +51,25 @@ impl Copier {
         while let Some(found) = walk.next().map_err(at_top)? {
             self.entry(&found).map_err(|error| (found.path.clone(), error))?;
         }
+        let mut source = Directories::new(&source);
         for path in std::mem::take(&mut self.directories).iter().rev() {
-            self.finish(&source, path).map_err(|error| (path.clone(), error))?;
+            self.finish(&mut source, path).map_err(|error| (path.clone(), error))?;
         }
         Ok(())
     }
 
-    fn finish(&self, source: &RootDir, path: &Path) -> io::Result<()> {
-        let (from, to) = (source.parent_no_links(path)?, self.target.parent_no_links(path)?);
-        let meta = Meta::at(&from.directory, &from.name)?;
-        apply(from.directory.as_fd(), to.directory.as_fd(), &from.name, &to.name, &meta, self.lenient)
+    fn finish(&mut self, source: &mut Directories<&RootDir>, path: &Path) -> io::Result<()> {
+        let ((from, name), (to, _)) = (source.parent(path)?, self.target.parent(path)?);
+        let meta = Meta::at(&from, name)?;
+        apply(from.as_fd(), to.as_fd(), name, name, &meta, self.lenient)
     }
 
     fn entry(&mut self, found: &Found) -> io::Result<()> {
-        let parent = found.path.parent().unwrap_or(Path::new(""));
-        let to = match self.last.take() {
-            Some((last, to)) if last == parent => to,
-            _ => self.target.parent_no_links(&found.path)?.directory,
-        };
-        self.make(found, to.as_fd())?;
-        self.last = Some((parent.to_path_buf(), to));
-        Ok(())
-    }
-
-    fn make(&mut self, found: &Found, to: BorrowedFd<'_>) -> io::Result<()> {
-        let (name, meta) = (found.name.as_os_str(), &found.meta);
+        let (to, name) = self.target.parent(&found.path)?;
+        let meta = &found.meta;
         if !meta.is_dir() && meta.nlink > 1 {
             if let Some(first) = self.linked.get(&(meta.dev, meta.ino)) {
-                let first = self.target.parent_no_links(first)?;
+                let first = self.target.root().parent_no_links(first)?;
                 return Ok(rustix::fs::linkat(&first.directory, &first.name, to, name, AtFlags::empty())?);
             }
             self.linked.insert((meta.dev, meta.ino), found.path.clone());
@@ -91,7 +78,7 @@ impl Copier {
             self.directories.push(found.path.clone());
             return Ok(rustix::fs::mkdirat(to, name, Mode::RWXU)?);
         }
-        copy_entry(found, to, self.lenient, &mut self.reflink)
+        copy_entry(found, to.as_fd(), self.lenient, &mut self.reflink)
     }
 }
 

@@ -4,6 +4,7 @@
 //! named by a path that another process could bend in between.
 
 mod copy;
+mod directories;
 mod remove;
 mod sync;
 mod usage;
@@ -26,6 +27,7 @@ cfg_if::cfg_if! {
 }
 
 pub(crate) use copy::{Copier, apply, copy_data, copy_entry, next_data};
+pub(crate) use directories::Directories;
 pub(crate) use remove::remove_tree;
 pub(crate) use sync::sync_tree;
 pub(crate) use system::{clone_data, set_open_xattr};
