@@ -16,7 +16,7 @@ pub(super) struct Bed {
 }
 
 /// Names the one driver to try, which has to work.
-const ONLY: &str = "BERTH_TEST_DRIVER";
+pub(super) const ONLY: &str = "BERTH_TEST_DRIVER";
 
 /// Whether the tests are about this driver: not if they are those of another one alone.
 pub(super) fn is_meant(driver: &str) -> bool {
@@ -57,9 +57,10 @@ fn try_on(entry: &Entry, folder: tempfile::TempDir, ground: &str, behaviour: imp
     }
 }
 
-/// Not on a tmpfs, which lacks some of what is tried here.
+/// Not on a tmpfs, which lacks some of what is tried here: in `BERTH_TEST_DIR`, as the whole program's tests.
 pub(crate) fn scratch() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("berth-fs-").tempdir_in("/var/tmp").unwrap()
+    let folder = std::env::var_os("BERTH_TEST_DIR").unwrap_or_else(|| "/var/tmp".into());
+    tempfile::Builder::new().prefix("berth-fs-").tempdir_in(folder).unwrap()
 }
 
 pub(super) fn id(name: &str) -> LayerId {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::bed::is_meant;
+use super::bed::{ONLY, is_meant};
 use super::each;
 use crate::registry;
 
@@ -40,7 +40,7 @@ fn overlay_works_with_one_lower_layer_and_with_a_page_of_names() {
     ] {
         for part in parts {
             let mut command = Command::new(std::env::current_exe().unwrap());
-            command.env("BERTH_PRETEND_WITHOUT", absent);
+            command.env("BERTH_PRETEND_WITHOUT", absent).env(ONLY, "overlay");
             again(command, &format!("conformance::{part}"));
         }
     }
