@@ -22,6 +22,9 @@ both! {
                 "create",
                 "--name",
                 "one",
+                // Small disks' logs are bounded by default.
+                "--log-opt",
+                "max-size=-1",
                 "box",
                 "sh",
                 "-c",
