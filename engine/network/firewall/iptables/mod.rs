@@ -2,8 +2,8 @@
 //! where others' iptables rules drop what is forwarded, which only a rule in the same chain can prevent.
 //!
 //! `rules.rs` has the rules as text, `present.rs` what is there and how to change it, `programs.rs` calls the programs, `legacy.rs` and `nft.rs` look into the kernel
-//! without a process. A change reads what is there (one `iptables-save` a table) and makes one call of
-//! `iptables-restore` a family; a change that another process got in the way of is made anew.
+//! without a process. A change reads what is there (one `iptables-save` a table), makes chains that are missing, and makes one
+//! call of `iptables-restore` a family; a change that another process got in the way of is made anew.
 
 pub(super) mod legacy;
 mod nft;
@@ -25,6 +25,9 @@ use rules::{Rule, TABLES};
 
 pub(super) const NFT: &str = "iptables-nft";
 pub(super) const LEGACY: &str = "iptables-legacy";
+
+/// More than there are chains to be made: others may be ahead at each.
+const TRIES: usize = 20;
 
 /// Rules in the kernel: the chain that each is in, and the chain that it jumps to.
 pub(super) type Snapshot = Vec<(String, Option<String>)>;
@@ -136,12 +139,8 @@ impl Iptables {
         loop {
             let mut change = Change::default();
             plan(&Present::read(&programs, owner)?, &mut change);
-            let text = change.text();
-            if text.is_empty() {
-                return Ok(());
-            }
-            match programs.restore(&text) {
-                Err(_) if tries < 5 => tries += 1,
+            match change.perform(&programs) {
+                Err(_) if tries < TRIES => tries += 1,
                 answer => return answer,
             }
         }

@@ -17,9 +17,10 @@ pub(super) struct Present {
     pub(super) lines: Vec<(&'static str, String)>,
 }
 
-/// The input of one `iptables-restore`.
+/// Chains to be made, and the input of one `iptables-restore` after that.
 #[derive(Default)]
 pub(super) struct Change {
+    chains: Vec<(&'static str, String)>,
     tables: [String; 2],
 }
 
@@ -28,10 +29,8 @@ impl Change {
         let _ = writeln!(self.tables[usize::from(table == TABLES[1])], "{line}");
     }
 
-    /// Refused if another process made the chain meanwhile: then what is there is read again. (A line `:CHAIN` would
-    /// empty it.)
-    pub(super) fn make(&mut self, table: &str, chain: &str) {
-        self.line(table, format_args!("-N {chain}"));
+    pub(super) fn make(&mut self, table: &'static str, chain: &str) {
+        self.chains.push((table, chain.to_owned()));
     }
 
     /// Each copy, should there be several.
@@ -47,9 +46,11 @@ impl Change {
         self.line(rule.table, format_args!("{how} {} {}", rule.chain, rule.text));
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(super) fn perform(&self, programs: &Programs) -> Result<()> {
+        self.chains.iter().try_for_each(|(table, chain)| programs.make_chain(table, chain))?;
         let filled = TABLES.iter().zip(&self.tables).filter(|(_, lines)| !lines.is_empty());
-        filled.map(|(table, lines)| format!("*{table}\n{lines}COMMIT\n")).collect()
+        let text: String = filled.map(|(table, lines)| format!("*{table}\n{lines}COMMIT\n")).collect();
+        if text.is_empty() { Ok(()) } else { programs.restore(&text) }
     }
 }
 

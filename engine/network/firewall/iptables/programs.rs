@@ -14,6 +14,7 @@ use crate::{Error, Result};
 pub(super) struct Programs {
     restore: PathBuf,
     save: PathBuf,
+    single: PathBuf,
 }
 
 impl Programs {
@@ -22,21 +23,21 @@ impl Programs {
         let own = find(&format!("{stem}-{}-restore", variant.word()));
         let restore =
             own.or_else(|| find(&format!("{stem}-restore")).filter(|path| Variant::of(path) == Some(variant)))?;
-        let name = restore.file_name()?.to_str()?.replace("-restore", "-save");
-        let save = restore.with_file_name(name);
-        save.exists().then_some(Self { restore, save })
+        let name = restore.file_name()?.to_str()?;
+        let beside = |ending: &str| restore.with_file_name(name.replace("-restore", ending));
+        let (save, single) = (beside("-save"), beside(""));
+        (save.exists() && single.exists()).then_some(Self { restore, save, single })
     }
 
-    /// One call for all tables in `input`. Waits for others who hold the lock.
+    /// One call for all tables in `input`.
     pub(super) fn restore(&self, input: &str) -> Result<()> {
-        match feed(&self.restore, &["--noflush", "-w"], input) {
-            // iptables before 1.6.2: no lock, and none for us to wait for.
-            Err(reason) if reason.contains("invalid option") || reason.contains("unrecognized option") => {
-                feed(&self.restore, &["--noflush"], input)
-            }
-            answer => answer,
-        }
-        .map_err(|reason| Error::Unavailable(format!("change rules with {}: {reason}", self.restore.display())))
+        change(&self.restore, &["--noflush"], input)
+    }
+
+    /// Refused if another process made the chain meanwhile. Not by `iptables-restore`: a line `:CHAIN` empties one that is there, and
+    /// so does `-N CHAIN` of the variant nft, if rules of anybody were changed while it looked (nft_refresh_transaction, iptables 1.8).
+    pub(super) fn make_chain(&self, table: &str, chain: &str) -> Result<()> {
+        change(&self.single, &["-t", table, "-N", chain], "")
     }
 
     /// The table's rules as iptables writes them.
@@ -49,6 +50,20 @@ impl Programs {
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// Waits for others who hold the lock.
+fn change(program: &Path, arguments: &[&str], input: &str) -> Result<()> {
+    match feed(program, &[&["-w"], arguments].concat(), input) {
+        // iptables before 1.6.2: no lock, and none for us to wait for.
+        Err(reason)
+            if ["invalid", "unrecognized", "unknown"].iter().any(|word| reason.contains(&format!("{word} option"))) =>
+        {
+            feed(program, arguments, input)
+        }
+        answer => answer,
+    }
+    .map_err(|reason| Error::Unavailable(format!("change rules with {}: {reason}", program.display())))
 }
 
 fn feed(program: &Path, arguments: &[&str], input: &str) -> Result<(), String> {
