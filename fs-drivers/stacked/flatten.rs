@@ -128,7 +128,7 @@ impl Flattener<'_> {
             return Ok(());
         }
         let (to, _) = self.target.parent(&found.path)?;
-        let forget = match self.form.read(found.directory.as_fd(), &found.name, &found.meta) {
+        let forget = match self.form.read(found.directory.as_fd(), &found.name, &found.meta)? {
             Entry::Books => false,
             Entry::Hides(name) => {
                 tree::remove_tree(to.as_fd(), name)?;

@@ -27,16 +27,16 @@ pub(super) enum Entry<'a> {
 
 impl Whiteouts {
     /// What the entry `name` stands for.
-    pub(super) fn read<'a>(self, directory: BorrowedFd<'_>, name: &'a OsStr, meta: &Meta) -> Entry<'a> {
-        match (self, name.as_bytes()) {
+    pub(super) fn read<'a>(self, directory: BorrowedFd<'_>, name: &'a OsStr, meta: &Meta) -> io::Result<Entry<'a>> {
+        Ok(match (self, name.as_bytes()) {
             (Self::Aufs, bytes) if bytes.starts_with(AUFS) => Entry::Books,
             (Self::Aufs, bytes) => match bytes.strip_prefix(WHITEOUT) {
                 Some(hidden) => Entry::Hides(OsStr::from_bytes(hidden)),
                 None => Entry::Shows,
             },
-            (Self::Overlay | Self::OverlayUser, _) if tree::is_whiteout(directory, name, meta) => Entry::Hides(name),
+            (Self::Overlay | Self::OverlayUser, _) if tree::is_whiteout(directory, name, meta)? => Entry::Hides(name),
             _ => Entry::Shows,
-        }
+        })
     }
 
     /// The names that a layer's directory shows or hides.
@@ -65,7 +65,8 @@ impl Whiteouts {
                 return Ok(Some(Own::Hides));
             }
         }
-        Ok(Meta::find(directory, name)?.map(|meta| match self.read(directory, name, &meta) {
+        let Some(meta) = Meta::find(directory, name)? else { return Ok(None) };
+        Ok(Some(match self.read(directory, name, &meta)? {
             Entry::Hides(_) => Own::Hides,
             _ => Own::Shows(meta),
         }))

@@ -12,12 +12,15 @@ use super::{Meta, get_xattr, set_xattr};
 
 const ATTRIBUTE: &str = "overlay.whiteout";
 
-pub(crate) fn is_whiteout(dir: impl AsFd, name: &OsStr, meta: &Meta) -> bool {
-    let marked = |space: &str| matches!(get_xattr(&dir, name, &format!("{space}{ATTRIBUTE}")), Ok(Some(_)));
+pub(crate) fn is_whiteout(dir: impl AsFd, name: &OsStr, meta: &Meta) -> io::Result<bool> {
+    let marked =
+        |space: &str| -> io::Result<bool> { Ok(get_xattr(&dir, name, &format!("{space}{ATTRIBUTE}"))?.is_some()) };
     match meta.kind() {
-        FileType::CharacterDevice => meta.rdev == 0,
-        FileType::RegularFile if meta.size == 0 && meta.mode & 0o7777 == 0 => marked("trusted.") || marked("user."),
-        _ => false,
+        FileType::CharacterDevice => Ok(meta.rdev == 0),
+        FileType::RegularFile if meta.size == 0 && meta.mode & 0o7777 == 0 => {
+            Ok(marked("trusted.")? || marked("user.")?)
+        }
+        _ => Ok(false),
     }
 }
 

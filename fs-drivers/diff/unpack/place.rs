@@ -77,7 +77,9 @@ impl Places {
             let (parent, name) = split(&path[..end]);
             let name = OsStr::from_bytes(name);
             let above = self.directory(parent)?;
-            if Meta::find(above, name)?.is_some_and(|found| tree::is_whiteout(above, name, &found)) {
+            if let Some(found) = Meta::find(above, name)?
+                && tree::is_whiteout(above, name, &found)?
+            {
                 self.make_directory(parent, name, |_, _| Ok(()))?;
                 let mode = Mode::from_raw_mode(0o755);
                 rustix::fs::chmodat(self.directory(parent)?, name, mode, AtFlags::empty())?;
@@ -118,7 +120,7 @@ impl Places {
             return Ok(true);
         }
         replaced(directory, &found)?;
-        let hides = self.whiteouts != Whiteouts::Apply && tree::is_whiteout(self.directory(parent)?, name, &found);
+        let hides = self.whiteouts != Whiteouts::Apply && tree::is_whiteout(self.directory(parent)?, name, &found)?;
         self.remove(parent, name, &found)?;
         rustix::fs::mkdirat(self.directory(parent)?, name, Mode::RWXU)?;
         if hides {
@@ -135,7 +137,7 @@ impl Places {
         if meta.is_dir() {
             return Err(Errno::ISDIR.into());
         }
-        if self.whiteouts != Whiteouts::Apply && tree::is_whiteout(&found.directory, &found.name, &meta) {
+        if self.whiteouts != Whiteouts::Apply && tree::is_whiteout(&found.directory, &found.name, &meta)? {
             return Err(Errno::NOENT.into());
         }
         let directory = self.directory(parent)?;

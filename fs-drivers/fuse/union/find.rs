@@ -42,7 +42,7 @@ impl Union {
                 Err(error) => return Err(error),
             };
             let meta = Meta::from(stat);
-            if self.layers.is_whiteout(&place, &meta) {
+            if self.layers.is_whiteout(&place, &meta)? {
                 break;
             }
             if !meta.is_dir() {
@@ -52,7 +52,7 @@ impl Union {
                 break;
             }
             stack.push(layer);
-            let is_last = depth + 1 == above.len() || self.layers.is_opaque(&place);
+            let is_last = depth + 1 == above.len() || self.layers.is_opaque(&place)?;
             found.get_or_insert((layer, place, stat));
             if is_last {
                 break;
@@ -61,10 +61,10 @@ impl Union {
         let Some((layer, place, stat)) = found else { return Ok(None) };
         let stack = match stack.as_slice() {
             [] => Stack::File(layer),
-            [UPPER] if !self.layers.has_copies(&place) => Stack::Own,
+            [UPPER] if !self.layers.has_copies(&place)? => Stack::Own,
             _ => Stack::directory(stack),
         };
-        Ok(Some(self.identify(layer, copies, &place, stat, stack)))
+        Ok(Some(self.identify(layer, copies, &place, stat, stack)?))
     }
 
     /// As [`Self::find_below`] for a name that is no directory, and that `layer` is the topmost to have.
@@ -73,7 +73,7 @@ impl Union {
         match place.stat() {
             Ok(stat) if !Meta::from(stat).is_dir() => {
                 let copies = nodes.get(parent)?.stack != Stack::Own;
-                Ok(Some(self.identify(layer, copies, &place, stat, Stack::File(layer))))
+                Ok(Some(self.identify(layer, copies, &place, stat, Stack::File(layer))?))
             }
             Ok(_) => Ok(None),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
@@ -81,9 +81,9 @@ impl Union {
         }
     }
 
-    fn identify(&self, layer: u16, copies: bool, place: &Place<'_>, stat: Stat, stack: Stack) -> Found {
-        let origin = if copies && layer == UPPER { self.layers.origin(place) } else { None };
-        Found { id: origin.unwrap_or_else(|| self.layers.number(layer, &stat.into())), stat, stack }
+    fn identify(&self, layer: u16, copies: bool, place: &Place<'_>, stat: Stat, stack: Stack) -> io::Result<Found> {
+        let origin = if copies && layer == UPPER { self.layers.origin(place)? } else { None };
+        Ok(Found { id: origin.unwrap_or_else(|| self.layers.number(layer, &stat.into())), stat, stack })
     }
 
     /// The number that a listed entry is known by.
@@ -92,7 +92,7 @@ impl Union {
             return Ok(entry.id);
         }
         let place = self.layers.place_in(UPPER, &nodes.path(parent)?, name)?;
-        Ok(self.layers.origin(&place).unwrap_or(entry.id))
+        Ok(self.layers.origin(&place)?.unwrap_or(entry.id))
     }
 
     /// What the kernel asks for: found, and counted as given.

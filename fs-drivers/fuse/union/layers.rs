@@ -298,10 +298,22 @@ impl Layers {
         format!("{}{name}", self.space)
     }
 
-    pub(super) fn is_opaque(&self, place: &Place<'_>) -> bool {
+    /// The length of one of the union's own attributes; `None` if it is not set, or is none of the union's, whose are as long as
+    /// `value` at most. One that cannot be read is an error and not absent: what is below would show through.
+    fn own_attribute(&self, place: &Place<'_>, name: &str, value: &mut [u8]) -> io::Result<Option<usize>> {
+        match place.get_attribute(OsStr::new(&self.own(name)), value) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ENODATA | libc::EOPNOTSUPP | libc::EPERM | libc::ERANGE) => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    pub(super) fn is_opaque(&self, place: &Place<'_>) -> io::Result<bool> {
         let mut value = [0; 2];
-        let own = self.own("opaque");
-        matches!(place.get_attribute(OsStr::new(&own), &mut value), Ok(length) if value[..length] == *b"y")
+        let length = self.own_attribute(place, "opaque", &mut value)?;
+        Ok(length.is_some_and(|length| value[..length] == *b"y"))
     }
 
     pub(super) fn set_opaque(&self, place: &Place<'_>) -> io::Result<()> {
@@ -309,17 +321,15 @@ impl Layers {
     }
 
     /// Which lower file an upper one is the copy of.
-    pub(super) fn origin(&self, place: &Place<'_>) -> Option<u64> {
+    pub(super) fn origin(&self, place: &Place<'_>) -> io::Result<Option<u64>> {
         let mut value = [0; 8];
-        match place.get_attribute(OsStr::new(&self.own("berth.origin")), &mut value) {
-            Ok(8) => Some(u64::from_le_bytes(value)),
-            _ => None,
-        }
+        let length = self.own_attribute(place, "berth.origin", &mut value)?;
+        Ok((length == Some(8)).then(|| u64::from_le_bytes(value)))
     }
 
     /// Whether something in a directory of the upper layer alone is a copy.
-    pub(super) fn has_copies(&self, place: &Place<'_>) -> bool {
-        place.get_attribute(OsStr::new(&self.own("berth.copies")), &mut [0; 2]).is_ok()
+    pub(super) fn has_copies(&self, place: &Place<'_>) -> io::Result<bool> {
+        Ok(self.own_attribute(place, "berth.copies", &mut [0; 2])?.is_some())
     }
 
     pub(super) fn set_copies(&self, place: &Place<'_>) -> io::Result<()> {
@@ -339,7 +349,7 @@ impl Layers {
         self.space == "user.overlay."
     }
 
-    pub(super) fn is_whiteout(&self, place: &Place<'_>, meta: &Meta) -> bool {
+    pub(super) fn is_whiteout(&self, place: &Place<'_>, meta: &Meta) -> io::Result<bool> {
         tree::is_whiteout(place, place.os_name(), meta)
     }
 

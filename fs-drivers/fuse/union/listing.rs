@@ -121,7 +121,7 @@ impl Union {
         if doubtful {
             let place = self.layers.place_in(layer, path, name)?;
             let Some(meta) = place.find()? else { return Ok(()) };
-            if self.layers.is_whiteout(&place, &meta) {
+            if self.layers.is_whiteout(&place, &meta)? {
                 return Ok(());
             }
             kind = meta.kind();

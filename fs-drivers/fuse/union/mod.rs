@@ -49,7 +49,7 @@ impl Union {
         let mut stack = Vec::new();
         for layer in 0..layers.count() {
             stack.push(layer);
-            if layers.is_opaque(&layers.place(layer, b"")?) {
+            if layers.is_opaque(&layers.place(layer, b"")?)? {
                 break;
             }
         }

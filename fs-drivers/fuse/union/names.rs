@@ -68,7 +68,7 @@ impl Union {
         maker: &Maker,
         above: &Place<'_>,
     ) -> io::Result<Option<OwnedFd>> {
-        if !self.layers.is_whiteout(target, &target.meta()?) {
+        if !self.layers.is_whiteout(target, &target.meta()?)? {
             return Err(Errno::EXIST.into());
         }
         let is_dir = matches!(new, New::Directory);
@@ -119,7 +119,7 @@ impl Union {
         let target = self.layers.place_in(UPPER, &nodes.path(parent)?, name)?;
         self.note_copy(&mut nodes, id, &source, parent)?;
         match target.find()? {
-            Some(meta) if self.layers.is_whiteout(&target, &meta) => {
+            Some(meta) if self.layers.is_whiteout(&target, &meta)? => {
                 let fresh = self.layers.fresh()?;
                 source.link_to(&fresh)?;
                 rename(&fresh, &target).inspect_err(|_| drop(fresh.unlink()))?;

@@ -112,7 +112,7 @@ impl Union {
     }
 
     fn separate(&self, nodes: &Nodes, moving: &Found, to: At<'_>, place: &Place<'_>) -> io::Result<()> {
-        if moving.is_dir() && nodes.get(to.parent)?.stack.layers()?.len() > 1 && !self.layers.is_opaque(place) {
+        if moving.is_dir() && nodes.get(to.parent)?.stack.layers()?.len() > 1 && !self.layers.is_opaque(place)? {
             let times = place.meta()?.timestamps();
             self.layers.set_opaque(place)?;
             place.set_times(&times)?;
@@ -123,7 +123,7 @@ impl Union {
     /// `hides`: the layers below have something at the old name.
     fn put(&self, old: &Place<'_>, new: &Place<'_>, hides: bool, is_dir: bool) -> io::Result<()> {
         let covered = match new.find()? {
-            Some(meta) => self.layers.is_whiteout(new, &meta),
+            Some(meta) => self.layers.is_whiteout(new, &meta)?,
             None => false,
         };
         if covered && is_dir {
