@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::call::{Outcome, call};
@@ -30,7 +31,10 @@ fn install(world: &World, arguments: &[&str]) -> Outcome {
     let mut command = Command::new("busybox");
     world.surround(&mut command);
     let (script, prefix) = (world.at("release/install.sh"), world.at("prefix"));
-    command.args(["sh", &script, "--prefix", &prefix]).args(arguments);
+    // Another spelling each time: a slash as shells add it, and ways round.
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let spelling = ["/", "", "//.", "/bin/.."][CALLS.fetch_add(1, Ordering::Relaxed) % 4];
+    command.args(["sh", &script, "--prefix", &format!("{prefix}{spelling}")]).args(arguments);
     call(command, &[], LIMIT)
 }
 
@@ -109,6 +113,8 @@ fn a_release_is_packed_installed_upgraded_and_removed() {
     install(&world, &["--release", &release]).refused(1, &["is damaged"]);
     run(&["--version"]).ok();
 
+    // What one that was killed left.
+    fs::write(prefix.join("bin/.berth.new"), "").unwrap();
     install(&world, &["--uninstall"]).ok();
     let left = || fs::read_dir(prefix.join("bin")).unwrap().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
     assert_eq!(left(), [foreign]);

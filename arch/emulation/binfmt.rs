@@ -29,6 +29,8 @@ const QEMU_WITH_NAME: u32 = 6;
 /// C: a set-user-ID program is one under its interpreter too. F: the interpreter is opened now, and so needs not be in
 /// the roots that its programs are in.
 const FLAGS: &str = "CF";
+/// Before Linux 4.8, which refuses a line with F: whoever makes a container brings the interpreter into its root.
+const FLAGS_OF_OLD: &str = "C";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
@@ -140,7 +142,16 @@ pub fn register(name: &str, machine: &Machine, interpreter: &Path) -> io::Result
     unregister(name)?;
     let kernel = Kernel::parse(&rustix::system::uname().release().to_string_lossy());
     let named = kernel.version >= KERNEL_WITH_NAME && major_version(interpreter) >= Some(QEMU_WITH_NAME);
-    write("register", &line(name, machine, interpreter, if named { FLAGS_WITH_NAME } else { FLAGS }))
+    let write = |flags| write("register", &line(name, machine, interpreter, flags));
+    match write(if named { FLAGS_WITH_NAME } else { FLAGS }) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => write(FLAGS_OF_OLD),
+        written => written,
+    }
+}
+
+/// Whether there is a registration of that name, in force or not.
+pub fn is_registered(name: &str) -> bool {
+    is_mounted() && Path::new(PLACE).join(name).exists()
 }
 
 /// Nothing can be created or truncated there.

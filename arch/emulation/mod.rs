@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use crate::host::Platform;
 use crate::{Probe, answers, pretend, program};
 
-pub use binfmt::{Registration, is_mounted, is_open, mount, register, registration, unregister};
+pub use binfmt::{Registration, is_mounted, is_open, is_registered, mount, register, registration, unregister};
 pub use machine::{HEADER, MACHINES, Machine, of_static_program};
 
 /// How this host runs a machine's programs.

@@ -7,6 +7,9 @@
 # SOURCE is a release as ci/dist/make makes it: a folder, or a URL (file, http, https) of one.
 set -eu
 umask 022
+asked_path=$PATH
+# What makes groups and services is there, also for a root that came by a plain `su`.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 say() { printf '%s\n' "$*"; }
 die() {
@@ -61,6 +64,8 @@ if [ $user = yes ]; then
     prefix=$HOME/.local
 fi
 case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
+# One spelling, as the list of what was placed has it.
+prefix=$(printf '%s/\n' "$prefix" | sed -e ':a' -e 's|//|/|;ta' -e 's|/\./|/|;ta' -e 's|/[^/]*/\.\./|/|;ta' -e 's|/$||')
 case $prefix in *[[:space:]\|\&\\]*) die "--prefix $prefix: blanks and the characters | & \\ are not possible there" ;; esac
 [ $purge = no ] || [ $remove = yes ] || die "--purge goes with --uninstall"
 [ $service = no ] || [ $remove = no ] || die "--service and --uninstall exclude each other"
@@ -84,49 +89,92 @@ systemd_runs() {
     fi
 }
 
+is_listed() { grep -Fqx -e "$1" "$list" 2>/dev/null; }
+
+# What starts the service: what it was installed for, and otherwise what runs here. Not to be reached (in a chroot, or without a
+# session) is not gone. Nothing without a service.
+service_kind() {
+    if is_listed "$units/berth.service" && { [ $service = no ] || have systemctl; }; then
+        say systemd
+    elif is_listed /etc/init.d/berth && [ $service = no ]; then
+        if grep -q openrc-run /etc/init.d/berth 2>/dev/null; then say openrc; else say sysv; fi
+    elif [ $service = no ]; then
+        :
+    elif systemd_runs; then
+        say systemd
+    elif [ $user = yes ]; then
+        :
+    elif have openrc-run; then
+        say openrc
+    elif [ -d /etc/init.d ]; then
+        say sysv
+    fi
+}
+
 # Where the service's files go, as lines SOURCE DESTINATION.
 service_files() {
-    if systemd_runs; then
+    case $kind in
+    systemd)
         from=berth
         [ $user = no ] || from=berth-user
         say "$from.service $units/berth.service"
         say "$from.socket $units/berth.socket"
-    elif [ $user = yes ]; then
-        :
-    elif have openrc-run; then
-        say "berth.openrc /etc/init.d/berth"
-    elif [ -d /etc/init.d ]; then
-        say "berth.sysv /etc/init.d/berth"
-    fi
+        ;;
+    openrc | sysv) say "berth.$kind /etc/init.d/berth" ;;
+    esac
+}
+
+cannot_ask() {
+    say "systemd cannot be asked from here. $1"
 }
 
 enable_service() {
-    if systemd_runs; then
+    case $kind in
+    systemd)
+        if ! systemd_runs; then
+            cannot_ask "Where it runs: systemctl enable --now berth.socket berth.service; systemctl restart berth.service"
+            return
+        fi
         manage daemon-reload
         manage enable --now berth.socket berth.service
-    elif have openrc-run; then
+        # One that ran before is the old program.
+        [ "$before" = none ] || manage restart berth.service
+        ;;
+    openrc)
         rc-update add berth default
         rc-service berth restart
-    else
+        ;;
+    *)
         if have update-rc.d; then update-rc.d berth defaults; fi
         /etc/init.d/berth restart
-    fi
+        ;;
+    esac
 }
 
 # The new program serves; containers do not notice.
 restart_service() {
-    if systemd_runs && grep -Fqx "$units/berth.service" "$list" 2>/dev/null; then
-        manage daemon-reload
-        manage try-restart berth.service
-    elif grep -qx /etc/init.d/berth "$list" 2>/dev/null && /etc/init.d/berth status >/dev/null 2>&1; then
-        /etc/init.d/berth restart
-    fi
+    case $kind in
+    systemd)
+        if systemd_runs; then
+            manage daemon-reload
+            manage try-restart berth.service
+        else
+            cannot_ask "An engine that runs is the old program until: systemctl restart berth.service"
+        fi
+        ;;
+    openrc | sysv) if /etc/init.d/berth status >/dev/null 2>&1; then /etc/init.d/berth restart; fi ;;
+    esac
 }
 
 stop_service() {
-    if systemd_runs && grep -Fqx "$units/berth.service" "$list" 2>/dev/null; then
-        manage disable --now berth.socket berth.service
-    elif grep -qx /etc/init.d/berth "$list" 2>/dev/null; then
+    if is_listed "$units/berth.service"; then
+        if systemd_runs; then
+            manage disable --now berth.socket berth.service
+        else
+            rm -f "$units"/*.wants/berth.service "$units"/*.wants/berth.socket
+            cannot_ask "An engine that still runs is to be ended there."
+        fi
+    elif is_listed /etc/init.d/berth; then
         /etc/init.d/berth stop || true
         if have rc-update; then rc-update del berth || true; fi
         # By force, as the script is still there.
@@ -141,7 +189,8 @@ remove_listed() {
     while IFS= read -r path; do
         case $path in
         "$prefix"/*/ | "$prefix"/) ;;
-        "$prefix"/* | "$units"/berth.* | /etc/init.d/berth) rm -f "$path" ;;
+        # And what an installation that was killed left beside it.
+        "$prefix"/* | "$units"/berth.* | /etc/init.d/berth) rm -f "$path" "${path%/*}/.${path##*/}.new" ;;
         esac
     done <"$1"
     sort -r "$1" | while IFS= read -r path; do
@@ -161,11 +210,13 @@ uninstall() {
     fi
     left=$(mktemp "${TMPDIR:-/tmp}/berth.XXXXXX")
     cp "$list" "$left"
+    had_units=no
+    if is_listed "$units/berth.service"; then had_units=yes; fi
     rm -f "$list"
     remove_listed "$left"
     rm -f "$left"
-    if systemd_runs && [ "$(id -u)$user" != 0yes ]; then manage daemon-reload; fi
-    say "berth is removed from $prefix."
+    if [ $had_units = yes ] && systemd_runs; then manage daemon-reload || true; fi
+    say "berth is removed from ${prefix:-/}."
     [ $purge = yes ] || say "Containers go on, and images and volumes stay; with berth installed again they are yours again."
 }
 
@@ -307,20 +358,19 @@ place() {
 
 before=none
 [ ! -x "$bin/berth" ] || before=$("$bin/berth" --version 2>/dev/null || say "unknown")
-if [ $service = yes ] && [ -z "$(service_files)" ]; then
+kind=$(service_kind)
+if [ $service = yes ] && [ -z "$kind" ]; then
     [ $user = no ] || die "--service: no systemd of yours runs here" "let your session run: $bin/berth serve"
     die "--service: neither systemd nor OpenRC nor /etc/init.d is here" "let your init run: $bin/berth serve"
 fi
 (cd "$tree" && find share -type f) | sed "s|.*|$tree/& $prefix/& 644|" >"$work/files"
 # Last of what is below the prefix, as it may ask for the rest.
 say "$tree/bin/berth $bin/berth 755" >>"$work/files"
-if [ $service = yes ] || grep -Fqx -e "$units/berth.service" -e /etc/init.d/berth "$list" 2>/dev/null; then
-    service_files | while read -r from to; do
-        sed "s|/usr/bin/berth|$bin/berth|g" "$tree/share/berth/init/$from" >"$work/$from"
-        case $to in */init.d/*) mode=755 ;; *) mode=644 ;; esac
-        say "$work/$from $to $mode"
-    done >>"$work/files"
-fi
+service_files | while read -r from to; do
+    sed "s|/usr/bin/berth|$bin/berth|g" "$tree/share/berth/init/$from" >"$work/$from"
+    case $to in */init.d/*) mode=755 ;; *) mode=644 ;; esac
+    say "$work/$from $to $mode"
+done >>"$work/files"
 cut -d ' ' -f 2 "$work/files" >"$work/placed"
 say "$list" >>"$work/placed"
 # Before anything is placed, so that what a killed installation leaves is known; what was there stays known until the end.
@@ -349,14 +399,15 @@ case $before in
 none) say "$version ($found) is installed: $bin/berth" ;;
 *) say "$version ($found) is in the place of $before: $bin/berth. Containers that run go on." ;;
 esac
-case :$PATH: in *":$bin:"*) ;; *) say "$bin is not on your PATH; add it: export PATH=\"$bin:\$PATH\"" ;; esac
+case :$asked_path: in *":$bin:"*) ;; *) say "$bin is not on your PATH; add it: export PATH=\"$bin:\$PATH\"" ;; esac
 if [ $user = yes ] && [ "$(id -u)" != 0 ]; then
-    name=$(id -un)
+    name=$(id -un 2>/dev/null || id -u)
     if [ $service = yes ]; then
         say "The engine listens at unix://${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/berth/berth.sock."
         [ -e "/var/lib/systemd/linger/$name" ] || say "It ends with your last session; to keep it: loginctl enable-linger"
     fi
-    if ! have newuidmap || ! grep -q "^$name:" /etc/subuid 2>/dev/null || ! grep -q "^$name:" /etc/subgid 2>/dev/null; then
+    has_numbers() { grep -Eq "^($name|$(id -u)):" "$1" 2>/dev/null; }
+    if ! have newuidmap || ! has_numbers /etc/subuid || ! has_numbers /etc/subgid; then
         say "Containers will have one user, root. For more, let root install newuidmap (Debian: uidmap, Alpine: shadow-uidmap)"
         say "and give you numbers: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $name"
     fi

@@ -219,7 +219,12 @@ impl Engine {
     pub fn remove_emulation(&self, architectures: &[String]) -> Result<Vec<String>> {
         let mut machines = named(architectures)?;
         if machines.is_empty() {
-            machines.extend(MACHINES.iter().filter(|machine| self.is_kept(machine)));
+            // What is kept may be a link to what is no longer there.
+            let is_ours = |machine: &&Machine| {
+                self.kept().join(machine.qemu).symlink_metadata().is_ok()
+                    || emulation::is_registered(&registered_name(machine))
+            };
+            machines.extend(MACHINES.iter().filter(is_ours));
         }
         let mut removed = Vec::new();
         for machine in machines {

@@ -11,6 +11,8 @@ use super::{DIRECTORY, Meta, open_same_mount, os, system};
 
 /// How many directories are open at once. What lies deeper is moved up to the top and deleted from there.
 const DEPTH: usize = 48;
+/// How often others may put something into what was empty.
+const OTHERS: usize = 1000;
 
 /// Removes `name` in `parent` with everything below it. Not there is removed. A mount point below it is an
 /// error (EBUSY), or with a whole subvolume of btrfs taken off; nothing behind it is touched. Subvolumes that a container made
@@ -23,7 +25,15 @@ pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()
     if !meta.is_dir() {
         return unlink(parent, name, AtFlags::empty());
     }
-    remove_top(parent, name, &open_for_emptying(parent, name, meta.dev)?)
+    // Whoever removes it at the same time may be ahead anywhere.
+    done_if_gone(open_for_emptying(parent, name, meta.dev).and_then(|top| remove_top(parent, name, &top)))
+}
+
+fn done_if_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Removes the open directory `top`, which may be a subvolume of btrfs.
@@ -33,14 +43,19 @@ fn remove_top(parent: BorrowedFd<'_>, name: &OsStr, top: &OwnedFd) -> io::Result
         return Ok(());
     }
     let mut remover = Remover { top: top.as_fd(), dev: meta.dev, moved: 0 };
+    let mut others = 0;
     loop {
         let before = remover.moved;
         remover.empty(top, 0)?;
-        if remover.moved == before {
-            break;
+        if remover.moved != before {
+            continue;
+        }
+        match unlink(parent, name, AtFlags::REMOVEDIR) {
+            // Somebody else has moved something up.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && others < OTHERS => others += 1,
+            removed => return removed,
         }
     }
-    unlink(parent, name, AtFlags::REMOVEDIR)
 }
 
 struct Remover<'a> {
@@ -79,6 +94,10 @@ impl Remover<'_> {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             Err(_) => {}
         }
+        done_if_gone(self.remove_full(dir, name, depth))
+    }
+
+    fn remove_full(&mut self, dir: &OwnedFd, name: &OsStr, depth: usize) -> io::Result<()> {
         let child = open_for_emptying(dir.as_fd(), name, self.dev)?;
         if Meta::of(&child)?.dev != self.dev {
             return remove_top(dir.as_fd(), name, &child);

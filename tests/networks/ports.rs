@@ -1,7 +1,8 @@
 use std::net::TcpListener;
+use std::time::Duration;
 
-use crate::support::World;
 use crate::support::lan::{HOST, Peer};
+use crate::support::{World, eventually};
 
 fn ports(world: &World, name: &str) -> Vec<String> {
     world.berth(&["port", name]).ok().lines()
@@ -82,6 +83,22 @@ both! {
         assert!(held("0.0.0.0:8080").is_ok());
         world.start(&["--name", "three", "-p", "8080:80"], "exec sleep 1000");
         world.berth(&["start", "one"]).refused(1, &["port is already allocated"]);
+    }
+
+    fn what_is_thrown_away_gives_back_its_name_its_address_and_its_port_however_long_that_takes(world) {
+        world.berth(&["network", "create", "--subnet", "10.8.0.0/24", "net"]).ok();
+        for _ in 0..3 {
+            world.start(
+                &["--rm", "--name", "one", "--network", "net", "--ip", "10.8.0.9", "-p", "8080:80"],
+                "mkdir /many && cd /many && seq 5000 | xargs touch && touch /ready && exec sleep 1000",
+            );
+            eventually("it has its files", Duration::from_secs(30), || {
+                world.berth(&["exec", "one", "test", "-e", "/ready"]).code == 0
+            });
+            world.berth(&["stop", "-t", "0", "one"]).ok();
+            // Also while its files go.
+            world.berth(&["ps", "-as"]).ok();
+        }
     }
 
     fn a_network_may_say_where_ports_are_public(world) {

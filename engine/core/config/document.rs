@@ -67,6 +67,11 @@ impl Profile {
     pub(super) fn holds(&self, facts: &Facts) -> bool {
         self.conditions.iter().all(|condition| condition.holds(facts))
     }
+
+    /// Whether `around` holds wherever this one does: it is the file's own, or this one stands in it.
+    pub(super) fn is_within(&self, around: &Self) -> bool {
+        self.conditions.starts_with(&around.conditions)
+    }
 }
 
 type Pair<'a, 'i> = (&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>);

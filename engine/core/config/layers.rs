@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::document::{self, Mistake};
 use super::keys::{self, KEYS, Key};
-use super::nearest::did_you_mean;
+use super::nearest::nearest;
 use super::profile::Facts;
 use super::value::{Entry, Value};
 use crate::{Error, Result};
@@ -261,16 +261,40 @@ fn usual_files() -> Vec<PathBuf> {
 
 /// Variables that set nothing, and are nearly the name of one that does.
 pub(super) fn misspelt_variables() -> Vec<Mistake> {
-    const OTHERS: &[&str] = &["BERTH_ROOT", "BERTH_CONFIG", "BERTH_HOST", "BERTH_PRETEND_WITHOUT", "BERTH_ROOTLESS"];
-    let known = || KEYS.iter().map(|key| key.variable).chain(OTHERS.iter().copied()).filter(|name| !name.is_empty());
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let unknown = names.filter(|name| name.starts_with("BERTH_") && !known().any(|known| known == name));
-    let said = unknown.map(|name| (did_you_mean(&name, known()), name)).filter(|(meant, _)| !meant.is_empty());
-    said.map(|(meant, file)| Mistake {
-        message: format!("there is no such variable{meant}"),
-        file,
-        line: 0,
-        key: String::new(),
-    })
-    .collect()
+    names
+        .filter_map(|name| {
+            let meant = misspelt(name.strip_prefix(VARIABLES)?)?;
+            let message = format!("there is no such variable; did you mean {VARIABLES}{meant}?");
+            Some(Mistake { message, file: name, line: 0, key: String::new() })
+        })
+        .collect()
+}
+
+const VARIABLES: &str = "BERTH_";
+
+/// What a variable's name without [`VARIABLES`] may be a slip of; `None` if it is none.
+fn misspelt(name: &str) -> Option<&'static str> {
+    // People set the first ones, install.sh takes one, and the last one is between berth's own processes.
+    const OTHERS: &[&str] = &["ROOT", "CONFIG", "HOST", "PRETEND_WITHOUT"];
+    const OF_NO_INTEREST: &[&str] = &["RELEASE", "ROOTLESS"];
+    let known = || KEYS.iter().filter_map(|key| key.variable.strip_prefix(VARIABLES)).chain(OTHERS.iter().copied());
+    if known().chain(OF_NO_INTEREST.iter().copied()).any(|known| known == name) {
+        return None;
+    }
+    nearest(name, known())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_others_are_no_slips() {
+        assert_eq!(misspelt("LOG_DRIVR"), Some("LOG_DRIVER"));
+        assert_eq!(misspelt("ISOLATON"), Some("ISOLATION"));
+        for other in ["RELEASE", "ROOTLESS", "NAME", "IMAGE", "LOG_DRIVER", "ROOT"] {
+            assert_eq!(misspelt(other), None, "{other}");
+        }
+    }
 }

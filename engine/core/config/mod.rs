@@ -239,11 +239,14 @@ fn assemble(settings: Settings) -> Result<EngineConfig, Mistake> {
     };
     let paths = Paths::new(folder("root", usual.state), folder("run", usual.run));
     let config = EngineConfig::of(settings, backends, paths);
-    if let Err(error) = log::check(&config.log_options) {
-        let origin = config.settings.entry("log.options", &["max-file", "compress"]).unwrap_or(&Origin::Default);
-        return Err(origin.mistake("log.options".to_owned(), error.to_string()));
-    }
-    Ok(config)
+    disagreement(&config).map_or(Ok(config), Err)
+}
+
+/// Options that are good by themselves and not together.
+fn disagreement(config: &EngineConfig) -> Option<Mistake> {
+    let error = log::check(&config.log_options).err()?;
+    let origin = config.settings.entry("log.options", &["max-file", "compress"]).unwrap_or(&Origin::Default);
+    Some(origin.mistake("log.options".to_owned(), error.to_string()))
 }
 
 fn registry(settings: &Settings) -> Registry {

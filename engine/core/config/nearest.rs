@@ -20,11 +20,13 @@ const DOCKER_ALONE: &[(&str, &str)] = &[
 
 /// `; did you mean NAME?` if one is near enough to be a slip.
 pub(super) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let nearest = known.map(|known| (distance(word, known), known)).min();
-    match nearest {
-        Some((distance, known)) if distance <= 1 + known.len() / 3 => format!("; did you mean {known}?"),
-        _ => String::new(),
-    }
+    nearest(word, known).map(|known| format!("; did you mean {known}?")).unwrap_or_default()
+}
+
+/// The one that `word` may be a slip of.
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, known) = known.map(|known| (distance(word, known), known)).min()?;
+    (distance <= 1 + known.len() / 3).then_some(known)
 }
 
 /// What to say of a key that there is not; `name` is its whole one, without a profile's.

@@ -73,6 +73,9 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("armel", "arm/v6"),
 ];
 
+/// Those that [`Platform::of`] tells.
+const VARIANTS: &[(&str, &[&str])] = &[("arm", &["v5", "v6", "v7", "v8"]), ("arm64", &["v8"])];
+
 const LAYOUTS: &[Layout] = &[Layout::V1, Layout::V2, Layout::Hybrid, Layout::None];
 
 impl Facts {
@@ -202,8 +205,15 @@ fn architecture(value: &str) -> Result<(String, Option<String>), String> {
         Some((name, variant)) => (name, Some(variant.to_owned())),
         None => (value, None),
     };
-    if architectures().any(|known| known == name) && variant.as_deref() != Some("") {
-        return Ok((name.to_owned(), variant));
+    if architectures().any(|known| known == name) {
+        let known = VARIANTS.iter().find(|(of, _)| *of == name).map_or(&[][..], |(_, variants)| variants);
+        return match variant {
+            Some(wrong) if !known.contains(&wrong.as_str()) => Err(match known {
+                [] => format!("{value:?}: {name} is not told apart any further; leave the variant out"),
+                known => format!("{value:?}: there is no such variant; {name} has {}", known.join(", ")),
+            }),
+            variant => Ok((name.to_owned(), variant)),
+        };
     }
     let meant = match OTHER_NAMES.iter().find(|(other, _)| *other == name) {
         Some((_, ours)) => format!("; it is {ours} here"),

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::document::{self, Mistake};
+use super::document::{self, Mistake, Profile};
 use super::layers::{self, Origin, Overrides, Settings};
 use super::profile::Facts;
 use super::value::Value;
-use super::{EngineConfig, assemble};
+use super::{EngineConfig, Registry, assemble};
 use crate::{Error, Result};
 
 /// What the layers come to on a host.
@@ -43,7 +43,16 @@ pub fn check(overrides: &Overrides, file: Option<&Path>) -> Result<(Vec<Mistake>
         return Ok((vec![only.file_mistake(message)], 1));
     };
     let document = document::parse(&text, path);
+    // A drop-in rests on what is said in others.
+    let alone = path.parent().and_then(Path::extension) != Some(std::ffi::OsStr::new("d"));
+    let disagreeing = document.profiles.iter().filter_map(|profile| disagreement(&document.profiles, profile, path));
+    let disagreeing: Vec<_> = disagreeing.filter(|_| alone).collect();
     let mut mistakes = document.mistakes;
+    for mistake in disagreeing {
+        if !mistakes.contains(&mistake) {
+            mistakes.push(mistake);
+        }
+    }
     // Names of runtimes that the file has are names of isolation backends, in whichever profile they are.
     let mut settings = Settings::default();
     let mut chosen = Vec::new();
@@ -60,6 +69,18 @@ pub fn check(overrides: &Overrides, file: Option<&Path>) -> Result<(Vec<Mistake>
     mistakes.extend(chosen.iter().filter_map(|(value, origin)| super::unknown_backend(&registry, value, origin)));
     mistakes.sort_by_key(|mistake| mistake.line);
     Ok((mistakes, 1))
+}
+
+/// What does not go together where `profile` holds, and maybe no other than those around it.
+fn disagreement(profiles: &[Profile], profile: &Profile, path: &Path) -> Option<Mistake> {
+    let mut settings = Settings::default();
+    for around in profiles.iter().filter(|around| profile.is_within(around)) {
+        for set in &around.settings {
+            let origin = Origin::File { path: path.into(), line: set.line, profile: around.name.clone() };
+            settings.set(set.key, set.entry.clone(), set.value.clone(), origin);
+        }
+    }
+    super::disagreement(&EngineConfig::of(settings, Registry::default(), super::default_paths()))
 }
 
 impl Overrides {

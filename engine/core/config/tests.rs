@@ -58,6 +58,8 @@ fn every_mistake_names_file_line_and_key() {
         ("when.arch.arm = 3", "when.arch.arm: a table of settings is wanted"),
         ("strict = true\nstrict = false", "/etc/berth.toml:2: duplicate key"),
         ("strict = ", "/etc/berth.toml:1: "),
+        ("[when.arch.\"arm/7\"]", "there is no such variant; arm has v5, v6, v7, v8"),
+        ("[when.arch.\"amd64/v3\"]", "amd64 is not told apart any further"),
     ] {
         let said = wrong(text);
         assert!(said.len() == 1 && said[0].contains(expected), "{text:?}: {said:?}\nwanted: {expected}");
@@ -140,6 +142,17 @@ fn options_that_do_not_agree_are_a_mistake_and_none_has_no_options() {
     assert!(said.contains("berth.toml:1: log.options: max-file cannot be set"), "{said}");
     std::fs::write(&file, "log.options.max-file = 3\nlog.driver = 'none'\n").unwrap();
     assert!(load(&file, "").unwrap().log_options.is_empty());
+    // By itself, each profile with what is around it; a drop-in is nothing by itself.
+    let drop_in = folder.path().join("berth.toml.d/10-more.toml");
+    std::fs::create_dir(drop_in.parent().unwrap()).unwrap();
+    let text = "log.options.compress = false\n[when.arch.arm]\nlog.options.max-size = '1m'\n\
+                [when.arch.arm.when.rootless.true]\nlog.options.max-file = 2\n[when.cgroup.v1]\nlog.options.max-file = 2\n";
+    for (file, expected) in [(&file, 1), (&drop_in, 0)] {
+        std::fs::write(file, text).unwrap();
+        let (found, _) = check(&Overrides::default(), Some(file)).unwrap();
+        assert_eq!(found.len(), expected, "{found:?}");
+        assert!(found.iter().all(|mistake| mistake.line == 7), "{found:?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Creating a container.
 
+use std::time::{Duration, Instant};
+
 use berth_api::models::{ContainerCreateBody, ContainerCreateResponse};
 use berth_image::ImageId;
+use berth_monitor::Status;
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::platform;
@@ -13,6 +16,9 @@ use crate::settings::{self, Checked, names, storage};
 use crate::users::Mapping;
 use crate::volumes::Making;
 use crate::{Container, Engine, Error, Result, time};
+
+/// How long a name is waited for whose container is being removed.
+const REMOVAL: Duration = Duration::from_secs(3);
 
 impl Engine {
     /// Checks the body, merges the image's configuration, and makes row, folder and layer; all or nothing.
@@ -213,15 +219,18 @@ impl Engine {
         Ok(true)
     }
 
-    /// An ended container of `--rm` that nobody lived to remove does not keep its name.
+    /// An ended container of `--rm` does not keep its name: if nobody lived to remove it, that is done here, and else waited for.
     fn free_left_over_name(&self, name: &str) -> Result<()> {
-        match self.store().read(|connection| record::by_name(connection, name))? {
-            Some(owner) if owner.auto_remove() => {
-                let state = self.state(&owner)?;
-                self.reap_left_over(&owner, &state);
-                Ok(())
+        let begin = Instant::now();
+        loop {
+            let owner = self.store().read(|connection| record::by_name(connection, name))?;
+            let Some(owner) = owner.filter(Container::auto_remove) else { return Ok(()) };
+            let state = self.state(&owner)?;
+            let ended = matches!(state.status, Status::Exited | Status::Dead) || owner.phase == Phase::Removing;
+            if !ended || self.reap_left_over(&owner, &state) || begin.elapsed() > REMOVAL {
+                return Ok(());
             }
-            _ => Ok(()),
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

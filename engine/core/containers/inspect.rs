@@ -68,10 +68,14 @@ impl Engine {
         mount_points(self, container)
     }
 
-    /// Bytes: what the container wrote, and that with its image.
+    /// Bytes: what the container wrote, and that with its image. None of one that is being removed.
     pub(super) fn sizes(&self, container: &Container) -> Result<(Option<i64>, Option<i64>)> {
         let Some(number) = container.layer else { return Ok((None, None)) };
-        let own = self.images().container_usage(number)?.bytes;
+        let own = match self.images().container_usage(number) {
+            Ok(usage) => usage.bytes,
+            Err(berth_image::Error::Driver(berth_fs_drivers::Error::NotFound(_))) => return Ok((None, None)),
+            Err(error) => return Err(error.into()),
+        };
         let image =
             container.image.parse().ok().and_then(|id| self.images().get(&id).ok()).map_or(0, |image| image.size);
         let bytes = |number: u64| i64::try_from(number).ok();

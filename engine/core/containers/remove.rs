@@ -145,11 +145,12 @@ impl Engine {
         self.clear_stillborn(container);
         self.clear_shared_root(&container.id)?;
         self.release_volumes(container);
-        remove_folder(&self.run_folder(container))?;
-        remove_folder(&self.folder(container))?;
+        // Before the state, which says how it ended to whoever looks meanwhile.
         if let Some(number) = container.layer {
             self.images().remove_container_layer(number)?;
         }
+        remove_folder(&self.run_folder(container))?;
+        remove_folder(&self.folder(container))?;
         let (unneeded, volumes) = self.store().write(|transaction| {
             let gone = transaction.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([&container.id])?;
             let volumes = match container.mounts {

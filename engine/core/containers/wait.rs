@@ -8,7 +8,7 @@ use berth_monitor::protocol::{Request, Response, WaitCondition as Asked};
 use berth_monitor::{State, client};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::record::{self, Container};
+use super::record::{self, Container, Phase};
 use crate::{Engine, Error, Result};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -90,7 +90,11 @@ impl Waited {
                 Err(Error::NotFound(_)) => return Ok((i64::from(last.exit_code), None)),
                 Err(error) => return Err(error),
             }
-            last = self.engine.state(&self.container)?;
+            let now = self.engine.state(&self.container)?;
+            // Its state goes a moment before its row.
+            if self.container.phase != Phase::Removing || now.started_at != 0 {
+                last = now;
+            }
             if self.monitor.is_none() && self.has_happened(&last) {
                 return self.ended(last.exit_code, last.error.clone());
             }

@@ -5,6 +5,7 @@
 //! container, so that it cannot start meanwhile.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use berth_monitor::client;
 use berth_network::plan::Link;
@@ -13,7 +14,12 @@ use rusqlite::{OptionalExtension, Transaction};
 
 use super::endpoints::Endpoint;
 use super::record::Subnet;
+use crate::containers::record::{self, Phase};
 use crate::{Engine, Error, Result};
+
+/// How long somebody who is about to go is waited for. No longer: two that start and want what the other one has would wait for
+/// each other.
+const SHORTLY: Duration = Duration::from_millis(500);
 
 /// Whether an address of a subnet can be an interface's: not the network's own, nor its broadcast.
 pub(crate) fn can_be_a_hosts(subnet: IpNet, address: IpAddr) -> bool {
@@ -107,24 +113,34 @@ impl Engine {
 
     /// Runs `f` in a transaction if `holder` does not run and will not meanwhile; false if it runs.
     pub(super) fn take_over(&self, holder: &str, f: impl FnOnce(&Transaction<'_>) -> Result<()>) -> Result<bool> {
-        // Whoever holds the lock starts it, or removes it and with it the lease. Never waited for: two that start and
-        // want what the other one has would wait for each other.
-        let Some(_lock) = self.try_lock(holder)? else { return Ok(false) };
-        let container = match self.store().read(|connection| crate::containers::record::by_id(connection, holder)) {
-            Ok(container) => container,
-            Err(Error::NotFound(_)) => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        let state = self.settled_state(&container)?;
-        if state.status.is_up() {
-            return Ok(false);
+        let begin = Instant::now();
+        loop {
+            // Whoever holds the lock starts it, or is about to remove it.
+            let lock = self.try_lock(holder)?;
+            let container = match self.store().read(|connection| record::by_id(connection, holder)) {
+                Ok(container) => container,
+                Err(Error::NotFound(_)) => return Ok(true),
+                Err(error) => return Err(error),
+            };
+            // One that is being removed has ended for good, however long its files take.
+            let mut free = container.phase == Phase::Removing;
+            if !free && lock.is_some() {
+                if self.settled_state(&container)?.status.is_up() {
+                    return Ok(false);
+                }
+                // It has just ended; or it is about to run, and the engine that started it was killed.
+                free = !client::is_alive(&self.run_folder(&container));
+            }
+            if free {
+                self.store().write(|transaction| f(transaction))?;
+                return Ok(true);
+            }
+            if begin.elapsed() > SHORTLY {
+                return Ok(false);
+            }
+            drop(lock);
+            std::thread::sleep(Duration::from_millis(5));
         }
-        // It has just ended; or it is about to run, and the engine that started it was killed.
-        if client::is_alive(&self.run_folder(&container)) {
-            return Ok(false);
-        }
-        self.store().write(|transaction| f(transaction))?;
-        Ok(true)
     }
 
     /// For messages.

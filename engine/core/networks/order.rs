@@ -5,7 +5,7 @@ use std::time::Duration;
 use berth_network::bridge;
 use berth_network::firewall::Wanted;
 use berth_network::firewall::watch::Watch;
-use berth_network::route::Route;
+use berth_network::route::{LinkInfo, Route};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::record::Driver;
@@ -87,12 +87,16 @@ impl Engine {
         })
     }
 
-    /// The bridge networks that are up, as rules; no ports.
+    /// The bridge networks that are there, as rules; no ports.
     pub(crate) fn wanted_networks(&self, route: &Route) -> Result<Wanted> {
+        self.networks_where(route, |_| true)
+    }
+
+    fn networks_where(&self, route: &Route, is: impl Fn(&LinkInfo) -> bool) -> Result<Wanted> {
         let mut wanted = Wanted::default();
         for network in self.all_networks()? {
-            let up = network.driver == Driver::Bridge && !network.config.subnets.is_empty();
-            if up && matches!(bridge::find(route, &self.bridge_name(&network)), Ok(Some(_))) {
+            let settled = network.driver == Driver::Bridge && !network.config.subnets.is_empty();
+            if settled && matches!(bridge::find(route, &self.bridge_name(&network)), Ok(Some(link)) if is(&link)) {
                 wanted.networks.push(self.network_rules(&network));
             }
         }
@@ -104,7 +108,8 @@ impl Engine {
     pub fn heal_networks(&self) -> Result<bool> {
         let Some(path) = self.picked_path() else { return Ok(false) };
         // Ports are looked after with the networks: who flushes rules flushes all of them.
-        let networks = self.wanted_networks(&Route::home()?)?;
+        // One that is coming up gets its rules first.
+        let networks = self.networks_where(&Route::home()?, |link| link.up)?;
         if networks.networks.is_empty() || path.is_intact(&self.owner()?, &networks)? {
             return Ok(false);
         }

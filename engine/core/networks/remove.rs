@@ -23,16 +23,23 @@ impl Engine {
                 return Err(self.active(end));
             }
         }
-        let _lock = self.lock(&format!("network-{}", network.id))?;
+        let lock = self.lock(&format!("network-{}", network.id))?;
         self.take_down(&network)?;
-        self.store().write(|transaction| {
+        let deleted = self.store().write(|transaction| {
             let now = endpoints::of_network(transaction, &network.id)?;
             match now.iter().find(|end| ends.iter().all(|known| known.container != end.container)) {
                 Some(newcomer) => Err(self.active(newcomer)),
                 None => delete(transaction, &network.id),
             }
-        })?;
-        drop(locks);
+        });
+        drop((lock, locks));
+        if let Err(refused) = deleted {
+            // Somebody joined it meanwhile, and is cut off until it is there again.
+            if let Err(error) = self.ensure_up(network) {
+                tracing::warn!("bring the network {name} up again: {error}");
+            }
+            return Err(refused);
+        }
         self.emit_network(&network, "destroy", &[]);
         self.tidy_networks()
     }

@@ -47,12 +47,15 @@ impl ImageStore {
             return Ok(());
         }
         self.sync_release(&unsettled);
+        let mut left = false;
         for number in unsettled {
             if let Some(lock) = Lock::try_acquire(&self.store.paths().locks(), &lock_name(number))? {
+                left = true;
                 self.discard_locked(number, &lock)?;
             }
         }
-        self.sweep_files()
+        // Where others are at work with all of them, nothing was interrupted: their files are theirs.
+        if left { self.sweep_files() } else { Ok(()) }
     }
 
     /// Removes what pulls that broke off before `time` (nanoseconds after the epoch) have left to the next.
