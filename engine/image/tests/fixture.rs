@@ -123,3 +123,12 @@ pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     }
     builder.into_inner().unwrap()
 }
+
+/// QEMU's user mode does not start this program a second time.
+pub(crate) fn is_emulated() -> bool {
+    let emulated = std::env::var_os("BERTH_TEST_EMULATED").is_some();
+    if emulated {
+        println!("skipped: QEMU's user mode does not start this program a second time");
+    }
+    emulated
+}
