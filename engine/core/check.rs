@@ -160,7 +160,7 @@ impl Engine {
             let stray = |link: LinkInfo| {
                 let (_, owner) = ours.iter().find(|(index, _)| link.master == Some(*index))?;
                 // In a bridge of ours are ends of ours alone, unless somebody put another interface there on purpose.
-                let of_ours = link.kind == "veth" && link.name.len() == 15 && link.name.starts_with("veth");
+                let of_ours = attach::is_host_interface(&link);
                 (of_ours && !ends.contains(&link.name)).then(|| (link.name, owner.clone()))
             };
             Ok(route.links()?.into_iter().filter_map(stray).collect())

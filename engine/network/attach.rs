@@ -20,6 +20,12 @@ pub fn host_interface(endpoint: &str) -> String {
     format!("veth{}", endpoint.get(..11).unwrap_or(endpoint))
 }
 
+/// Whether a link is such an end, whosever it is or was.
+pub fn is_host_interface(link: &LinkInfo) -> bool {
+    let digits = link.name.strip_prefix("veth").unwrap_or_default();
+    link.kind == "veth" && digits.len() == 11 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 impl Inside {
     /// Of the process `pid`, which has a network namespace of its own.
     pub fn of(pid: i32) -> Result<Self> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use ipnet::IpNet;
 
 use crate::route::{LinkInfo, NewLink, Route};
-use crate::{Error, Result, namespace, sysctl};
+use crate::{Error, Result, attach, namespace, sysctl};
 
 /// What bridges of this engine, whosever state root they are of, say of themselves (`ip link` shows it).
 const ALIAS: &str = "berth network";
@@ -121,7 +121,9 @@ pub fn restore_forwarding(route: &Route, folder: &Path) -> Result<()> {
         let note = folder.join(setting(v6).replace('/', "."));
         let Ok(before) = std::fs::read_to_string(&note) else { continue };
         let links = route.links()?;
-        let needed = links.iter().any(|link| PASSING_ON.contains(&link.kind.as_str()) && link.master.is_none());
+        // A container's end stays for as long as the kernel takes to clear its namespace away.
+        let passes_on = |link: &&LinkInfo| PASSING_ON.contains(&link.kind.as_str()) && link.master.is_none();
+        let needed = links.iter().filter(passes_on).any(|link| !attach::is_host_interface(link));
         if !needed {
             sysctl::set(setting(v6), before.trim())?;
         }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::eventually;
 use crate::support::lan::ip;
@@ -50,7 +50,11 @@ both! {
         let before = state();
         // What `--rm` removes may go a moment after the program's end.
         let as_before = || {
-            crate::support::eventually("all is as before", std::time::Duration::from_secs(10), || state() == before);
+            let end = Instant::now() + Duration::from_secs(10);
+            while state() != before && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert_eq!(state(), before);
         };
         world.start(&["--name", "one", "-p", "8080:80"], "exec sleep 1000");
         world.run(&["--rm", "box", "true"]).ok();
