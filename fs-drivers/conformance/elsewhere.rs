@@ -16,7 +16,9 @@ pub(super) fn again(mut command: Command, part: &str) -> Option<String> {
 
 #[test]
 fn everything_works_without_the_newer_facilities() {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    // And with as many descriptors as most sessions have.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 1024 && exec \"$@\"", "sh"]).arg(std::env::current_exe().unwrap());
     command.env("BERTH_PRETEND_WITHOUT", "openat2,reflink,copy_file_range,mount-api,statx");
     again(command, "conformance::layers");
     let mut command = Command::new(std::env::current_exe().unwrap());

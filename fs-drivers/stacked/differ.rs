@@ -26,7 +26,9 @@ pub(crate) fn changes(
     parents: &[LayerId],
     visit: Visit<'_>,
 ) -> Result<()> {
-    let open = |id: &LayerId| -> Result<_> { Ok(Directories::new(RootDir::from_fd(folder.open_in(id, DIFF)?))) };
+    let open = |id: &LayerId| -> Result<_> {
+        Ok(Directories::one_of(RootDir::from_fd(folder.open_in(id, DIFF)?), parents.len()))
+    };
     let upper = open(id)?;
     let lower = parents.iter().map(open).collect::<Result<Vec<_>>>()?;
     let all = Below { layers: (0..lower.len()).collect(), hidden: false };

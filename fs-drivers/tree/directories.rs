@@ -13,15 +13,23 @@ use rustix::fs::{Mode, OFlags};
 use super::DIRECTORY;
 
 /// The directories of a tree by their paths, in which no link is followed. The one that was asked for last is held: who goes through
-/// the tree in order finds it, and those in it, without a way from the top. Depth costs neither descriptors nor stack.
+/// the tree in order finds it, and those in it, without a way from the top. Depth costs neither descriptors nor stack. The top is not
+/// held, which is open as the root.
 pub(crate) struct Directories<R> {
     root: R,
     held: Option<(PathBuf, Rc<OwnedFd>)>,
+    holds: bool,
 }
 
 impl<R: Borrow<RootDir>> Directories<R> {
     pub(crate) fn new(root: R) -> Self {
-        Self { root, held: None }
+        Self { root, held: None, holds: true }
+    }
+
+    /// Of one tree of so many that are looked at together: of more than any image has, none is held, for want of descriptors.
+    pub(crate) fn one_of(root: R, count: usize) -> Self {
+        const MOST: usize = 128;
+        Self { root, held: None, holds: count <= MOST }
     }
 
     pub(crate) fn root(&self) -> &RootDir {
@@ -39,8 +47,11 @@ impl<R: Borrow<RootDir>> Directories<R> {
             }
             _ => self.root().parent_no_links(&path.join("x"))?.directory,
         };
-        let (_, directory) = self.held.insert((path.to_path_buf(), Rc::new(directory)));
-        Ok(directory.clone())
+        let directory = Rc::new(directory);
+        if self.holds && !path.as_os_str().is_empty() {
+            self.held = Some((path.to_path_buf(), directory.clone()));
+        }
+        Ok(directory)
     }
 
     /// The directory that `path` is in, and its name there; `.` for the top.
