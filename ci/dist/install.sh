@@ -124,15 +124,16 @@ service_files() {
     esac
 }
 
+# cannot_ask WHEN WHAT: what to say to it later.
 cannot_ask() {
-    say "systemd cannot be asked from here. $1"
+    say "systemd cannot be asked from here. $1: systemctl$([ $user = no ] || say ' --user') $2"
 }
 
 enable_service() {
     case $kind in
     systemd)
         if ! systemd_runs; then
-            cannot_ask "Where it runs: systemctl enable --now berth.socket berth.service; systemctl restart berth.service"
+            cannot_ask "The service that is enabled is the old program until" "restart berth.service"
             return
         fi
         manage daemon-reload
@@ -159,7 +160,7 @@ restart_service() {
             manage daemon-reload
             manage try-restart berth.service
         else
-            cannot_ask "An engine that runs is the old program until: systemctl restart berth.service"
+            cannot_ask "An engine that runs is the old program until" "restart berth.service"
         fi
         ;;
     openrc | sysv) if /etc/init.d/berth status >/dev/null 2>&1; then /etc/init.d/berth restart; fi ;;
@@ -172,7 +173,7 @@ stop_service() {
             manage disable --now berth.socket berth.service
         else
             rm -f "$units"/*.wants/berth.service "$units"/*.wants/berth.socket
-            cannot_ask "An engine that still runs is to be ended there."
+            cannot_ask "An engine that still runs is ended by" "stop berth.socket berth.service"
         fi
     elif is_listed /etc/init.d/berth; then
         /etc/init.d/berth stop || true

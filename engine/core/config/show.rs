@@ -45,13 +45,10 @@ pub fn check(overrides: &Overrides, file: Option<&Path>) -> Result<(Vec<Mistake>
     let document = document::parse(&text, path);
     // A drop-in rests on what is said in others.
     let alone = path.parent().and_then(Path::extension) != Some(std::ffi::OsStr::new("d"));
-    let disagreeing = document.profiles.iter().filter_map(|profile| disagreement(&document.profiles, profile, path));
-    let disagreeing: Vec<_> = disagreeing.filter(|_| alone).collect();
     let mut mistakes = document.mistakes;
-    for mistake in disagreeing {
-        if !mistakes.contains(&mistake) {
-            mistakes.push(mistake);
-        }
+    for profile in document.profiles.iter().filter(|_| alone) {
+        let found = disagreement(&document.profiles, profile, path).filter(|found| !mistakes.contains(found));
+        mistakes.extend(found);
     }
     // Names of runtimes that the file has are names of isolation backends, in whichever profile they are.
     let mut settings = Settings::default();
